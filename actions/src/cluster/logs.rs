@@ -1,0 +1,187 @@
+//! Container logs, line by line: the whole log is never in memory, and bytes that are not UTF-8 do not end it.
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::Method;
+use http_body_util::BodyExt;
+
+use super::status::{Failure, Status};
+use super::{Cluster, READ_LIMIT, build, with_query};
+use crate::error::{Error, Result};
+use crate::object::ObjectRef;
+use crate::permission::Permission;
+
+/// Which part of which log.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// The container.
+    pub container: String,
+    /// The instance before the last restart.
+    pub previous: bool,
+    /// Only lines younger than this.
+    pub since_seconds: Option<u64>,
+    /// Only this many lines from the end.
+    pub tail_lines: Option<u64>,
+    /// Whether each line begins with its time.
+    pub timestamps: bool,
+}
+
+/// A log that is being read.
+pub struct LogLines {
+    body: futures::stream::BoxStream<'static, Result<Bytes, kube::Error>>,
+    buffer: BytesMut,
+    line_limit: usize,
+    skipped: usize,
+    ended: bool,
+}
+
+/// One line, with what was cut off its end.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The bytes that were kept.
+    pub bytes: Vec<u8>,
+    /// How many were not.
+    pub cut: usize,
+}
+
+/// Why a log cannot be read: a normal state of one container, or something that stops the whole run.
+pub enum LogError {
+    /// This container only: it waits to start, has no previous instance, …
+    Container(String),
+    /// The run.
+    Run(Error),
+}
+
+impl Cluster {
+    /// Opens a container's log. Lines longer than `line_limit` bytes are cut.
+    pub async fn logs(&self, pod: &ObjectRef, options: &LogOptions, line_limit: usize) -> Result<LogLines, LogError> {
+        let number = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let flag = |value: bool| if value { "true" } else { "" };
+        let pairs = [
+            ("container", options.container.as_str()),
+            ("previous", flag(options.previous)),
+            ("timestamps", flag(options.timestamps)),
+            ("sinceSeconds", &number(options.since_seconds)),
+            ("tailLines", &number(options.tail_lines)),
+        ];
+        let uri = with_query(&pod.path(Some("log")), &pairs);
+        let mut attempt = 0;
+        loop {
+            let request = build(Method::GET, &uri, "", Vec::new()).map_err(LogError::Run)?;
+            let failure = match self.open_log(request, attempt > 0).await {
+                Ok(body) => return Ok(LogLines { body, buffer: BytesMut::new(), line_limit, skipped: 0, ended: false }),
+                Err(failure) => failure,
+            };
+            if !self.may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+                return Err(self.log_error(pod, options, failure).await);
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn open_log(
+        &self,
+        request: http::Request<Vec<u8>>,
+        retry: bool,
+    ) -> Result<futures::stream::BoxStream<'static, Result<Bytes, kube::Error>>, Failure> {
+        const ERROR_LIMIT: usize = 64 << 10;
+        let response = self.exchange(request, READ_LIMIT, retry).await?;
+        let (head, body) = response.into_parts();
+        if head.status.is_success() {
+            return Ok(body.into_data_stream().boxed());
+        }
+        let body = http_body_util::Limited::new(body, ERROR_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
+        Err(Failure::Status(Status::read(&head, &body.unwrap_or_default())))
+    }
+
+    async fn log_error(&self, pod: &ObjectRef, options: &LogOptions, failure: Failure) -> LogError {
+        match failure {
+            Failure::Status(status) if matches!(status.code, 401 | 403) => {
+                let permission = Permission::on_target("get", &pod.resource).sub("log");
+                let what = format!("read the log of {pod}");
+                LogError::Run(self.denied(&what, status, &permission, pod.namespace.as_ref(), Some(&pod.name)).await)
+            }
+            // 400 "waiting to start", 404 "pod not found", 500 from a kubelet that has lost the file: this container's own.
+            Failure::Status(status) => LogError::Container(status.message),
+            Failure::Network(error) => LogError::Container(format!("failed to read the log of container {}: {error}", options.container)),
+        }
+    }
+}
+
+impl LogLines {
+    /// The next line without its end, or `None` at the end of the log. A log that breaks off is an error: what was read
+    /// before it stands.
+    pub async fn next(&mut self) -> Result<Option<Line>, String> {
+        loop {
+            if let Some(line) = self.take_line() {
+                return Ok(Some(line));
+            }
+            if self.ended {
+                return Ok(self.take_rest());
+            }
+            match self.body.next().await {
+                Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
+                Some(Err(error)) => return Err(format!("the log broke off: {error}")),
+                None => self.ended = true,
+            }
+        }
+    }
+
+    fn take_line(&mut self) -> Option<Line> {
+        let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') else {
+            // A line without end must not fill the memory: its beginning is kept, the rest is counted and dropped.
+            if self.buffer.len() > self.line_limit {
+                self.skipped += self.buffer.len() - self.line_limit;
+                self.buffer.truncate(self.line_limit);
+            }
+            return None;
+        };
+        let line = self.buffer.split_to(end + 1);
+        Some(self.cut(line.get(..end).unwrap_or_default()))
+    }
+
+    fn take_rest(&mut self) -> Option<Line> {
+        if self.buffer.is_empty() {
+            return None;
+        }
+        let rest = self.buffer.split();
+        Some(self.cut(&rest))
+    }
+
+    fn cut(&mut self, line: &[u8]) -> Line {
+        let skipped = std::mem::take(&mut self.skipped);
+        let kept = line.get(..self.line_limit.min(line.len())).unwrap_or_default();
+        // The bytes of a line that was truncated in the buffer follow its kept beginning; they are over the limit too.
+        Line { bytes: kept.to_vec(), cut: skipped + line.len() - kept.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(chunks: Vec<&'static str>, line_limit: usize) -> LogLines {
+        let body = futures::stream::iter(chunks.into_iter().map(|chunk| Ok(Bytes::from(chunk)))).boxed();
+        LogLines { body, buffer: BytesMut::new(), line_limit, skipped: 0, ended: false }
+    }
+
+    async fn read(mut log: LogLines) -> Vec<(String, usize)> {
+        let mut lines = Vec::new();
+        while let Some(line) = log.next().await.unwrap() {
+            lines.push((String::from_utf8(line.bytes).unwrap(), line.cut));
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn joins_lines_across_chunks_and_keeps_an_unfinished_last_one() {
+        let lines = read(log(vec!["a\nb", "c\n", "d"], 100)).await;
+        assert_eq!(lines, [("a".to_owned(), 0), ("bc".to_owned(), 0), ("d".to_owned(), 0)]);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_cut_and_counted() {
+        let lines = read(log(vec!["aaaa", "aaaa", "aa\nb\n"], 3)).await;
+        assert_eq!(lines, [("aaa".to_owned(), 7), ("b".to_owned(), 0)]);
+    }
+}

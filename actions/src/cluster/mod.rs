@@ -1,0 +1,166 @@
+//! The only door to the API server.
+//!
+//! Every request goes through [`Cluster::exchange`]: it is counted in the ledger, carries the run's user agent, and has a
+//! limit of its own. Reads are sent again when the network or the server fails; whether a write may be is decided in
+//! [`write`], and nowhere else. kube-rs' own helpers for restart, cordon, eviction and logs are not used: see
+//! `docs/how-a-run-goes.md` for what each of them does differently.
+
+mod connect;
+mod follow;
+mod logs;
+mod read;
+mod review;
+mod status;
+mod write;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt, Limited};
+use kube::client::Body;
+use tokio::time::Instant;
+
+pub use connect::{Connection, Proxy};
+pub use follow::{Follow, Item};
+pub use logs::{Line, LogError, LogLines, LogOptions};
+pub use read::Query;
+pub use review::{Access, KnownRules, forbidden};
+pub use write::{Commit, Eviction, Patch, Proof};
+
+use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+use crate::names::Namespace;
+use status::{Failure, Status};
+
+/// The field manager of every patch but the one of `/scale` (see [`Proof::FieldManager`]).
+pub const FIELD_MANAGER: &str = "action-runner";
+
+/// The longest that one read may take; a server that answers at all does within a fraction of it.
+const READ_LIMIT: Duration = Duration::from_secs(15);
+
+/// The largest answer that is read whole. etcd holds objects of at most 1.5 MiB, a page of a list at most 100 of them;
+/// what is larger than this comes from something that is no API server.
+const BODY_LIMIT: usize = 16 << 20;
+
+/// A cluster, seen by one run, until a deadline.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    server: String,
+    namespace: Option<Namespace>,
+    ledger: Ledger,
+    run: String,
+    deadline: Instant,
+}
+
+impl Cluster {
+    /// The same cluster, until this deadline: what waits or tries again gives up then.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { deadline: deadline.min(self.deadline), ..self.clone() }
+    }
+
+    /// How long there is until the deadline.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The namespace of the ServiceAccount or of the kubeconfig's context.
+    pub fn default_namespace(&self) -> Option<&Namespace> {
+        self.namespace.as_ref()
+    }
+
+    /// What was sent so far, and what became of it.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// This run, unlike any other: a part of its marks.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Sends one request and waits for the head of its answer.
+    async fn exchange(&self, request: Request<Vec<u8>>, limit: Duration, retry: bool) -> Result<Response<Body>, Failure> {
+        let limit = limit.min(self.remaining());
+        self.ledger.request(retry);
+        match tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Failure::Network(error.into())),
+            Err(_) => Err(Failure::Network(format!("no answer within {} s", limit.as_secs_f32()).into())),
+        }
+    }
+
+    /// Sends one request and reads its whole answer; an answer that is no success is a failure.
+    async fn call(&self, request: Request<Vec<u8>>, limit: Duration, retry: bool) -> Result<bytes::Bytes, Failure> {
+        let started = Instant::now();
+        let response = self.exchange(request, limit, retry).await?;
+        let (head, body) = response.into_parts();
+        let left = limit.min(self.remaining()).saturating_sub(started.elapsed());
+        let body = match tokio::time::timeout(left, Limited::new(body, BODY_LIMIT).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => return Err(Failure::Network(error)),
+            Err(_) => return Err(Failure::Network("the answer broke off in the middle".into())),
+        };
+        if head.status.is_success() { Ok(body) } else { Err(Failure::Status(Status::read(&head, &body))) }
+    }
+
+    /// Waits before the next try, unless the deadline comes first.
+    async fn pause(&self, attempt: u32, failure: &Failure) -> bool {
+        // 0.2, 0.4 … 5 s: a dropped connection is tried again at once, a restarting API server is not hammered.
+        const FIRST: Duration = Duration::from_millis(200);
+        const LONGEST: Duration = Duration::from_secs(5);
+        let backoff = FIRST.saturating_mul(1 << attempt.min(8)).min(LONGEST);
+        let wait = failure.retry_after().unwrap_or_default().max(backoff).mul_f64(jitter());
+        if wait >= self.remaining() {
+            return false;
+        }
+        tracing::warn!(failure = %failure, wait_ms = wait.as_millis(), "request failed, trying again");
+        tokio::time::sleep(wait).await;
+        true
+    }
+
+    /// The failure of a request, when it is not about permissions, in a run's terms.
+    fn unavailable(&self, what: &str, failure: Failure) -> Error {
+        match failure {
+            Failure::Network(source) => Error::Unavailable {
+                message: format!("failed to {what}: {}{}", self.server, connect::explain(&*source)),
+                source: Some(source),
+            },
+            Failure::Status(status) => Error::Unavailable { message: format!("failed to {what}: {status}"), source: None },
+        }
+    }
+}
+
+/// Between 0.8 and 1.2: a thousand Jobs that start together must not come back together.
+fn jitter() -> f64 {
+    let spread = u8::try_from(random() & 0xff).unwrap_or_default();
+    0.8 + 0.4 * f64::from(spread) / 255.0
+}
+
+/// A number nobody else has. The standard library seeds its hasher from the operating system; no crate for it is needed.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// A path with its query, each value encoded.
+fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
+    let mut uri = path.to_owned();
+    for (index, (key, value)) in pairs.iter().filter(|(_, value)| !value.is_empty()).enumerate() {
+        let value: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
+        // Writing into a String cannot fail.
+        let _infallible = write!(uri, "{}{key}={value}", if index == 0 { '?' } else { '&' });
+    }
+    uri
+}
+
+/// A request of this run; the client adds address, credentials and user agent.
+fn build(method: Method, uri: &str, content_type: &str, body: Vec<u8>) -> Result<Request<Vec<u8>>> {
+    let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, "application/json");
+    if !body.is_empty() {
+        request = request.header(header::CONTENT_TYPE, content_type);
+    }
+    request.body(body).map_err(|error| Error::Internal(format!("failed to build the request {uri}: {error}")))
+}

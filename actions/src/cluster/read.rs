@@ -1,0 +1,209 @@
+//! Reads: sent again until they succeed or the deadline comes, because a second read harms nobody.
+
+use bytes::Bytes;
+use http::Method;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::status::{Failure, Status};
+use super::{Cluster, READ_LIMIT, build, with_query};
+use crate::error::{Error, Result};
+use crate::names::{Name, Namespace};
+use crate::object::{ObjectRef, Resource};
+use crate::permission::Permission;
+
+/// How many objects a page of a list holds: a page is the most that is ever in memory of a large list.
+const PAGE: &str = "100";
+
+/// A server that says 500 may be ill for a moment or broken for good (`/scale` of an object without replicas): it is
+/// asked three times, where other failures are tried until the deadline.
+const TRIES_ON_500: u32 = 3;
+
+/// A set of objects of one kind.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// What kind.
+    pub resource: Resource,
+    /// Where; `None` for cluster-scoped kinds.
+    pub namespace: Option<Namespace>,
+    /// A label selector; empty selects everything.
+    pub labels: String,
+    /// Only the object of this name: RBAC's `resourceNames` then holds for list and watch too.
+    pub name: Option<Name>,
+}
+
+impl Query {
+    /// All objects of a kind beside another object (in its namespace), by labels.
+    pub fn beside(object: &ObjectRef, resource: Resource, labels: impl Into<String>) -> Self {
+        Self { resource, namespace: object.namespace.clone(), labels: labels.into(), name: None }
+    }
+
+    /// Just this object.
+    pub fn only(object: &ObjectRef) -> Self {
+        let (resource, namespace) = (object.resource.clone(), object.namespace.clone());
+        Self { resource, namespace, labels: String::new(), name: Some(object.name.clone()) }
+    }
+
+    pub(super) fn path(&self) -> String {
+        self.resource.collection_path(self.namespace.as_ref())
+    }
+
+    pub(super) fn fields(&self) -> String {
+        self.name.as_ref().map(|name| format!("metadata.name={name}")).unwrap_or_default()
+    }
+
+    pub(super) fn permission(&self, verb: &'static str) -> Permission {
+        Permission { names_target: self.name.is_some(), ..Permission::of(verb, &self.resource) }
+    }
+}
+
+#[derive(Deserialize)]
+struct Page<T> {
+    #[serde(default)]
+    metadata: PageMeta,
+    // `null` where there is none: that is how Go writes an empty list.
+    items: Option<Vec<T>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PageMeta {
+    resource_version: String,
+    r#continue: String,
+}
+
+impl Cluster {
+    /// One object.
+    pub async fn get(&self, object: &ObjectRef) -> Result<Value> {
+        self.get_sub(object, None).await
+    }
+
+    /// One object, or one of its sub-resources.
+    pub async fn get_sub(&self, object: &ObjectRef, subresource: Option<&'static str>) -> Result<Value> {
+        let what = format!("get {object}");
+        let failure = match self.read(&object.path(subresource)).await {
+            Ok(body) => return parse(&body, &what),
+            Err(failure) => failure,
+        };
+        if matches!(&failure, Failure::Status(status) if status.code == 404) {
+            return Err(Error::TargetNotFound(format!("{object} does not exist; check TARGET_NAME and TARGET_NAMESPACE")));
+        }
+        let permission = Permission::on_target("get", &object.resource);
+        let permission = Permission { subresource, ..permission };
+        Err(self.read_error(&what, failure, &permission, object.namespace.as_ref(), Some(&object.name)).await)
+    }
+
+    /// Every object of a query, page by page, with the resourceVersion from which a watch goes on.
+    pub async fn list<T: DeserializeOwned>(&self, query: &Query) -> Result<(Vec<T>, String)> {
+        let what = format!("list {}", query.resource.plural());
+        let (mut all, mut token) = (Vec::new(), String::new());
+        loop {
+            let pairs = [
+                ("limit", PAGE),
+                ("labelSelector", &query.labels),
+                ("fieldSelector", &query.fields()),
+                ("continue", &token),
+            ];
+            let body = match self.read(&with_query(&query.path(), &pairs)).await {
+                Ok(body) => body,
+                // The rest of the list is too old by now: from the beginning.
+                Err(Failure::Status(status)) if status.code == 410 && !token.is_empty() => {
+                    (all, token) = (Vec::new(), String::new());
+                    continue;
+                }
+                Err(failure) => {
+                    let permission = query.permission("list");
+                    let (namespace, name) = (query.namespace.as_ref(), query.name.as_ref());
+                    return Err(self.read_error(&what, failure, &permission, namespace, name).await);
+                }
+            };
+            let page: Page<T> = parse(&body, &what)?;
+            all.extend(page.items.unwrap_or_default());
+            token = page.metadata.r#continue;
+            if token.is_empty() {
+                return Ok((all, page.metadata.resource_version));
+            }
+        }
+    }
+
+    /// The resource that serves a kind of an API version: one request, for kinds that are not built in.
+    pub async fn discover(&self, api_version: &str, kind: &str) -> Result<Resource> {
+        #[derive(Deserialize)]
+        struct Served {
+            resources: Vec<ServedResource>,
+        }
+        #[derive(Deserialize)]
+        struct ServedResource {
+            name: String,
+            kind: String,
+            namespaced: bool,
+        }
+        // The version's two parts are checked here, before they reach the path.
+        Resource::discovered(api_version, kind, "x", true).map_err(|error| Error::InvalidRequest(format!("TARGET_API_VERSION, TARGET_KIND: {error}")))?;
+        let root = if api_version.contains('/') { "/apis" } else { "/api" };
+        let unknown = || Error::InvalidRequest(format!("TARGET_API_VERSION, TARGET_KIND: the API server serves no kind {kind} in {api_version}"));
+        let body = match self.read(&format!("{root}/{api_version}")).await {
+            Ok(body) => body,
+            Err(Failure::Status(status)) if status.code == 404 => return Err(unknown()),
+            Err(failure) => return Err(self.unavailable(&format!("look up {api_version}"), failure)),
+        };
+        let served: Served = parse(&body, "look up the kind")?;
+        let found = served.resources.into_iter().find(|one| one.kind.eq_ignore_ascii_case(kind) && !one.name.contains('/'));
+        let found = found.ok_or_else(unknown)?;
+        Resource::discovered(api_version, &found.kind, &found.name, found.namespaced)
+            .map_err(|error| Error::Internal(format!("the API server names a resource that breaks its own rules: {error}")))
+    }
+
+    /// A GET, sent again while that can help.
+    pub(super) async fn read(&self, uri: &str) -> Result<Bytes, Failure> {
+        let mut attempt = 0;
+        loop {
+            let request = build(Method::GET, uri, "", Vec::new()).map_err(|error| Failure::Network(error.into()))?;
+            let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
+                Ok(body) => return Ok(body),
+                Err(failure) => failure,
+            };
+            if !self.may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+                return Err(failure);
+            }
+            attempt += 1;
+        }
+    }
+
+    pub(super) fn may_read_again(&self, failure: &Failure, attempt: u32) -> bool {
+        match failure {
+            Failure::Network(error) => !super::connect::hopeless(&**error),
+            Failure::Status(status) if status.code == 500 => attempt + 1 < TRIES_ON_500,
+            Failure::Status(status) => status.transient(),
+        }
+    }
+
+    /// What a failed read means. A 403 is asked about: only an access review can say that a permission is missing.
+    pub(super) async fn read_error(
+        &self,
+        what: &str,
+        failure: Failure,
+        permission: &Permission,
+        namespace: Option<&Namespace>,
+        name: Option<&Name>,
+    ) -> Error {
+        match failure {
+            Failure::Status(status) if matches!(status.code, 401 | 403) => {
+                self.denied(what, status, permission, namespace, name).await
+            }
+            Failure::Status(Status { code: 404, message, .. }) => {
+                Error::TargetNotFound(format!("failed to {what}: the API server knows no such resource ({message})"))
+            }
+            Failure::Status(status) if !status.transient() => {
+                Error::Internal(format!("failed to {what}: {status}"))
+            }
+            failure => self.unavailable(what, failure),
+        }
+    }
+}
+
+/// Reads an answer of the API server.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
+    serde_json::from_slice(body).map_err(|error| Error::unavailable(format!("failed to {what}: the answer is not what an API server sends"), error))
+}

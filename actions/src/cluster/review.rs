@@ -1,0 +1,158 @@
+//! Asking the API server what this ServiceAccount may do.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use k8s_openapi::api::authorization::v1::{ResourceRule, SubjectAccessReviewStatus, SubjectRulesReviewStatus};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::status::{Failure, Status};
+use super::{Cluster, READ_LIMIT, build, read};
+use crate::error::{Error, Result};
+use crate::names::{Name, Namespace};
+use crate::permission::Permission;
+
+/// The answer to "may I?".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// All of them.
+    Granted,
+    /// These are missing; all of them are listed.
+    Denied(Vec<Permission>),
+    /// The API server would not say, for this reason: neither granted nor denied.
+    CouldNotAsk(String),
+}
+
+/// What a rules review said about one namespace; kept, because a target that leads to its owner asks twice.
+#[derive(Debug, Default)]
+pub struct KnownRules(Option<Vec<ResourceRule>>);
+
+#[derive(Deserialize)]
+struct Review<T> {
+    status: Option<T>,
+}
+
+impl Cluster {
+    /// Which of these permissions are missing. One rules review answers for all permissions in a namespace; single
+    /// access reviews settle what it leaves open, and everything that is cluster-scoped (a rules review of a namespace
+    /// would count a Role's rules for it).
+    pub async fn missing(
+        &self,
+        permissions: &BTreeSet<Permission>,
+        namespace: Option<&Namespace>,
+        name: Option<&Name>,
+        known: &mut KnownRules,
+    ) -> Result<Access> {
+        let rules = match namespace {
+            Some(namespace) => self.rules(namespace, known).await?,
+            None => &[],
+        };
+        let open = permissions.iter().filter(|one| !(one.namespaced && one.granted_by(rules, name)));
+        let mut denied = Vec::new();
+        for permission in open {
+            match self.allowed(permission, namespace, name).await {
+                Ok(true) => {}
+                Ok(false) => denied.push(permission.clone()),
+                Err(Failure::Status(status)) if !status.transient() && status.code != 401 => {
+                    return Ok(Access::CouldNotAsk(status.to_string()));
+                }
+                Err(failure) => return Err(self.review_error(failure)),
+            }
+        }
+        Ok(if denied.is_empty() { Access::Granted } else { Access::Denied(denied) })
+    }
+
+    async fn rules<'a>(&self, namespace: &Namespace, known: &'a mut KnownRules) -> Result<&'a [ResourceRule]> {
+        if known.0.is_none() {
+            let body = json!({
+                "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+                "spec": { "namespace": namespace },
+            });
+            let rules = match self.ask::<SubjectRulesReviewStatus>("selfsubjectrulesreviews", &body).await {
+                Ok(status) => status.resource_rules,
+                // Not allowed to ask, or an authorizer that cannot list its rules: single reviews settle it.
+                Err(Failure::Status(status)) if !status.transient() && status.code != 401 => Vec::new(),
+                Err(failure) => return Err(self.review_error(failure)),
+            };
+            known.0 = Some(rules);
+        }
+        Ok(known.0.as_deref().unwrap_or_default())
+    }
+
+    /// Whether one permission is granted.
+    pub(super) async fn allowed(&self, permission: &Permission, namespace: Option<&Namespace>, name: Option<&Name>) -> Result<bool, Failure> {
+        let body = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": { "resourceAttributes": permission.attributes(namespace, name) },
+        });
+        Ok(self.ask::<SubjectAccessReviewStatus>("selfsubjectaccessreviews", &body).await?.allowed)
+    }
+
+    /// A review is a POST that changes nothing: it is sent again like a read.
+    async fn ask<T: serde::de::DeserializeOwned>(&self, review: &str, body: &Value) -> Result<T, Failure> {
+        let uri = format!("/apis/authorization.k8s.io/v1/{review}");
+        let mut attempt = 0;
+        loop {
+            let request = build(Method::POST, &uri, "application/json", body.to_string().into_bytes());
+            let request = request.map_err(|error| Failure::Network(error.into()))?;
+            let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
+                Ok(body) => {
+                    let review: Review<T> = read::parse(&body, "review permissions").map_err(|error| Failure::Network(error.into()))?;
+                    return review.status.ok_or_else(|| Failure::Network("the review has no status".into()));
+                }
+                Err(failure) => failure,
+            };
+            if !self.may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+                return Err(failure);
+            }
+            attempt += 1;
+        }
+    }
+
+    fn review_error(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Status(status) if status.code == 401 => unauthenticated(&status),
+            failure => self.unavailable("ask which permissions there are", failure),
+        }
+    }
+
+    /// What a 401 or 403 means: a missing permission only when an access review says so; else a denial by admission or quota.
+    pub(super) async fn denied(
+        &self,
+        what: &str,
+        status: Status,
+        permission: &Permission,
+        namespace: Option<&Namespace>,
+        name: Option<&Name>,
+    ) -> Error {
+        if status.code == 401 {
+            return unauthenticated(&status);
+        }
+        match self.allowed(permission, namespace, name).await {
+            Ok(true) => Error::Refused(format!("failed to {what}: {}", status.message)),
+            Ok(false) => forbidden(vec![permission.clone()], namespace),
+            Err(why) => Error::Forbidden {
+                message: format!("failed to {what}: {}; whether a permission is missing could not be asked ({why})", status.message),
+                missing: vec![],
+            },
+        }
+    }
+}
+
+fn unauthenticated(status: &Status) -> Error {
+    Error::Forbidden {
+        message: format!("{status}; the credentials are not valid (any more): check the ServiceAccount's token or the kubeconfig's user"),
+        missing: vec![],
+    }
+}
+
+/// The error that names every missing permission.
+pub fn forbidden(missing: Vec<Permission>, namespace: Option<&Namespace>) -> Error {
+    let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let place = namespace.map_or("in the cluster".to_owned(), |namespace| format!("in namespace {namespace}"));
+    Error::Forbidden {
+        message: format!("missing permissions {place}: {list}; `action-runner rbac` prints the Role that grants them"),
+        missing,
+    }
+}

@@ -1,0 +1,370 @@
+//! Writes, and the truth about them.
+//!
+//! A write carries the server-side `timeout` parameter: after that it cannot land any more. When its answer is lost (no
+//! answer, or a 5xx), the runner looks at the object: our mark in it proves `applied`; when the time is over and what
+//! the write rested on is unchanged, it proves `none`, and the write may be sent again; else it stays `unknown`.
+
+use std::time::Duration;
+
+use http::Method;
+use json_patch::PatchOperation;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::status::{Failure, Status};
+use super::{Cluster, FIELD_MANAGER, build, read, with_query};
+use crate::error::{Error, Result};
+use crate::ledger::{Change, Operation};
+use crate::names::Namespace;
+use crate::object::{ObjectRef, annotation, text, uid};
+use crate::permission::Permission;
+
+/// How long the server may work on a write. Admission webhooks may take up to 30 s, but default to 10.
+const WRITE_SECONDS: u64 = 10;
+
+/// How long after its server-side timeout a write counts as over: the answer travels, clocks differ a little.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How often a write is sent whose earlier tries are known not to have been applied.
+const TRIES: u32 = 3;
+
+/// Whether a request is tried or meant. Becomes `dryRun=All` here and nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commit {
+    /// Admission, validation and permissions as in the real one; nothing is stored.
+    DryRun,
+    /// For real.
+    Execute,
+}
+
+/// How to recognise in the object that it was this run's write, and no other, that changed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A text in an annotation that no other run writes.
+    Annotation {
+        /// The annotation.
+        key: &'static str,
+        /// What its value then contains.
+        holds: String,
+    },
+    /// A field manager that no other run has. `/scale` cannot carry an annotation, but the server keeps who set the
+    /// replicas; the next one to set them takes the entry over, so these do not pile up.
+    FieldManager,
+}
+
+/// A JSON Patch with the `test` operations that it rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Patch {
+    /// The sub-resource, if it is not the object itself.
+    pub subresource: Option<&'static str>,
+    /// First the tests, then the changes.
+    pub operations: Vec<PatchOperation>,
+    /// How to know it again.
+    pub proof: Proof,
+}
+
+impl Patch {
+    /// Whether what the patch rested on is unchanged.
+    fn tests_hold(&self, object: &Value) -> bool {
+        self.operations.iter().all(|operation| match operation {
+            PatchOperation::Test(test) => {
+                let found = object.pointer(test.path.as_str());
+                // Null stands for a zero value, which some shapes of an object leave out and others write.
+                let zero = |value: &Value| value.is_null() || *value == json!(0) || *value == json!(false);
+                if test.value.is_null() { found.is_none_or(zero) } else { found == Some(&test.value) }
+            }
+            _ => true,
+        })
+    }
+
+    fn proven_by(&self, object: &Value, manager: &str) -> bool {
+        match &self.proof {
+            Proof::Annotation { key, holds } => annotation(object, key).is_some_and(|value| value.contains(holds)),
+            Proof::FieldManager => object
+                .pointer("/metadata/managedFields")
+                .and_then(Value::as_array)
+                .is_some_and(|entries| entries.iter().any(|entry| text(entry, "/manager") == Some(manager))),
+        }
+    }
+}
+
+/// An eviction: by the API, so that disruption budgets hold.
+#[derive(Debug, Clone)]
+pub struct Eviction {
+    /// The pod as it was decided upon: its UID and resourceVersion are the preconditions.
+    pub pod: Value,
+    /// The pod's own grace period when `None`.
+    pub grace_period_seconds: Option<u32>,
+}
+
+/// What became of a write.
+enum Outcome {
+    Applied(Value),
+    NotApplied(Failure),
+    Unknown(Failure),
+}
+
+impl Cluster {
+    /// Patches an object, and returns what the server then stored (in a dry run: would have).
+    pub async fn patch(&self, object: &ObjectRef, before: &Value, patch: &Patch, commit: Commit) -> Result<Value> {
+        let what = format!("patch {object}");
+        let permission = Permission { subresource: patch.subresource, ..Permission::on_target("patch", &object.resource) };
+        let mut attempt = 0;
+        loop {
+            let failure = match self.patch_once(object, before, patch, commit, attempt > 0).await? {
+                Outcome::Applied(after) => return Ok(after),
+                Outcome::NotApplied(failure) => failure,
+                Outcome::Unknown(failure) => return Err(self.unavailable(&what, failure)),
+            };
+            attempt += 1;
+            let again = matches!(&failure, Failure::Network(_)) || matches!(&failure, Failure::Status(status) if status.transient());
+            if !again || attempt == TRIES || !self.pause(attempt, &failure).await {
+                return Err(self.write_error(&what, failure, &permission, object).await);
+            }
+        }
+    }
+
+    async fn patch_once(&self, object: &ObjectRef, before: &Value, patch: &Patch, commit: Commit, retry: bool) -> Result<Outcome> {
+        let manager = match patch.proof {
+            Proof::FieldManager => format!("{FIELD_MANAGER}/{}", self.run),
+            Proof::Annotation { .. } => FIELD_MANAGER.to_owned(),
+        };
+        let body = serde_json::to_vec(&patch.operations).map_err(|error| Error::Internal(error.to_string()))?;
+        let path = object.path(patch.subresource);
+        let request = |uri: &str| build(Method::PATCH, uri, "application/json-patch+json", body.clone());
+        let change = |after: &Value| Change {
+            object: crate::object::Target { subresource: patch.subresource.map(str::to_owned), ..object.to_target() },
+            operation: Operation::Patch,
+            patch: Some(difference(before, after)),
+        };
+        if commit == Commit::DryRun {
+            let uri = with_query(&path, &[("dryRun", "All"), ("fieldManager", &manager)]);
+            self.ledger.dry_run_begins();
+            return Ok(match self.call(request(&uri)?, self.write_limit()?, retry).await {
+                Ok(body) => {
+                    let after = read::parse(&body, "dry-run the patch")?;
+                    self.ledger.would_change(change(&after));
+                    Outcome::Applied(after)
+                }
+                Err(failure) => Outcome::NotApplied(failure),
+            });
+        }
+        let limit = self.write_limit()?;
+        let uri = with_query(&path, &[("timeout", &format!("{}ms", limit.as_millis())), ("fieldManager", &manager)]);
+        let request = request(&uri)?;
+        let horizon = Instant::now() + limit + MARGIN;
+        self.ledger.write_begins();
+        let outcome = match self.call(request, limit + MARGIN, retry).await {
+            // Parsed as far as it goes: a 2xx is applied, whatever its body.
+            Ok(body) => Outcome::Applied(serde_json::from_slice(&body).unwrap_or_default()),
+            Err(Failure::Status(status)) if status.code < 500 => Outcome::NotApplied(Failure::Status(status)),
+            Err(failure) => self.look_after(object, patch, &manager, horizon, failure).await,
+        };
+        match &outcome {
+            Outcome::Applied(after) => self.ledger.write_applied(change(after)),
+            Outcome::NotApplied(_) => self.ledger.write_not_applied(),
+            Outcome::Unknown(_) => self.ledger.write_unknown(),
+        }
+        Ok(outcome)
+    }
+
+    /// The answer to a write is lost: what became of it?
+    async fn look_after(&self, object: &ObjectRef, patch: &Patch, manager: &str, horizon: Instant, failure: Failure) -> Outcome {
+        tracing::warn!(%failure, "the answer to the write is lost, looking at the object");
+        // Our mark is a proof at once; its absence is one only after the server cannot apply the write any more.
+        for wait in [false, true] {
+            if wait {
+                if horizon >= self.deadline {
+                    return Outcome::Unknown(failure);
+                }
+                tokio::time::sleep_until(horizon).await;
+            }
+            let Ok(now) = self.get(object).await else { continue };
+            if object.uid.as_deref().is_some_and(|known| known != uid(&now)) {
+                return Outcome::Unknown(failure);
+            }
+            if patch.proven_by(&now, manager) {
+                return Outcome::Applied(self.as_written(object, patch, now).await);
+            }
+            if wait && self.rests_unchanged(object, patch, &now).await {
+                return Outcome::NotApplied(failure);
+            }
+        }
+        Outcome::Unknown(failure)
+    }
+
+    /// The object as the write saw it: a sub-resource has another shape than the object.
+    async fn as_written(&self, object: &ObjectRef, patch: &Patch, now: Value) -> Value {
+        if patch.subresource.is_some() && object.resource.built_in().is_none() {
+            return self.get_sub(object, patch.subresource).await.unwrap_or(now);
+        }
+        now
+    }
+
+    async fn rests_unchanged(&self, object: &ObjectRef, patch: &Patch, now: &Value) -> bool {
+        if patch.subresource.is_some() && object.resource.built_in().is_none() {
+            return self.get_sub(object, patch.subresource).await.is_ok_and(|now| patch.tests_hold(&now));
+        }
+        patch.tests_hold(now)
+    }
+
+    /// Evicts a pod.
+    pub async fn evict(&self, pod: &ObjectRef, eviction: &Eviction, commit: Commit) -> Result<()> {
+        let mut options = json!({
+            "preconditions": { "uid": uid(&eviction.pod), "resourceVersion": text(&eviction.pod, "/metadata/resourceVersion") }
+        });
+        if let (Some(seconds), Some(options)) = (eviction.grace_period_seconds, options.as_object_mut()) {
+            options.insert("gracePeriodSeconds".to_owned(), json!(seconds));
+        }
+        let body = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": { "name": pod.name, "namespace": pod.namespace },
+            "deleteOptions": options,
+        });
+        let limit = self.write_limit()?;
+        let timeout = format!("{}ms", limit.as_millis());
+        let pairs = if commit == Commit::DryRun { ("dryRun", "All") } else { ("timeout", timeout.as_str()) };
+        let uri = with_query(&pod.path(Some("eviction")), &[pairs]);
+        let request = build(Method::POST, &uri, "application/json", body.to_string().into_bytes())?;
+        let change = Change { object: pod.to_target(), operation: Operation::Evict, patch: None };
+        let what = format!("evict {pod}");
+        if commit == Commit::DryRun {
+            self.ledger.dry_run_begins();
+            self.ledger.would_change(change);
+            return match self.call(request, limit, false).await {
+                Ok(_) => Ok(()),
+                Err(failure) => Err(self.evict_error(&what, failure, pod).await),
+            };
+        }
+        self.ledger.write_begins();
+        let failure = match self.call(request, limit + MARGIN, false).await {
+            Ok(_) => {
+                self.ledger.write_applied(change);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        if matches!(&failure, Failure::Status(status) if status.code < 500) {
+            self.ledger.write_not_applied();
+            return Err(self.evict_error(&what, failure, pod).await);
+        }
+        self.look_after_eviction(pod, &eviction.pod, change, limit, failure).await
+    }
+
+    /// An eviction leaves no mark, but it was bound to the pod's resourceVersion: it is the first change after that, or
+    /// it was not applied. So the pod's history, read from that version, tells.
+    async fn look_after_eviction(&self, pod: &ObjectRef, before: &Value, change: Change, limit: Duration, failure: Failure) -> Result<()> {
+        tracing::warn!(%failure, "the answer to the eviction is lost, looking at the pod's history");
+        let version = text(before, "/metadata/resourceVersion").unwrap_or_default();
+        match self.first_change(pod, version, limit + MARGIN).await {
+            Some(first) if evicted(&first) && !evicted(before) => {
+                self.ledger.write_applied(change);
+                return Ok(());
+            }
+            Some(_) => {
+                self.ledger.write_not_applied();
+                return Err(self.unavailable(&format!("evict {pod} (it was not evicted)"), failure));
+            }
+            None => {}
+        }
+        if let Ok(now) = self.get(pod).await
+            && text(&now, "/metadata/resourceVersion") == Some(version)
+        {
+            self.ledger.write_not_applied();
+            return Err(self.unavailable(&format!("evict {pod} (it was not evicted)"), failure));
+        }
+        self.ledger.write_unknown();
+        Err(self.unavailable(&format!("evict {pod}: whether it was evicted by this request cannot be known"), failure))
+    }
+
+    async fn evict_error(&self, what: &str, failure: Failure, pod: &ObjectRef) -> Error {
+        match failure {
+            Failure::Status(status) if status.blocked_by_budget() => {
+                Error::Blocked { message: format!("failed to {what}: {}", status.message) }
+            }
+            Failure::Status(status) if status.code == 500 && status.message.contains("more than one PodDisruptionBudget") => {
+                Error::Refused(format!("failed to {what}: {}; leave only one budget that selects the pod", status.message))
+            }
+            failure => {
+                let permission = Permission::on_target("create", &pod.resource).sub("eviction");
+                self.write_error(what, failure, &permission, pod).await
+            }
+        }
+    }
+
+    /// Posts an event, once. It changes nothing about any object, so it is no part of the run's effect.
+    pub async fn post_event(&self, event: Value) -> Result<(), String> {
+        /// The run is over; nobody waits for an event.
+        const LIMIT: Duration = Duration::from_secs(5);
+        let Some(namespace) = text(&event, "/metadata/namespace").and_then(|name| name.parse::<Namespace>().ok()) else {
+            return Err("it has no namespace".to_owned());
+        };
+        let uri = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+        let request = build(Method::POST, &uri, "application/json", event.to_string().into_bytes()).map_err(|error| error.to_string())?;
+        self.call(request, LIMIT, false).await.map(|_| ()).map_err(|failure| failure.to_string())
+    }
+
+    /// How long this write may take: the server's limit, or what is left of the run's.
+    fn write_limit(&self) -> Result<Duration> {
+        /// Less than this is not worth a write: its answer would come too late to be told.
+        const LEAST: Duration = Duration::from_millis(500);
+        let left = self.remaining().saturating_sub(MARGIN);
+        if left < LEAST {
+            return Err(Error::DeadlineExceeded("no time is left to write; raise ACTION_TIMEOUT".to_owned()));
+        }
+        Ok(left.min(Duration::from_secs(WRITE_SECONDS)))
+    }
+
+    /// What a refused write means.
+    async fn write_error(&self, what: &str, failure: Failure, permission: &Permission, object: &ObjectRef) -> Error {
+        let status = match failure {
+            Failure::Status(status) => status,
+            failure @ Failure::Network(_) => return self.unavailable(what, failure),
+        };
+        match status.code {
+            401 | 403 => self.denied(what, status, permission, object.namespace.as_ref(), Some(&object.name)).await,
+            404 => Error::TargetNotFound(format!("failed to {what}: {}", status.message)),
+            409 => Error::Conflict(format!("failed to {what}: someone else changed it at the same time ({})", status.message)),
+            422 if status.failed_test() => Error::Conflict(format!("failed to {what}: what the decision rested on has changed")),
+            400 if status.message.contains("dry run") || status.message.contains("dryRun") => webhook(what, &status),
+            400 | 413 | 415 | 422 => Error::Refused(format!("failed to {what}: {}", status.message)),
+            _ if status.transient() => self.unavailable(what, Failure::Status(status)),
+            _ => Error::Refused(format!("failed to {what}: {status}")),
+        }
+    }
+}
+
+/// Whether the eviction API has been at the pod: it sets this condition before it deletes.
+fn evicted(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.is_some_and(|all| {
+        all.iter().any(|one| text(one, "/type") == Some("DisruptionTarget") && text(one, "/reason") == Some("EvictionByEvictionAPI"))
+    })
+}
+
+/// An admission webhook that may have side effects makes every dry run fail; that is no failure of the action.
+fn webhook(what: &str, status: &Status) -> Error {
+    Error::Refused(format!(
+        "failed to {what}: {}; an admission webhook does not support dry runs: its configuration needs `sideEffects: None`",
+        status.message
+    ))
+}
+
+/// What changed between two states of an object, without what the server itself keeps account of.
+fn difference(before: &Value, after: &Value) -> Value {
+    let strip = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(fields) = object.as_object_mut() {
+            fields.remove("status");
+            fields.remove("kind");
+            fields.remove("apiVersion");
+        }
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for kept_by_server in ["resourceVersion", "generation", "managedFields", "creationTimestamp"] {
+                metadata.remove(kept_by_server);
+            }
+        }
+        object
+    };
+    json!(json_patch::diff(&strip(before), &strip(after)))
+}

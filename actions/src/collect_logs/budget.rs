@@ -1,0 +1,89 @@
+//! So many bytes over all containers, shared fairly, the newest lines kept.
+
+use std::collections::VecDeque;
+
+/// What one container has kept.
+#[derive(Debug, Default)]
+pub struct Share {
+    /// Its newest lines.
+    pub lines: VecDeque<Vec<u8>>,
+    /// Their bytes, line ends included.
+    pub bytes: usize,
+    /// How many older ones made room.
+    pub dropped: usize,
+}
+
+/// The budget: whenever it is exceeded, whoever holds the most gives up its oldest line. So nobody who needs little
+/// loses anything, the others end up equal, and no more than the budget is ever in memory.
+#[derive(Debug)]
+pub struct Budget {
+    most: usize,
+    held: usize,
+    shares: Vec<Share>,
+}
+
+impl Budget {
+    /// For so many bytes and containers.
+    pub fn new(most: usize, containers: usize) -> Self {
+        Self { most, held: 0, shares: std::iter::repeat_with(Share::default).take(containers).collect() }
+    }
+
+    /// A line of one container.
+    pub fn push(&mut self, container: usize, line: Vec<u8>) {
+        let Some(share) = self.shares.get_mut(container) else { return };
+        let size = line.len() + 1;
+        share.bytes += size;
+        self.held += size;
+        share.lines.push_back(line);
+        while self.held > self.most {
+            let Some(largest) = self.shares.iter_mut().max_by_key(|share| share.bytes) else { return };
+            let Some(oldest) = largest.lines.pop_front() else { return };
+            largest.bytes -= oldest.len() + 1;
+            largest.dropped += 1;
+            self.held -= oldest.len() + 1;
+        }
+    }
+
+    /// Whether nothing was kept.
+    pub fn is_empty(&self) -> bool {
+        self.held == 0
+    }
+
+    /// What each container has kept, in their order.
+    pub fn into_shares(self) -> Vec<Share> {
+        self.shares
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(budget: &mut Budget, container: usize, lines: usize) {
+        for number in 0..lines {
+            budget.push(container, format!("{number:04}").into_bytes());
+        }
+    }
+
+    #[test]
+    fn small_logs_are_whole_and_large_ones_share_the_rest() {
+        // 5 bytes a line with its end: room for 100 lines.
+        let mut budget = Budget::new(500, 3);
+        fill(&mut budget, 0, 10);
+        fill(&mut budget, 1, 1000);
+        fill(&mut budget, 2, 1000);
+        let shares = budget.into_shares();
+        let kept: Vec<_> = shares.iter().map(|share| share.lines.len()).collect();
+        assert_eq!(kept, [10, 45, 45]);
+        assert_eq!(shares[1].lines.back().unwrap(), b"0999", "the newest are kept");
+        assert_eq!(shares[1].dropped, 955);
+    }
+
+    #[test]
+    fn a_line_larger_than_the_budget_is_dropped() {
+        let mut budget = Budget::new(3, 1);
+        fill(&mut budget, 0, 1);
+        assert!(budget.is_empty());
+        assert_eq!(budget.into_shares()[0].dropped, 1);
+    }
+}

@@ -1,0 +1,136 @@
+//! Small things that several actions ask or build.
+
+use std::collections::BTreeSet;
+
+use json_patch::PatchOperation;
+use serde_json::{Value, json};
+
+use crate::action::Named;
+use crate::error::{Error, Result};
+use crate::object::{Kind, ObjectRef, Resource, annotation, label, text};
+use crate::permission::Permission;
+
+/// The annotation in which Kubernetes keeps why a revision came about.
+pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
+
+/// The one object that every action but `collect-logs` is pointed at.
+pub fn object(named: &Named) -> Result<&ObjectRef> {
+    match named {
+        Named::Object(object) => Ok(object),
+        Named::Selection { .. } => Err(Error::InvalidRequest("TARGET_SELECTOR: only collect-logs takes a selector; set TARGET_NAME".to_owned())),
+    }
+}
+
+/// What it takes, beside reading it, to follow a Pod to the workload that controls it.
+pub fn owner_permissions(resource: &Resource) -> BTreeSet<Permission> {
+    match resource.built_in() {
+        Some(Kind::Pod) => [Permission::of("get", &Kind::ReplicaSet.resource())].into(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// A JSON Patch written as JSON. The literals of this crate are well formed; what is not becomes a patch that tests for
+/// the impossible and so changes nothing.
+pub fn operations(patch: Value) -> Vec<PatchOperation> {
+    serde_json::from_value(patch).unwrap_or_else(|_| {
+        serde_json::from_value(json!([{ "op": "test", "path": "/metadata/uid", "value": "malformed patch" }])).unwrap_or_default()
+    })
+}
+
+/// The operations that set annotations of the object at `at` (empty for the object, `/spec/template` for its pods).
+pub fn annotate(value: &Value, at: &str, annotations: &[(&str, String)]) -> Vec<Value> {
+    let holder = format!("{at}/metadata/annotations");
+    let mut operations = Vec::new();
+    if !value.pointer(&format!("{at}/metadata")).is_some_and(Value::is_object) {
+        operations.push(json!({ "op": "add", "path": format!("{at}/metadata"), "value": {} }));
+    }
+    if !value.pointer(&holder).is_some_and(Value::is_object) {
+        operations.push(json!({ "op": "add", "path": holder, "value": {} }));
+    }
+    operations.extend(annotations.iter().map(|(key, text)| {
+        let escaped = key.replace('~', "~0").replace('/', "~1");
+        json!({ "op": "add", "path": format!("{holder}/{escaped}"), "value": text })
+    }));
+    operations
+}
+
+/// Who wrote last, by the object's managed fields: a hint for the person who has to find out.
+pub fn last_writer(value: &Value, subresource: &str) -> String {
+    let entries = value.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let writer = entries.into_iter().flatten().find(|entry| text(entry, "/subresource") == Some(subresource));
+    writer.and_then(|entry| text(entry, "/manager")).map(|manager| format!(" (field manager {manager})")).unwrap_or_default()
+}
+
+/// Marks of tools that will put the object back to what they have on record.
+pub fn managed_by(value: &Value) -> Option<&'static str> {
+    let annotations = [
+        ("argocd.argoproj.io/tracking-id", "Argo CD"),
+        ("meta.helm.sh/release-name", "Helm"),
+    ];
+    let labels = [
+        ("argocd.argoproj.io/instance", "Argo CD"),
+        ("kustomize.toolkit.fluxcd.io/name", "Flux"),
+        ("helm.toolkit.fluxcd.io/name", "Flux"),
+    ];
+    let by_annotation = annotations.into_iter().find(|(key, _)| annotation(value, key).is_some());
+    let by_label = labels.into_iter().find(|(key, _)| label(value, key).is_some());
+    by_annotation.or(by_label).map(|(_, tool)| tool)
+}
+
+/// What the tests of several actions need.
+#[cfg(test)]
+pub mod test_support {
+    use super::*;
+    use crate::action::{Progress, RunContext};
+    use crate::workload::Found;
+
+    /// Takes no lines.
+    #[derive(Debug)]
+    struct NoSink;
+
+    impl crate::action::LogSink for NoSink {
+        fn write_line(&self, _line: &[u8]) -> std::io::Result<()> {
+            Err(std::io::Error::other("no line was expected"))
+        }
+    }
+
+    /// A run without id or reason.
+    pub fn run() -> RunContext {
+        RunContext {
+            id: None,
+            reason: None,
+            run: "r1".to_owned(),
+            now: jiff::Timestamp::UNIX_EPOCH,
+            progress: Progress::default(),
+            sink: std::sync::Arc::new(NoSink),
+        }
+    }
+
+    /// An object called `web` in `shop` (or in the cluster).
+    pub fn found(kind: Kind, value: Value) -> Found {
+        let resource = kind.resource();
+        let namespace = resource.namespaced().then(|| "shop".parse().unwrap());
+        let uid = text(&value, "/metadata/uid").map(str::to_owned);
+        Found { object: ObjectRef { resource, namespace, name: "web".parse().unwrap(), uid }, value, resolved_from: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotates_what_has_no_annotations_yet() {
+        let mut value = json!({ "metadata": { "name": "x" }, "spec": { "template": {} } });
+        let patch = annotate(&value, "/spec/template", &[("a/b", "1".to_owned())]);
+        json_patch::patch(&mut value, &operations(json!(patch))).unwrap();
+        assert_eq!(value["spec"]["template"]["metadata"]["annotations"]["a/b"], "1");
+    }
+
+    #[test]
+    fn sees_who_manages_an_object() {
+        let value = json!({ "metadata": { "annotations": { "meta.helm.sh/release-name": "shop" } } });
+        assert_eq!(managed_by(&value), Some("Helm"));
+        assert_eq!(managed_by(&json!({})), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! What the runner sent and what became of it: the only source of `effect`, `changes` and `requests`.
+//!
+//! The door to the API server (`cluster`) writes here, before and after each request. So the truth stands also when the
+//! action is cut off in the middle: by its deadline, by SIGTERM, by a panic.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::object::Target;
+
+/// Whether the cluster was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// Nothing was sent that changes anything, or it is known that nothing of it was applied.
+    None,
+    /// At least one change was applied: by the server's answer, our mark, or a watch that was open before.
+    Applied,
+    /// A change was sent, and whether it was applied could not be found out.
+    Unknown,
+}
+
+/// How an object was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Operation {
+    /// Its fields were patched.
+    Patch,
+    /// It was evicted.
+    Evict,
+}
+
+/// One object that was changed (in a dry run: that would be).
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// The object.
+    pub object: Target,
+    /// What was done to it.
+    pub operation: Operation,
+    /// An RFC 6902 JSON Patch from the object before to the object after; for `patch` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Value>,
+}
+
+/// How many requests the API server was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Requests {
+    /// All of them, access reviews and dry runs included.
+    pub total: u32,
+    /// How many of them were sent again after a failure.
+    pub retries: u32,
+    /// What they all carried: the key to find them in the API server's audit log.
+    pub user_agent: String,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    requests: Requests,
+    in_flight: u32,
+    unknown: bool,
+    applied: Vec<Change>,
+    would_change: Vec<Change>,
+}
+
+/// The book itself; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger(Arc<Mutex<Pages>>);
+
+impl Ledger {
+    /// A book for requests that carry this user agent.
+    pub fn new(user_agent: &str) -> Self {
+        let ledger = Self::default();
+        ledger.pages().requests.user_agent = user_agent.to_owned();
+        ledger
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        // A panic while the lock was held leaves whole values behind (each method makes one assignment): still the truth.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request is about to be sent.
+    pub fn request(&self, retry: bool) {
+        let mut pages = self.pages();
+        pages.requests.total += 1;
+        pages.requests.retries += u32::from(retry);
+    }
+
+    /// A write is about to be sent: until it is settled, the effect is unknown.
+    pub fn write_begins(&self) {
+        self.pages().in_flight += 1;
+    }
+
+    /// The write was applied.
+    pub fn write_applied(&self, change: Change) {
+        let mut pages = self.pages();
+        pages.in_flight -= 1;
+        pages.applied.push(change);
+    }
+
+    /// The write was not applied: refused, or looked up after its time was over.
+    pub fn write_not_applied(&self) {
+        self.pages().in_flight -= 1;
+    }
+
+    /// Nobody can tell any more.
+    pub fn write_unknown(&self) {
+        let mut pages = self.pages();
+        pages.in_flight -= 1;
+        pages.unknown = true;
+    }
+
+    /// A dry run told what the write would change. A later dry run replaces an earlier one: it was decided again.
+    pub fn dry_run_begins(&self) {
+        self.pages().would_change.clear();
+    }
+
+    /// One change that the write would make.
+    pub fn would_change(&self, change: Change) {
+        self.pages().would_change.push(change);
+    }
+
+    /// The effect, as far as it is known now. Unknown outranks applied: what is not known must not hide behind what is.
+    pub fn effect(&self) -> Effect {
+        let pages = self.pages();
+        if pages.in_flight > 0 || pages.unknown {
+            Effect::Unknown
+        } else if pages.applied.is_empty() {
+            Effect::None
+        } else {
+            Effect::Applied
+        }
+    }
+
+    /// What was changed.
+    pub fn changes(&self) -> Vec<Change> {
+        self.pages().applied.clone()
+    }
+
+    /// What the last dry run said it would change.
+    pub fn would_changes(&self) -> Vec<Change> {
+        self.pages().would_change.clone()
+    }
+
+    /// What was sent.
+    pub fn requests(&self) -> Requests {
+        self.pages().requests.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Kind;
+
+    fn change() -> Change {
+        let node = crate::object::ObjectRef {
+            resource: Kind::Node.resource(),
+            namespace: None,
+            name: "n1".parse().unwrap(),
+            uid: None,
+        };
+        Change { object: node.to_target(), operation: Operation::Patch, patch: None }
+    }
+
+    #[test]
+    fn a_write_in_flight_is_unknown_until_it_is_settled() {
+        let ledger = Ledger::default();
+        assert_eq!(ledger.effect(), Effect::None);
+        ledger.write_begins();
+        assert_eq!(ledger.effect(), Effect::Unknown);
+        ledger.write_not_applied();
+        assert_eq!(ledger.effect(), Effect::None);
+        ledger.write_begins();
+        ledger.write_applied(change());
+        assert_eq!(ledger.effect(), Effect::Applied);
+    }
+
+    #[test]
+    fn unknown_outranks_applied() {
+        let ledger = Ledger::default();
+        ledger.write_begins();
+        ledger.write_applied(change());
+        ledger.write_begins();
+        ledger.write_unknown();
+        assert_eq!(ledger.effect(), Effect::Unknown);
+    }
+}

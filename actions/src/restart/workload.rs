@@ -1,0 +1,278 @@
+//! # restart of a Deployment, StatefulSet or DaemonSet
+//!
+//! Sets `kubectl.kubernetes.io/restartedAt` on the pod template, as `kubectl rollout restart` does, and waits for the
+//! rollout that this starts. Where that would start nothing (paused, `OnDelete`) it is refused. A rollout that cannot
+//! finish is reported with its cause as soon as that is certain.
+
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, Unit};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told, identity};
+use crate::cluster::{Cluster, Commit, Patch, Proof};
+use crate::error::{Error, Result};
+use crate::guard::{self, CHANGE_CAUSE, annotate, operations};
+use crate::mark::{self, EXECUTIONS, Earlier, Mark};
+use crate::object::{Kind, ObjectRef, Resource, number, text, uid};
+use crate::parameters::{Period, Waiting, one_minute, yes};
+use crate::permission::Permission;
+use crate::revision::{self, Revision};
+use crate::wait::{Reached, Rollout};
+use crate::workload::{self, Found, Workload};
+
+/// kubectl's annotation; where it stands in the object.
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+const RESTARTED_AT_PATH: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+
+/// Parameters of `restart` for workloads.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestartWorkload {
+    /// Wait until the new pods are ready and the old ones gone.
+    #[serde(default = "yes")]
+    pub wait: bool,
+    /// How long to wait; by default what is left of `ACTION_TIMEOUT`, less a tenth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_timeout: Option<Period>,
+    /// How long an obstacle that may pass (no node has room, a quota is used up, an image cannot be pulled) may stand
+    /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
+    #[serde(default = "one_minute")]
+    pub stuck_after: Period,
+}
+
+/// What `restart` of a workload reports.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    /// How many pods there are to be; absent when it was not waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i64>,
+    /// How many are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i64>,
+    /// The label value (`pod-template-hash`, `controller-revision-hash`) that tells the new pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+/// The workload, and what earlier executions left.
+#[derive(Debug)]
+pub struct Target {
+    found: Found,
+    kind: Kind,
+    revisions: Vec<Revision>,
+}
+
+impl Subject for Target {
+    fn object(&self) -> Option<&ObjectRef> {
+        Some(&self.found.object)
+    }
+    fn resolved_from(&self) -> Option<&ObjectRef> {
+        self.found.resolved_from.as_ref()
+    }
+    fn value(&self) -> Option<&Value> {
+        Some(&self.found.value)
+    }
+}
+
+impl RestartWorkload {
+    fn request(&self, target: &Target) -> Value {
+        json!({ "restart": uid(&target.found.value), "parameters": identity(self) })
+    }
+
+    fn earlier(&self, target: &Target, run: &RunContext) -> Earlier {
+        let objects = std::iter::once(&target.found.value).chain(target.revisions.iter().map(|revision| &revision.object));
+        mark::earlier(run, &self.request(target), objects)
+    }
+}
+
+impl Action for RestartWorkload {
+    type Target = Target;
+    type Change = Patch;
+    type Details = Details;
+
+    const IDEMPOTENT: bool = false;
+
+    fn kinds() -> &'static [Kind] {
+        &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet]
+    }
+
+    fn example() -> Value {
+        json!({})
+    }
+
+    fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
+        let mut all = BTreeSet::from([Permission::on_target("get", resource)]);
+        let Some(kind) = resource.built_in().filter(|kind| *kind != Kind::ReplicaSet) else { return all };
+        all.insert(Permission::on_target("patch", resource));
+        // The marks of earlier executions, and which pods are new.
+        all.insert(Permission::of("list", &revision::resource(kind)));
+        if self.wait {
+            all.insert(Permission::on_target("watch", resource));
+            all.insert(Permission::of("list", &Kind::Pod.resource()));
+            all.insert(Permission::of("watch", &Kind::Pod.resource()));
+        }
+        all
+    }
+
+    async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
+        let found = workload::find(cluster, guard::object(named)?, |kind| kind == Kind::ReplicaSet).await?;
+        let kind = found.kind().filter(|kind| *kind != Kind::ReplicaSet).ok_or_else(|| {
+            Error::InvalidRequest(format!("{} has no rollout: nothing controls it that has one; restart its pods one by one with restart-pod", found.object))
+        })?;
+        let revisions = match run.id {
+            Some(_) => revision::list(cluster, kind, &found.object, &found.value).await?,
+            None => Vec::new(),
+        };
+        Ok(Target { found, kind, revisions })
+    }
+
+    fn decide(&self, target: &Target, run: &RunContext) -> Decision<Patch> {
+        let object = &target.found.object;
+        match self.earlier(target, run) {
+            Earlier::Same(mark) => {
+                let message = format!("{object} was restarted by this execution at {}", mark.time);
+                return Decision::AlreadySo { message, resumed: true };
+            }
+            Earlier::Different(mark) => return Decision::Refuse(mark::used_for_another(&mark)),
+            Earlier::Never => {}
+        }
+        if let Some(why) = target.found.protection() {
+            return Decision::Refuse(why);
+        }
+        let now = Workload::read(target.kind, &target.found.value);
+        if now.paused {
+            return Decision::Refuse(format!("{object} is paused, a restart would only begin when it is resumed; resume it first (kubectl rollout resume)"));
+        }
+        if now.on_delete {
+            return Decision::Refuse(format!("{object} has the update strategy OnDelete, a restart would replace nothing; restart its pods one by one with restart-pod"));
+        }
+        Decision::Change(self.patch(target, run))
+    }
+
+    async fn apply(&self, cluster: &Cluster, target: &Target, change: &Patch, commit: Commit) -> Result<Value> {
+        cluster.patch(&target.found.object, &target.found.value, change, commit).await
+    }
+
+    async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
+        let ours = text(now, RESTARTED_AT_PATH).map(str::to_owned);
+        let overwritten = |value: &Value| {
+            let found = text(value, RESTARTED_AT_PATH).map(str::to_owned);
+            (found != ours).then(|| {
+                let writer = guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
+                format!("{RESTARTED_AT} is {} now, not {}{writer}", found.as_deref().unwrap_or("gone"), ours.as_deref().unwrap_or("unset"))
+            })
+        };
+        let rollout = Rollout {
+            object: &target.found.object,
+            kind: target.kind,
+            now: now.clone(),
+            of_newest_revision: true,
+            overwritten: &overwritten,
+            stuck_after: self.stuck_after.get(),
+        };
+        let Reached { desired, ready, revision } = rollout.wait(cluster, &run.progress).await?;
+        Ok(Details { desired_replicas: Some(desired), ready_replicas: Some(ready), revision })
+    }
+
+    fn details(&self, _target: &Target) -> Details {
+        Details { desired_replicas: None, ready_replicas: None, revision: None }
+    }
+
+    fn undo(&self, _target: &Target, _applied: bool, _run: &RunContext) -> RollbackInformation {
+        RollbackInformation::unavailable("a restart replaces pods by equal ones: there is nothing to put back")
+    }
+
+    fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
+        let object = &target.found.object;
+        let ready = match (details.ready_replicas, details.desired_replicas) {
+            (Some(ready), Some(desired)) => format!("; {ready} of {desired} new pods ready after {:.1} s", told.took.as_secs_f32()),
+            _ => "; not waited for".to_owned(),
+        };
+        match (&told.already, told.dry_run) {
+            (Some(message), true) => message.clone(),
+            (Some(message), false) => format!("{message}{ready}"),
+            (None, true) => format!("would restart {object}"),
+            (None, false) => format!("restarted {object}{ready}"),
+        }
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        Some(Waiting { wait: self.wait, timeout: self.wait_timeout, stuck_after: self.stuck_after })
+    }
+}
+
+impl RestartWorkload {
+    fn patch(&self, target: &Target, run: &RunContext) -> Patch {
+        let value = &target.found.value;
+        let before = text(value, RESTARTED_AT_PATH);
+        let mark = Mark::new(run, &self.request(target), json!({ "restartedAt": before }));
+        let mut annotations = vec![(EXECUTIONS, mark.on_top_of(value))];
+        if let Some(reason) = &run.reason {
+            annotations.push((CHANGE_CAUSE, reason.clone()));
+        }
+        let mut patch = vec![
+            json!({ "op": "test", "path": "/metadata/uid", "value": uid(value) }),
+            json!({ "op": "test", "path": "/metadata/generation", "value": number(value, "/metadata/generation") }),
+        ];
+        patch.extend(annotate(value, "", &annotations));
+        patch.extend(annotate(value, "/spec/template", &[(RESTARTED_AT, restarted_at(run.now, before))]));
+        let proof = Proof::Annotation { key: EXECUTIONS, holds: format!("\"{}\"", run.run) };
+        Patch { subresource: None, operations: operations(json!(patch)), proof }
+    }
+}
+
+/// Seconds, as kubectl writes them; finer when that is the value already, since the same value would be no rollout.
+fn restarted_at(now: Timestamp, before: Option<&str>) -> String {
+    let seconds = now.round(Unit::Second).unwrap_or(now).to_string();
+    if before == Some(&seconds) { format!("{now:.9}") } else { seconds }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::test_support::{found, run};
+    use rstest::rstest;
+
+    fn target(kind: Kind, spec: Value, annotations: Value) -> Target {
+        let value = json!({ "metadata": { "uid": "u", "generation": 4, "annotations": annotations }, "spec": spec });
+        Target { found: found(kind, value), kind, revisions: Vec::new() }
+    }
+
+    fn restart() -> RestartWorkload {
+        serde_json::from_value(json!({})).unwrap()
+    }
+
+    #[rstest]
+    #[case::plain(target(Kind::Deployment, json!({}), json!({})), "")]
+    #[case::paused(target(Kind::Deployment, json!({ "paused": true }), json!({})), "is paused")]
+    #[case::on_delete(target(Kind::StatefulSet, json!({ "updateStrategy": { "type": "OnDelete" } }), json!({})), "OnDelete")]
+    #[case::protected(target(Kind::DaemonSet, json!({}), json!({ workload::PROTECTED: "true" })), "is protected")]
+    fn guards(#[case] target: Target, #[case] refusal: &str) {
+        match restart().decide(&target, &run()) {
+            Decision::Refuse(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
+            _ => assert_eq!(refusal, ""),
+        }
+    }
+
+    #[test]
+    fn the_same_second_becomes_another_value() {
+        let now: Timestamp = "2026-11-23T10:00:00.25Z".parse().unwrap();
+        assert_eq!(restarted_at(now, None), "2026-11-23T10:00:00Z");
+        assert_eq!(restarted_at(now, Some("2026-11-23T10:00:00Z")), "2026-11-23T10:00:00.250000000Z");
+    }
+
+    #[test]
+    fn a_second_run_of_the_same_execution_goes_on_with_the_first() {
+        let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
+        let mut target = target(Kind::Deployment, json!({ "template": { "metadata": {} } }), json!({}));
+        let Decision::Change(patch) = restart().decide(&target, &run) else { panic!() };
+        json_patch::patch(&mut target.found.value, &patch.operations).unwrap();
+        assert!(matches!(restart().decide(&target, &run), Decision::AlreadySo { resumed: true, .. }));
+        let other = RunContext { id: Some("exec-2".parse().unwrap()), ..run };
+        assert!(matches!(restart().decide(&target, &other), Decision::Change(_)));
+    }
+}

@@ -1,0 +1,397 @@
+//! # rollback
+//!
+//! Puts the pod template of an earlier revision back: of a Deployment from its ReplicaSets, of a StatefulSet or
+//! DaemonSet from its ControllerRevisions, owner-checked and pinned by the revision object's name. The whole template
+//! is replaced; a merge would keep fields that the old revision did not have.
+//!
+//! A StatefulSet that replaces its pods one by one stays stuck behind a pod that never became ready, also after its
+//! template was put back (kubernetes#67250): those pods are evicted.
+
+mod choose;
+mod stuck;
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told, identity};
+use crate::cluster::{Cluster, Commit, Patch, Proof};
+use crate::error::{Error, Result};
+use crate::guard::{self, CHANGE_CAUSE, annotate, operations};
+use crate::mark::{self, EXECUTIONS, Earlier, Mark};
+use crate::object::{Kind, ObjectRef, Resource, controller, number, text, uid};
+use crate::parameters::{Period, Waiting, one_minute, yes};
+use crate::permission::Permission;
+use crate::revision::{self, Revision, normalized};
+use crate::wait::Rollout;
+use crate::workload::{self, Found, Workload};
+
+/// Parameters of `rollback`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rollback {
+    /// The number of the revision to go back to; by default the one before the present one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub to_revision: Option<i64>,
+    /// The name of the revision's object (ReplicaSet or ControllerRevision), which stays the same when numbers move; in
+    /// place of `toRevision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_revision_name: Option<String>,
+    /// Wait until the pods of that revision are ready and the others gone.
+    #[serde(default = "yes")]
+    pub wait: bool,
+    /// How long to wait; by default what is left of `ACTION_TIMEOUT`, less a tenth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_timeout: Option<Period>,
+    /// How long an obstacle that may pass (no node has room, a quota is used up, an image cannot be pulled) may stand
+    /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
+    #[serde(default = "one_minute")]
+    pub stuck_after: Period,
+}
+
+/// One revision, as results name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionName {
+    /// The object that holds it.
+    pub name: String,
+    /// Its number when it was looked at; an old revision that comes back gets a new one.
+    pub number: i64,
+    /// Its containers' images.
+    pub images: Vec<String>,
+}
+
+/// What `rollback` reports.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    /// The revision before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_revision: Option<RevisionName>,
+    /// The revision that was put back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_revision: Option<RevisionName>,
+    /// How many pods there are to be; absent when it was not waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i64>,
+    /// How many are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i64>,
+}
+
+/// The workload and its revisions, newest first.
+#[derive(Debug)]
+pub struct Target {
+    found: Found,
+    kind: Kind,
+    revisions: Vec<Revision>,
+}
+
+impl Subject for Target {
+    fn object(&self) -> Option<&ObjectRef> {
+        Some(&self.found.object)
+    }
+    fn resolved_from(&self) -> Option<&ObjectRef> {
+        self.found.resolved_from.as_ref()
+    }
+    fn value(&self) -> Option<&Value> {
+        Some(&self.found.value)
+    }
+}
+
+/// The patch, and the names of the two revisions: what a second decision must agree with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    patch: Patch,
+    from: Option<String>,
+    to: String,
+}
+
+impl Target {
+    fn current(&self) -> Option<&Revision> {
+        revision::current(&self.revisions, &self.found.value)
+    }
+}
+
+impl Rollback {
+    fn request(&self, target: &Target) -> Value {
+        json!({ "rollback": uid(&target.found.value), "parameters": identity(self) })
+    }
+
+    fn earlier(&self, target: &Target, run: &RunContext) -> Earlier {
+        let objects = std::iter::once(&target.found.value).chain(target.revisions.iter().map(|revision| &revision.object));
+        mark::earlier(run, &self.request(target), objects)
+    }
+
+    fn patch(&self, target: &Target, to: &Revision, run: &RunContext) -> Patch {
+        let value = &target.found.value;
+        let previous = target.current().map(|revision| revision.name.clone());
+        let mark = Mark::new(run, &self.request(target), json!({ "revision": previous, "to": to.name }));
+        let mut annotations = vec![(EXECUTIONS, mark.on_top_of(value))];
+        if let Some(reason) = &run.reason {
+            annotations.push((CHANGE_CAUSE, reason.clone()));
+        }
+        let mut patch = vec![
+            json!({ "op": "test", "path": "/metadata/uid", "value": uid(value) }),
+            json!({ "op": "test", "path": "/metadata/generation", "value": number(value, "/metadata/generation") }),
+            json!({ "op": "replace", "path": "/spec/template", "value": to.template }),
+        ];
+        patch.extend(annotate(value, "", &annotations));
+        let proof = Proof::Annotation { key: EXECUTIONS, holds: format!("\"{}\"", run.run) };
+        Patch { subresource: None, operations: operations(json!(patch)), proof }
+    }
+
+    /// The revision that a run with these parameters is about, also when it is the present one already.
+    fn goal<'a>(&self, target: &'a Target, run: &RunContext) -> Option<&'a Revision> {
+        match self.earlier(target, run) {
+            Earlier::Same(mark) => target.revisions.iter().find(|revision| Some(revision.name.as_str()) == text(&mark.previous, "/to")),
+            _ => choose::revision(self, &target.revisions, target.current()).ok(),
+        }
+    }
+}
+
+impl Action for Rollback {
+    type Target = Target;
+    type Change = Change;
+    type Details = Details;
+
+    const IDEMPOTENT: bool = false;
+
+    fn kinds() -> &'static [Kind] {
+        &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet, Kind::Pod]
+    }
+
+    fn example() -> Value {
+        json!({ "toRevision": 3 })
+    }
+
+    fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
+        let mut all = guard::owner_permissions(resource);
+        all.insert(Permission::on_target("get", resource));
+        let Some(kind) = resource.built_in().filter(|kind| !matches!(kind, Kind::ReplicaSet | Kind::Pod)) else { return all };
+        all.insert(Permission::on_target("patch", resource));
+        all.insert(Permission::of("list", &revision::resource(kind)));
+        if kind == Kind::StatefulSet {
+            all.insert(Permission::of("create", &Kind::Pod.resource()).sub("eviction"));
+        }
+        if self.wait || kind == Kind::StatefulSet {
+            all.insert(Permission::on_target("watch", resource));
+            all.insert(Permission::of("list", &Kind::Pod.resource()));
+        }
+        if self.wait {
+            all.insert(Permission::of("watch", &Kind::Pod.resource()));
+        }
+        all
+    }
+
+    fn check(&self, _named: &Named, _run: &RunContext) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.to_revision.is_some() && self.to_revision_name.is_some() {
+            problems.push("ACTION_PARAMETERS: toRevision, toRevisionName: expected one of them, got both".to_owned());
+        }
+        if self.to_revision.is_some_and(|number| number < 1) {
+            problems.push("ACTION_PARAMETERS: toRevision: expected 1 or more; leave it out to go to the revision before".to_owned());
+        }
+        problems
+    }
+
+    async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
+        let found = workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
+        let kind = found.kind().filter(|kind| matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet));
+        let kind = kind.ok_or_else(|| {
+            Error::InvalidRequest(format!("{} has no revisions, and nothing that has some controls it", found.object))
+        })?;
+        let revisions = revision::list(cluster, kind, &found.object, &found.value).await?;
+        if let Some(tool) = guard::managed_by(&found.value) {
+            run.progress.warn(format!("{} is managed by {tool}, which may put the newer template back: change it there too", found.object));
+        }
+        let partition = Workload::read(kind, &found.value).partition;
+        if partition > 0 {
+            run.progress.warn(format!("{} has a partition: only pods with ordinal {partition} and above are rolled back", found.object));
+        }
+        Ok(Target { found, kind, revisions })
+    }
+
+    fn decide(&self, target: &Target, run: &RunContext) -> Decision<Change> {
+        let object = &target.found.object;
+        match self.earlier(target, run) {
+            Earlier::Same(mark) => {
+                let message = format!("{object} was rolled back by this execution at {}", mark.time);
+                return Decision::AlreadySo { message, resumed: true };
+            }
+            Earlier::Different(mark) => return Decision::Refuse(mark::used_for_another(&mark)),
+            Earlier::Never => {}
+        }
+        let to = match choose::revision(self, &target.revisions, target.current()) {
+            Ok(to) => to,
+            Err(why) => return Decision::Refuse(format!("{object} {why}")),
+        };
+        if target.found.value.pointer("/spec/template").map(normalized).as_ref() == Some(&to.template) {
+            let message = format!("{object} has the template of revision {} ({}) already", to.number, to.name);
+            return Decision::AlreadySo { message, resumed: false };
+        }
+        if let Some(why) = target.found.protection().or_else(|| refusal(target)) {
+            return Decision::Refuse(why);
+        }
+        let from = target.current().map(|revision| revision.name.clone());
+        Decision::Change(Change { patch: self.patch(target, to, run), from, to: to.name.clone() })
+    }
+
+    fn still_meant(first: &Change, again: &Change) -> bool {
+        (&first.from, &first.to) == (&again.from, &again.to)
+    }
+
+    async fn apply(&self, cluster: &Cluster, target: &Target, change: &Change, commit: Commit) -> Result<Value> {
+        let after = cluster.patch(&target.found.object, &target.found.value, &change.patch, commit).await?;
+        if commit == Commit::Execute && Workload::read(target.kind, &target.found.value).ordered {
+            stuck::evict(cluster, &target.found.object, &after, &change.to).await?;
+        }
+        Ok(after)
+    }
+
+    async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
+        let template = |value: &Value| value.pointer("/spec/template").map(normalized);
+        let ours = template(now);
+        let overwritten = |value: &Value| {
+            (template(value) != ours).then(|| {
+                let writer = guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
+                format!("its pod template is another one now{writer}")
+            })
+        };
+        let rollout = Rollout {
+            object: &target.found.object,
+            kind: target.kind,
+            now: now.clone(),
+            of_newest_revision: true,
+            overwritten: &overwritten,
+            stuck_after: self.stuck_after.get(),
+        };
+        let reached = rollout.wait(cluster, &run.progress).await?;
+        let goal = self.goal(target, run);
+        Ok(Details { desired_replicas: Some(reached.desired), ready_replicas: Some(reached.ready), ..details(target, goal) })
+    }
+
+    fn details(&self, target: &Target) -> Details {
+        details(target, choose::revision(self, &target.revisions, target.current()).ok())
+    }
+
+    fn undo(&self, target: &Target, applied: bool, run: &RunContext) -> RollbackInformation {
+        let object = &target.found.object;
+        let previous = match self.earlier(target, run) {
+            Earlier::Same(mark) => text(&mark.previous, "/revision").map(str::to_owned),
+            _ if applied => target.current().map(|revision| revision.name.clone()),
+            _ => return RollbackInformation::unavailable("it had that template already; what was before is not known"),
+        };
+        match previous {
+            Some(name) => RollbackInformation::request(
+                format!("rollback-{}", object.resource.kind().to_lowercase()),
+                json!({ "toRevisionName": name }),
+            ),
+            None => RollbackInformation::unavailable("the template before is kept in no revision"),
+        }
+    }
+
+    fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
+        let object = &target.found.object;
+        let to = details.to_revision.as_ref().map_or_else(|| "an earlier revision".to_owned(), |to| format!("revision {} ({})", to.number, to.name));
+        let ready = match (details.ready_replicas, details.desired_replicas) {
+            (Some(ready), Some(desired)) => format!("; {ready} of {desired} pods ready after {:.1} s", told.took.as_secs_f32()),
+            _ => "; not waited for".to_owned(),
+        };
+        match (&told.already, told.dry_run) {
+            (Some(message), true) => message.clone(),
+            (Some(message), false) => format!("{message}{ready}"),
+            (None, true) => format!("would roll {object} back to {to}"),
+            (None, false) => format!("rolled {object} back to {to}{ready}"),
+        }
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        Some(Waiting { wait: self.wait, timeout: self.wait_timeout, stuck_after: self.stuck_after })
+    }
+}
+
+fn details(target: &Target, to: Option<&Revision>) -> Details {
+    let from_revision = target.current().map(named);
+    Details { from_revision, to_revision: to.map(named), desired_replicas: None, ready_replicas: None }
+}
+
+fn named(revision: &Revision) -> RevisionName {
+    let containers = revision.template.pointer("/spec/containers").and_then(Value::as_array);
+    let images = containers.into_iter().flatten().filter_map(|container| text(container, "/image").map(str::to_owned)).collect();
+    RevisionName { name: revision.name.clone(), number: revision.number, images }
+}
+
+/// Why a workload cannot be rolled back as it is.
+fn refusal(target: &Target) -> Option<String> {
+    let object = &target.found.object;
+    if let Some(owner) = controller(&target.found.value) {
+        let (kind, name) = (text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default());
+        return Some(format!("{object} is controlled by the {kind} {name}, which would put its own template back: roll that back"));
+    }
+    let now = Workload::read(target.kind, &target.found.value);
+    if now.paused {
+        return Some(format!("{object} is paused, a rollback would only begin when it is resumed; resume it first (kubectl rollout resume)"));
+    }
+    now.on_delete.then(|| format!("{object} has the update strategy OnDelete, a rollback would replace no pod; change the strategy first"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::test_support::{found, run};
+    use rstest::rstest;
+
+    fn template(image: &str) -> Value {
+        json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "name": "app", "image": image }] } })
+    }
+
+    fn revision(name: &str, number: i64, image: &str) -> Revision {
+        Revision { name: name.to_owned(), number, pod_label: None, template: template(image), object: json!({}) }
+    }
+
+    fn target(image: &str, extra: Value) -> Target {
+        let mut value = json!({ "metadata": { "uid": "u", "generation": 7 }, "spec": { "template": template(image) } });
+        json_patch::merge(&mut value, &extra);
+        let revisions = vec![revision("web-c", 3, "c"), revision("web-b", 2, "b"), revision("web-a", 1, "a")];
+        Target { found: found(Kind::Deployment, value), kind: Kind::Deployment, revisions }
+    }
+
+    fn decide(parameters: Value, target: &Target) -> Decision<Change> {
+        serde_json::from_value::<Rollback>(parameters).unwrap().decide(target, &run())
+    }
+
+    #[rstest]
+    #[case::the_one_before(json!({}), "web-b")]
+    #[case::by_number(json!({ "toRevision": 1 }), "web-a")]
+    #[case::by_name(json!({ "toRevisionName": "web-a" }), "web-a")]
+    fn goes_back_to(#[case] parameters: Value, #[case] name: &str) {
+        let Decision::Change(change) = decide(parameters, &target("c", json!({}))) else { panic!() };
+        assert_eq!((change.from.as_deref(), change.to.as_str()), (Some("web-c"), name));
+    }
+
+    #[rstest]
+    #[case::no_such_number(json!({ "toRevision": 9 }), json!({}), "has no revision 9; it has 3 (web-c), 2 (web-b), 1 (web-a)")]
+    #[case::paused(json!({}), json!({ "spec": { "paused": true } }), "is paused")]
+    #[case::owned(json!({}), json!({ "metadata": { "ownerReferences": [{ "controller": true, "kind": "Rollout", "name": "r" }] } }), "Rollout r")]
+    #[case::protected(json!({}), json!({ "metadata": { "annotations": { workload::PROTECTED: "true" } } }), "is protected")]
+    fn refuses(#[case] parameters: Value, #[case] extra: Value, #[case] why: &str) {
+        let Decision::Refuse(said) = decide(parameters, &target("c", extra)) else { panic!() };
+        assert!(said.contains(why), "{said}");
+    }
+
+    #[test]
+    fn the_same_template_is_already_so() {
+        assert!(matches!(decide(json!({ "toRevision": 3 }), &target("c", json!({}))), Decision::AlreadySo { .. }));
+    }
+
+    #[test]
+    fn a_rollout_in_between_changes_what_the_one_before_means() {
+        let Decision::Change(first) = decide(json!({}), &target("c", json!({}))) else { panic!() };
+        let Decision::Change(again) = decide(json!({}), &target("b", json!({}))) else { panic!() };
+        assert!(!Rollback::still_meant(&first, &again));
+    }
+}

@@ -1,0 +1,68 @@
+//! The pods that keep an ordered StatefulSet from rolling back.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Commit, Eviction, Query};
+use crate::error::{Error, Result};
+use crate::object::{Kind, ObjectRef, number};
+use crate::pod::PodView;
+use crate::wait::{out_of_time, server_name};
+use crate::workload::{Workload, selector};
+
+/// Evicts the pods of other revisions that are not ready: the controller waits for them, forever. Only after it has seen
+/// the new template; before that it would make them anew from the bad one.
+pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<()> {
+    wait_until_observed(cluster, set, patched).await?;
+    let (pods, _) = cluster.list::<PodView>(&Query::beside(set, Kind::Pod.resource(), selector(patched))).await?;
+    let partition = Workload::read(Kind::StatefulSet, patched).partition;
+    for pod in pods.iter().filter(|pod| is_stuck(pod, set, revision, partition)) {
+        let object = set.sibling(Kind::Pod.resource(), server_name(&pod.name)?, Some(pod.uid.clone()));
+        let seen = json!({ "metadata": { "uid": pod.uid, "resourceVersion": pod.version } });
+        match cluster.evict(&object, &Eviction { pod: seen, grace_period_seconds: None }, Commit::Execute).await {
+            // Gone or changed meanwhile: the controller got to it first.
+            Ok(()) | Err(Error::TargetNotFound(_) | Error::Conflict(_)) => {}
+            Err(Error::Blocked { message }) => {
+                return Err(Error::NotVerified(format!("the template was put back, and {object} of the abandoned revision stands in the way: {message}")));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, partition: i64) -> bool {
+    let ordinal = pod.name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse::<i64>().ok()).unwrap_or_default();
+    pod.owner == set.uid && pod.revision.as_deref() != Some(revision) && !pod.ready && !pod.terminating && ordinal >= partition
+}
+
+async fn wait_until_observed(cluster: &Cluster, set: &ObjectRef, patched: &Value) -> Result<()> {
+    let generation = number(patched, "/metadata/generation");
+    let mut following = cluster.follow_object(set, patched.clone()).await?;
+    loop {
+        let seen = following.items().get(set.name.as_str()).map(|value| Workload::read(Kind::StatefulSet, value));
+        if seen.is_some_and(|set| set.has_observed(generation)) {
+            return Ok(());
+        }
+        tokio::select! {
+            changed = following.changed() => changed?,
+            () = tokio::time::sleep(cluster.remaining()) => return Err(out_of_time(set, &crate::action::Progress::default())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::broken("db-1", "bad", false, true)]
+    #[case::ready("db-1", "bad", true, false)]
+    #[case::of_the_goal("db-1", "good", false, false)]
+    #[case::below_the_partition("db-0", "bad", false, false)]
+    fn only_what_stands_in_the_way(#[case] name: &str, #[case] revision: &str, #[case] ready: bool, #[case] stuck: bool) {
+        let set = ObjectRef { resource: Kind::StatefulSet.resource(), namespace: None, name: "db".parse().unwrap(), uid: Some("s".to_owned()) };
+        let pod = PodView { name: name.to_owned(), revision: Some(revision.to_owned()), ready, owner: set.uid.clone(), ..PodView::default() };
+        assert_eq!(is_stuck(&pod, &set, "good", 1), stuck);
+    }
+}

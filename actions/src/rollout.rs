@@ -1,0 +1,195 @@
+//! Has this workload reached what we asked for, and if not, why? Pure: from what was seen to an answer.
+
+use crate::object::Kind;
+use crate::pod::{Obstacle, Outlook, PodView};
+use crate::workload::Workload;
+
+/// How far a rollout is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Reached.
+    Done,
+    /// Not yet.
+    Waiting(Waiting),
+    /// It never will, for this reason.
+    Failed(String),
+}
+
+/// What is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// One line for people, the same until something changes.
+    pub status: String,
+    /// How many pods are there: while this grows there is progress.
+    pub reached: i64,
+    /// What may pass, but stands in the way now.
+    pub obstacle: Option<String>,
+}
+
+/// What is asked of a workload.
+#[derive(Debug, Clone, Copy)]
+pub struct Goal<'a> {
+    /// The generation that its controller must have seen.
+    pub generation: i64,
+    /// The revision that its pods must be of; `None` where any revision will do (scale).
+    pub revision: Option<&'a str>,
+}
+
+/// How far a workload is on its way to a goal.
+pub fn state<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView> + Clone, goal: Goal<'_>) -> State {
+    if !workload.has_observed(goal.generation) {
+        return waiting(format!("waiting for the controller to observe generation {}", goal.generation), 0, None);
+    }
+    let wanted = wanted(workload, goal);
+    let ours = pods.filter(|pod| goal.revision.is_none() || pod.revision.as_deref() == goal.revision);
+    let serving = count(ours.clone().filter(|pod| pod.serves()));
+    if counts_agree(workload, goal) && (goal.revision.is_none() || serving >= wanted) {
+        return State::Done;
+    }
+    let worst = worst(ours.filter(|pod| !pod.terminating));
+    if let Some((cause, Outlook::Stays)) = &worst {
+        return State::Failed(cause.clone());
+    }
+    // A scale is no rollout: the deadline that was exceeded is an earlier one's.
+    if let Some(message) = workload.out_of_time.as_ref().filter(|_| goal.revision.is_some()) {
+        let cause = worst.map(|(cause, _)| format!("; {cause}")).unwrap_or_default();
+        return State::Failed(format!("its progressDeadlineSeconds is exceeded: {message}{cause}"));
+    }
+    let reached = if goal.revision.is_some() { serving } else { workload.ready };
+    let status = format!("{reached} of {wanted} {}pods are ready", if goal.revision.is_some() { "new " } else { "" });
+    let failure = workload.replica_failure.as_ref().map(|message| format!("pods cannot be created: {message}"));
+    let may_pass = worst.filter(|(_, outlook)| *outlook == Outlook::MayPass).map(|(cause, _)| cause);
+    waiting(status, reached, failure.or(may_pass))
+}
+
+fn waiting(status: String, reached: i64, obstacle: Option<String>) -> State {
+    State::Waiting(Waiting { status, reached, obstacle })
+}
+
+/// How many pods of the goal's revision there must be: below a StatefulSet's partition the old ones stay.
+fn wanted(workload: &Workload, goal: Goal<'_>) -> i64 {
+    if goal.revision.is_some() { (workload.desired - workload.partition).max(0) } else { workload.desired }
+}
+
+/// Whether the workload's own counts say that it is done.
+fn counts_agree(workload: &Workload, goal: Goal<'_>) -> bool {
+    let all_there = workload.total == workload.desired && workload.ready >= workload.desired;
+    match (workload.kind, goal.revision) {
+        (_, None) => all_there,
+        // The old pods are gone, and the new ones have been ready for minReadySeconds.
+        (Kind::Deployment, Some(_)) => {
+            workload.updated >= workload.desired && workload.total <= workload.updated && workload.available >= workload.desired
+        }
+        (Kind::DaemonSet, Some(_)) => workload.updated >= workload.desired && workload.available >= workload.desired,
+        (_, Some(_)) => all_there && workload.updated >= (workload.desired - workload.partition),
+    }
+}
+
+fn count<'a>(pods: impl Iterator<Item = &'a PodView>) -> i64 {
+    i64::try_from(pods.count()).unwrap_or(i64::MAX)
+}
+
+/// The pod that stands in the way the most, with its cause.
+pub fn worst<'a>(pods: impl Iterator<Item = &'a PodView>) -> Option<(String, Outlook)> {
+    let of = |pod: &'a PodView| pod.obstacle.as_ref().map(|obstacle: &Obstacle| (pod, obstacle));
+    let (pod, obstacle) = pods.filter_map(of).max_by_key(|(_, obstacle)| obstacle.outlook)?;
+    Some((format!("pod {}: {obstacle}", pod.name), obstacle.outlook))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    fn deployment(status: Value) -> Workload {
+        Workload::read(Kind::Deployment, &json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 2 }, "status": status }))
+    }
+
+    fn pod(name: &str, revision: &str, ready: bool) -> PodView {
+        PodView { name: name.to_owned(), revision: Some(revision.to_owned()), ready, ..PodView::default() }
+    }
+
+    fn stuck(name: &str, outlook: Outlook) -> PodView {
+        let obstacle = Some(Obstacle { cause: "container app: X".to_owned(), outlook });
+        PodView { obstacle, ..pod(name, "new", false) }
+    }
+
+    const GOAL: Goal<'static> = Goal { generation: 2, revision: Some("new") };
+
+    fn complete() -> Value {
+        json!({ "observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2 })
+    }
+
+    #[test]
+    fn is_done_when_counts_and_pods_agree() {
+        let pods = [pod("a", "new", true), pod("b", "new", true)];
+        assert_eq!(state(&deployment(complete()), pods.iter(), GOAL), State::Done);
+    }
+
+    #[test]
+    fn counts_of_an_earlier_generation_do_not_count() {
+        let pods = [pod("a", "new", true), pod("b", "new", true)];
+        let mut status = complete();
+        status["observedGeneration"] = json!(1);
+        assert!(matches!(state(&deployment(status), pods.iter(), GOAL), State::Waiting(_)));
+    }
+
+    #[test]
+    fn counts_alone_are_not_believed() {
+        let pods = [pod("a", "new", true), pod("b", "old", true)];
+        assert!(matches!(state(&deployment(complete()), pods.iter(), GOAL), State::Waiting(_)));
+    }
+
+    #[test]
+    fn old_pods_that_are_still_there_are_waited_for() {
+        let pods = [pod("a", "new", true), pod("b", "new", true), pod("c", "old", true)];
+        let mut status = complete();
+        status["replicas"] = json!(3);
+        assert!(matches!(state(&deployment(status), pods.iter(), GOAL), State::Waiting(_)));
+    }
+
+    #[rstest]
+    #[case(Outlook::Stays, true)]
+    #[case(Outlook::MayPass, false)]
+    #[case(Outlook::Starting, false)]
+    fn fails_at_once_only_for_what_stays(#[case] outlook: Outlook, #[case] fails: bool) {
+        let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 1 });
+        let result = state(&deployment(status), [stuck("a", outlook)].iter(), GOAL);
+        assert_eq!(matches!(result, State::Failed(_)), fails, "{result:?}");
+    }
+
+    #[test]
+    fn an_obstacle_of_an_old_pod_is_not_ours() {
+        let old = PodView { revision: Some("old".to_owned()), ..stuck("a", Outlook::Stays) };
+        let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 1 });
+        assert!(matches!(state(&deployment(status), [old].iter(), GOAL), State::Waiting(_)));
+    }
+
+    #[test]
+    fn an_exceeded_progress_deadline_names_the_pod() {
+        let status = json!({ "observedGeneration": 2, "conditions": [
+            { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out" } ] });
+        let State::Failed(why) = state(&deployment(status), [stuck("a", Outlook::Starting)].iter(), GOAL) else { panic!() };
+        assert_eq!(why, "its progressDeadlineSeconds is exceeded: timed out; pod a: container app: X");
+    }
+
+    #[test]
+    fn a_quota_is_an_obstacle_that_may_pass() {
+        let status = json!({ "observedGeneration": 2, "conditions": [
+            { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: q" } ] });
+        let State::Waiting(waiting) = state(&deployment(status), [].iter(), GOAL) else { panic!() };
+        assert_eq!(waiting.obstacle.unwrap(), "pods cannot be created: exceeded quota: q");
+    }
+
+    #[test]
+    fn below_a_partition_old_pods_stay() {
+        let set = Workload::read(Kind::StatefulSet, &json!({
+            "metadata": { "generation": 2 },
+            "spec": { "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 2 } } },
+            "status": { "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 1 },
+        }));
+        let pods = [pod("db-0", "old", true), pod("db-1", "old", true), pod("db-2", "new", true)];
+        assert_eq!(state(&set, pods.iter(), GOAL), State::Done);
+    }
+}

@@ -1,0 +1,393 @@
+//! # scale
+//!
+//! Sets how many pods a workload has, through its `/scale` sub-resource and nothing else: the permission for it cannot
+//! change an image, a command or a ServiceAccount.
+//!
+//! Guards: an autoscaler that sets the same number (it would overwrite ours within seconds), scaling to zero by
+//! mistake, and a number that is no longer what the caller saw. Verified by ready replicas; a number that somebody else
+//! sets meanwhile is reported as such, where kubectl calls it success.
+
+use std::collections::BTreeSet;
+
+use json_patch::PatchOperation;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
+use crate::cluster::{Cluster, Commit, Patch, Proof, Query};
+use crate::error::{Error, Result};
+use crate::guard::{self, operations};
+use crate::object::{Kind, ObjectRef, Resource, number, text, uid};
+use crate::parameters::{Period, Replicas, Waiting, one_minute, yes};
+use crate::permission::Permission;
+use crate::pod::PodView;
+use crate::wait::{Rollout, out_of_time};
+use crate::workload::{self, Found, Workload};
+
+/// Parameters of `scale`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scale {
+    /// How many pods there shall be.
+    pub replicas: Replicas,
+    /// Refuse when the number is another one now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_replicas: Option<Replicas>,
+    /// What to do when a HorizontalPodAutoscaler targets the object: it would overwrite the number.
+    #[serde(default)]
+    pub on_autoscaler: OnAutoscaler,
+    /// Allow scaling to 0.
+    #[serde(default)]
+    pub allow_zero: bool,
+    /// Wait until the pods are ready (or gone).
+    #[serde(default = "yes")]
+    pub wait: bool,
+    /// How long to wait; by default what is left of `ACTION_TIMEOUT`, less a tenth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_timeout: Option<Period>,
+    /// How long an obstacle that may pass (no node has room, a quota is used up, an image cannot be pulled) may stand
+    /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
+    #[serde(default = "one_minute")]
+    pub stuck_after: Period,
+}
+
+/// What to do about an autoscaler.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAutoscaler {
+    /// Refuse, and name it.
+    #[default]
+    Refuse,
+    /// Scale all the same. Autoscalers are not even looked up.
+    Ignore,
+}
+
+/// What `scale` reports.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    /// The number before.
+    pub from_replicas: i64,
+    /// The number that was asked for.
+    pub to_replicas: i64,
+    /// How many pods were ready in the end; absent when it was not waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i64>,
+}
+
+/// The object, its number, and who else sets it.
+#[derive(Debug)]
+pub struct Target {
+    found: Found,
+    replicas: i64,
+    autoscalers: Vec<String>,
+}
+
+impl Subject for Target {
+    fn object(&self) -> Option<&ObjectRef> {
+        Some(&self.found.object)
+    }
+    fn resolved_from(&self) -> Option<&ObjectRef> {
+        self.found.resolved_from.as_ref()
+    }
+    fn value(&self) -> Option<&Value> {
+        Some(&self.found.value)
+    }
+}
+
+impl Action for Scale {
+    type Target = Target;
+    type Change = Patch;
+    type Details = Details;
+
+    const IDEMPOTENT: bool = true;
+
+    fn kinds() -> &'static [Kind] {
+        &[Kind::Deployment, Kind::StatefulSet, Kind::ReplicaSet, Kind::ReplicationController, Kind::Pod]
+    }
+
+    fn other_kinds() -> bool {
+        true
+    }
+
+    fn example() -> Value {
+        json!({ "replicas": 5 })
+    }
+
+    fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
+        let mut all = guard::owner_permissions(resource);
+        all.insert(Permission::on_target("get", resource));
+        if resource.built_in() == Some(Kind::Pod) {
+            return all;
+        }
+        all.insert(Permission::on_target("patch", resource).sub("scale"));
+        if resource.built_in().is_none() {
+            all.insert(Permission::on_target("get", resource).sub("scale"));
+        }
+        if self.on_autoscaler == OnAutoscaler::Refuse {
+            all.insert(Permission::of("list", &autoscalers()));
+        }
+        if self.wait {
+            all.insert(Permission::on_target("watch", resource));
+            all.insert(Permission::of("list", &Kind::Pod.resource()));
+            all.insert(Permission::of("watch", &Kind::Pod.resource()));
+        }
+        all
+    }
+
+    async fn find(&self, cluster: &Cluster, named: &Named, _run: &RunContext) -> Result<Target> {
+        let found = workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
+        if matches!(found.kind(), Some(Kind::Pod | Kind::Node | Kind::DaemonSet | Kind::Job | Kind::CronJob)) {
+            return Err(Error::InvalidRequest(format!("{} has no number of replicas, and nothing that has one controls it", found.object)));
+        }
+        let replicas = match found.kind() {
+            Some(_) => found.value.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
+            None => number(&scale_of(cluster, &found.object).await?, "/spec/replicas"),
+        };
+        let ask = self.on_autoscaler == OnAutoscaler::Refuse && replicas != self.replicas.get();
+        let autoscalers = if ask { autoscalers_of(cluster, &found.object).await? } else { Vec::new() };
+        Ok(Target { found, replicas, autoscalers })
+    }
+
+    fn decide(&self, target: &Target, _run: &RunContext) -> Decision<Patch> {
+        let object = &target.found.object;
+        let (now, wanted) = (target.replicas, self.replicas.get());
+        if now == wanted {
+            return Decision::AlreadySo { message: format!("{object} has {wanted} replicas already"), resumed: false };
+        }
+        if let Some(why) = target.found.protection() {
+            return Decision::Refuse(why);
+        }
+        if let Some(expected) = self.current_replicas.filter(|expected| expected.get() != now) {
+            return Decision::Refuse(format!(
+                "{object} has {now} replicas, not {} as currentReplicas says; look again before you decide", expected.get()
+            ));
+        }
+        if wanted == 0 && !self.allow_zero {
+            return Decision::Refuse(format!("scaling {object} to 0 stops it; set allowZero to true if that is meant"));
+        }
+        if let Some(name) = target.autoscalers.first() {
+            return Decision::Refuse(format!(
+                "{object} is scaled by the HorizontalPodAutoscaler {name}, which would overwrite {wanted} within seconds; \
+                 change its minReplicas or maxReplicas, or set onAutoscaler to \"ignore\""
+            ));
+        }
+        Decision::Change(patch(target, wanted))
+    }
+
+    async fn apply(&self, cluster: &Cluster, target: &Target, change: &Patch, commit: Commit) -> Result<Value> {
+        let object = &target.found.object;
+        // The patch in the result is about the number alone: a Scale has another shape than the object.
+        let before = json!({ "metadata": { "name": object.name, "namespace": object.namespace, "uid": object.uid }, "spec": { "replicas": target.replicas } });
+        cluster.patch(object, &before, change, commit).await
+    }
+
+    async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
+        let object = &target.found.object;
+        let wanted = self.replicas.get();
+        let Some(kind) = target.found.kind() else {
+            return self.verify_by_scale(cluster, target, run).await;
+        };
+        // A Scale does not carry the generation that its controller has to observe.
+        let now = if now.pointer("/metadata/generation").is_some() { now.clone() } else { cluster.get(object).await? };
+        let overwritten = |value: &Value| {
+            let found = Workload::read(kind, value).desired;
+            (found != wanted).then(|| format!("replicas are {found} now, not {wanted}{}", guard::last_writer(value, "scale")))
+        };
+        let stuck_after = self.stuck_after.get();
+        let rollout = Rollout { object, kind, now, of_newest_revision: false, overwritten: &overwritten, stuck_after };
+        let reached = rollout.wait(cluster, &run.progress).await?;
+        Ok(Details { ready_replicas: Some(reached.ready), ..self.details(target) })
+    }
+
+    fn details(&self, target: &Target) -> Details {
+        Details { from_replicas: target.replicas, to_replicas: self.replicas.get(), ready_replicas: None }
+    }
+
+    fn undo(&self, target: &Target, applied: bool, _run: &RunContext) -> RollbackInformation {
+        if !applied {
+            return RollbackInformation::unavailable("the replicas were that number already; what they were before is not known");
+        }
+        let mut parameters = json!({ "replicas": target.replicas, "currentReplicas": self.replicas });
+        if target.replicas == 0 {
+            parameters["allowZero"] = json!(true);
+        }
+        if self.on_autoscaler == OnAutoscaler::Ignore {
+            parameters["onAutoscaler"] = json!("ignore");
+        }
+        RollbackInformation::request(format!("scale-{}", target.found.object.resource.kind().to_lowercase()), parameters)
+    }
+
+    fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
+        let object = &target.found.object;
+        let (from, to) = (details.from_replicas, details.to_replicas);
+        let ready = details.ready_replicas.map_or("; not waited for".to_owned(), |ready| {
+            format!("; {ready} of {to} replicas ready after {:.1} s", told.took.as_secs_f32())
+        });
+        match (&told.already, told.dry_run) {
+            (Some(message), true) => message.clone(),
+            (Some(message), false) => format!("{message}{ready}"),
+            (None, true) => format!("would scale {object} from {from} to {to}"),
+            (None, false) => format!("scaled {object} from {from} to {to}{ready}"),
+        }
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        Some(Waiting { wait: self.wait, timeout: self.wait_timeout, stuck_after: self.stuck_after })
+    }
+}
+
+fn patch(target: &Target, wanted: i64) -> Patch {
+    // `/scale` leaves 0 replicas out, and a test of null passes where there is nothing.
+    let expected = if target.replicas == 0 { Value::Null } else { json!(target.replicas) };
+    let operations: Vec<PatchOperation> = operations(json!([
+        { "op": "test", "path": "/metadata/uid", "value": uid(&target.found.value) },
+        { "op": "test", "path": "/spec/replicas", "value": expected },
+        { "op": "add", "path": "/spec/replicas", "value": wanted },
+    ]));
+    Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager }
+}
+
+fn autoscalers() -> Resource {
+    // Constants that pass their own checks.
+    Resource::discovered("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true)
+        .unwrap_or_else(|_| Kind::Pod.resource())
+}
+
+/// The autoscalers that target the object. KEDA's ScaledObjects work through one too.
+async fn autoscalers_of(cluster: &Cluster, object: &ObjectRef) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Autoscaler {
+        metadata: Meta,
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    struct Meta {
+        name: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec {
+        scale_target_ref: Reference,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Reference {
+        #[serde(default)]
+        api_version: String,
+        kind: String,
+        name: String,
+    }
+    let (all, _) = cluster.list::<Autoscaler>(&Query::beside(object, autoscalers(), "")).await?;
+    let group = object.resource.group();
+    let targets = |reference: &Reference| {
+        let its_group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
+        reference.kind == object.resource.kind() && reference.name == object.name.as_str() && its_group == group
+    };
+    Ok(all.into_iter().filter(|one| targets(&one.spec.scale_target_ref)).map(|one| one.metadata.name).collect())
+}
+
+/// The `/scale` of a kind that is not built in.
+async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
+    cluster.get_sub(object, Some("scale")).await.map_err(|error| match error {
+        Error::TargetNotFound(_) => Error::InvalidRequest(format!("{object} has no /scale sub-resource; its kind cannot be scaled")),
+        Error::Unavailable { message, .. } if message.contains("answered 500") => Error::Refused(format!(
+            "the /scale sub-resource of {object} is broken ({message}); set its replicas field once by hand"
+        )),
+        error => error,
+    })
+}
+
+impl Scale {
+    /// Kinds that are not built in are only known through `/scale`: its count, and the readiness of the pods it selects.
+    async fn verify_by_scale(&self, cluster: &Cluster, target: &Target, run: &RunContext) -> Result<Details> {
+        let object = &target.found.object;
+        let wanted = self.replicas.get();
+        let mut changes = cluster.follow_object(object, cluster.get(object).await?).await?;
+        loop {
+            let scale = scale_of(cluster, object).await?;
+            let found = number(&scale, "/spec/replicas");
+            if found != wanted {
+                return Err(Error::NotVerified(format!(
+                    "{object} was changed by someone else while it was waited for: replicas are {found} now, not {wanted}"
+                )));
+            }
+            let total = number(&scale, "/status/replicas");
+            let ready = ready_pods(cluster, object, text(&scale, "/status/selector"), run).await?.unwrap_or(total);
+            if total == wanted && ready == wanted {
+                return Ok(Details { ready_replicas: Some(ready), ..self.details(target) });
+            }
+            run.progress.report(&format!("{object}: {ready} of {wanted} pods are ready"));
+            tokio::select! {
+                changed = changes.changed() => changed?,
+                () = tokio::time::sleep(cluster.remaining()) => return Err(out_of_time(object, &run.progress)),
+            }
+        }
+    }
+}
+
+async fn ready_pods(cluster: &Cluster, object: &ObjectRef, selector: Option<&str>, run: &RunContext) -> Result<Option<i64>> {
+    let Some(selector) = selector.filter(|selector| !selector.is_empty()) else {
+        run.progress.warn(format!("{object} tells no selector in its /scale: verified by its own count, not by ready pods"));
+        return Ok(None);
+    };
+    let query = Query::beside(object, Kind::Pod.resource(), selector);
+    let (pods, _) = cluster.list::<PodView>(&query).await?;
+    Ok(i64::try_from(pods.iter().filter(|pod| pod.serves()).count()).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::test_support::{found, run};
+    use rstest::rstest;
+
+    fn target(replicas: i64, autoscalers: &[&str], annotations: &Value) -> Target {
+        let value = json!({ "metadata": { "uid": "u", "annotations": annotations }, "spec": { "replicas": replicas } });
+        Target { found: found(Kind::Deployment, value), replicas, autoscalers: autoscalers.iter().map(ToString::to_string).collect() }
+    }
+
+    fn decide(parameters: Value, target: &Target) -> Decision<Patch> {
+        serde_json::from_value::<Scale>(parameters).unwrap().decide(target, &run())
+    }
+
+    #[rstest]
+    #[case::plain(json!({ "replicas": 5 }), target(3, &[], &json!({})), "")]
+    #[case::expected_number(json!({ "replicas": 5, "currentReplicas": 3 }), target(3, &[], &json!({})), "")]
+    #[case::zero_allowed(json!({ "replicas": 0, "allowZero": true }), target(3, &[], &json!({})), "")]
+    #[case::autoscaler_ignored(json!({ "replicas": 5, "onAutoscaler": "ignore" }), target(3, &[], &json!({})), "")]
+    #[case::zero(json!({ "replicas": 0 }), target(3, &[], &json!({})), "allowZero")]
+    #[case::another_number(json!({ "replicas": 5, "currentReplicas": 4 }), target(3, &[], &json!({})), "has 3 replicas, not 4")]
+    #[case::autoscaler(json!({ "replicas": 5 }), target(3, &["web-hpa"], &json!({})), "HorizontalPodAutoscaler web-hpa")]
+    #[case::protected(json!({ "replicas": 5 }), target(3, &[], &json!({ workload::PROTECTED: "true" })), "is protected")]
+    fn guards(#[case] parameters: Value, #[case] target: Target, #[case] refusal: &str) {
+        match decide(parameters, &target) {
+            Decision::Refuse(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
+            Decision::Change(_) => assert_eq!(refusal, ""),
+            Decision::AlreadySo { .. } => panic!("not so yet"),
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_there_already_comes_before_every_guard() {
+        let parameters = json!({ "replicas": 3, "currentReplicas": 9 });
+        let decision = decide(parameters, &target(3, &["hpa"], &json!({ workload::PROTECTED: "true" })));
+        assert!(matches!(decision, Decision::AlreadySo { .. }));
+    }
+
+    #[test]
+    fn from_zero_tests_for_nothing() {
+        let Decision::Change(patch) = decide(json!({ "replicas": 1 }), &target(0, &[], &json!({}))) else { panic!() };
+        let text = serde_json::to_value(&patch.operations).unwrap();
+        assert_eq!(text[1]["value"], Value::Null);
+    }
+
+    #[test]
+    fn its_rollback_guards_the_number_it_left() {
+        let scale: Scale = serde_json::from_value(json!({ "replicas": 5 })).unwrap();
+        let undo = scale.undo(&target(0, &[], &json!({})), true, &run());
+        assert_eq!(undo.rollback_action.unwrap(), "scale-deployment");
+        assert_eq!(json!(undo.rollback_parameters), json!({ "replicas": 0, "currentReplicas": 5, "allowZero": true }));
+    }
+}

@@ -1,0 +1,148 @@
+//! What the program does beside a run: say what there is, in which form, and which permissions it needs.
+
+mod rbac;
+mod schema;
+
+use std::fmt::Write as _;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::catalogue::{Entry, kinds};
+use crate::request::VARIABLES;
+use crate::result::Runner;
+
+/// Does one thing to a Kubernetes cluster, safely, and says truthfully what it did.
+#[derive(Debug, Parser)]
+#[command(name = "action-runner", version, disable_version_flag = true, after_long_help = manual())]
+#[command(long_about = "Does one thing to a Kubernetes cluster, safely, and says truthfully what it did.\n\n\
+    Without a sub-command it runs one action, as the environment says, and writes one JSON object (ActionResult) to stdout: \
+    the last line. Logs and progress go to stderr.")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the actions and the kinds they take
+    List,
+    /// Print the JSON Schema of an action's parameters (`result` for the whole result)
+    Schema {
+        /// scale, scale-deployment, …, or result
+        action: String,
+        /// The schema of what it reports in `details` instead
+        #[arg(long)]
+        output: bool,
+    },
+    /// Print the ServiceAccount, Role and binding that an action needs, as YAML
+    Rbac {
+        /// scale-deployment, …, or a bare verb for all its kinds
+        action: String,
+        /// The namespace that the YAML is for
+        #[arg(long, short, default_value = "default")]
+        namespace: String,
+        /// Narrow what can be narrowed to the target of this name
+        #[arg(long)]
+        target: Option<String>,
+        /// Also allow ACTION_EVENTS
+        #[arg(long)]
+        events: bool,
+    },
+    /// Print the version and the commit
+    Version,
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, zsh, fish, elvish, powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What the arguments ask for.
+pub enum Asked {
+    /// A run.
+    Run,
+    /// Text, for stdout.
+    Text(String),
+    /// They cannot be understood; the message says why.
+    Wrong(String),
+}
+
+/// Reads the arguments (the first is the program's name).
+pub fn read(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Asked {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) if error.exit_code() == 0 => return Asked::Text(error.to_string()),
+        Err(error) => {
+            let message = error.to_string().trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+            return Asked::Wrong(format!("arguments: {message}"));
+        }
+    };
+    match cli.command {
+        None => Asked::Run,
+        Some(command) => command.text().map_or_else(Asked::Wrong, Asked::Text),
+    }
+}
+
+impl Command {
+    fn text(self) -> Result<String, String> {
+        match self {
+            Self::List => Ok(list()),
+            Self::Schema { action, output } => schema::text(&action, output),
+            Self::Rbac { action, namespace, target, events } => {
+                let namespace = namespace.parse().map_err(|error| format!("--namespace: {error}"))?;
+                let target = target.map(|name| name.parse()).transpose().map_err(|error| format!("--target: {error}"))?;
+                let entries = known(&action)?;
+                Ok(rbac::yaml(&action, &entries, &rbac::Options { namespace, target, events }))
+            }
+            Self::Version => {
+                let Runner { version, revision } = Runner::this();
+                Ok(format!("action-runner {version} ({revision})\n"))
+            }
+            Self::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "action-runner", &mut script);
+                String::from_utf8(script).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+/// The entries of a name, or what to say of a name that nobody knows.
+fn known(action: &str) -> Result<Vec<Entry>, String> {
+    let entries = Entry::named(action);
+    if entries.is_empty() {
+        let all = crate::catalogue::action_types();
+        let hint = actions::names::nearest(action, all.iter().map(String::as_str)).map(|one| format!(", did you mean {one}?")).unwrap_or_default();
+        return Err(format!("unknown action {action:?}{hint} (`action-runner list` shows all)"));
+    }
+    Ok(entries)
+}
+
+fn list() -> String {
+    let mut text = String::new();
+    for verb in actions::Verb::ALL {
+        let kinds = kinds(verb).into_iter().map(actions::object::Kind::lower).collect::<Vec<_>>().join(", ");
+        // Writing into a String cannot fail.
+        let _infallible = writeln!(text, "{:<13} {kinds}", verb.name());
+    }
+    text
+}
+
+fn manual() -> String {
+    let mut text = String::from("Environment:\n");
+    for variable in VARIABLES {
+        // Writing into a String cannot fail.
+        let _infallible = writeln!(text, "  {:<28} {}", variable.name, variable.meaning.replace('`', ""));
+    }
+    text.push_str(
+        "\nExit codes:\n  0  done, so already, or the dry run would     5  forbidden (names every missing permission)\n  \
+         1  a defect of the runner                     6  conflict: someone else changed the target\n  \
+         2  invalid request                            7  applied, and the effect did not come or stay\n  \
+         3  refused by a guard, admission or quota     8  deadline exceeded\n  \
+         4  the target does not exist                  9  API server not reached, or overloaded\n  \
+         130, 143  interrupted by SIGINT, SIGTERM\n\n\
+         Example:\n  ACTION_TYPE=scale-deployment TARGET_NAMESPACE=shop TARGET_NAME=web \\\n  \
+         ACTION_PARAMETERS='{\"replicas\":5}' action-runner\n",
+    );
+    text
+}

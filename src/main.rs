@@ -1,0 +1,31 @@
+//! Logging, arguments, the run, its result.
+
+use std::process::ExitCode;
+
+use action_runner::cli::{self, Asked};
+use action_runner::result::Code;
+use action_runner::trail::Trail;
+use action_runner::{output, report_panics, run, telemetry};
+
+#[expect(clippy::disallowed_methods, reason = "the one place that takes the environment, and the one that ends a panic")]
+fn main() -> ExitCode {
+    let variables: Vec<_> = std::env::vars_os().collect();
+    telemetry::start(&variables);
+    let trail = Trail::new(jiff::Timestamp::now());
+    report_panics(trail.clone(), std::process::exit);
+    let (result, code) = match cli::read(std::env::args_os()) {
+        Asked::Text(text) => {
+            return output::print(&text).map_or(ExitCode::from(Code::Internal.exit()), |()| ExitCode::SUCCESS);
+        }
+        Asked::Wrong(message) => (trail.fail(Code::InvalidRequest, message), Code::InvalidRequest.exit()),
+        Asked::Run => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(run(variables, trail)),
+            Err(error) => (trail.fail(Code::Internal, format!("failed to start: {error}")), Code::Internal.exit()),
+        },
+    };
+    for problem in output::write(&result) {
+        tracing::error!(problem);
+    }
+    telemetry::summary(&result);
+    ExitCode::from(code)
+}

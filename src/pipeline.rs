@@ -1,0 +1,308 @@
+//! The phases, in order, once: `validate → permissions → find → dry-run → execute → verify`. Everything is decided
+//! before the first change, and `execute` sends the request that `dry-run` sent.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actions::Visitor;
+use actions::action::{Action, Decision, LogSink, Named, RunContext, Subject, Told};
+use actions::cluster::{Access, Cluster, Commit, KnownRules, forbidden, random};
+use actions::error::{Error, Result};
+use actions::ledger::Ledger;
+use actions::object::{ObjectRef, Resource};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::request::{KindInput, Request, parse_parameters};
+use crate::result::{ActionResult, Code, ResultTarget};
+use crate::trail::Trail;
+
+/// How long the phases before the change may take each: they are a few requests, and a server that does not answer them
+/// is not one to change anything on.
+const PHASE_LIMIT: Duration = Duration::from_secs(30);
+/// How long before `ACTION_TIMEOUT` the inner deadlines are, so that the error that knows more is the one that is told.
+const RESERVE: Duration = Duration::from_millis(300);
+/// How often is decided, when what a decision rested on changes before it is carried out.
+const DECISIONS: u32 = 3;
+
+/// Starts a request with the action that it names.
+pub struct Start {
+    /// What is asked.
+    pub request: Request,
+    /// Where the run is recorded.
+    pub trail: Trail,
+    /// Where log lines go.
+    pub sink: Arc<dyn LogSink>,
+}
+
+impl Visitor for Start {
+    type Output = Pin<Box<dyn Future<Output = Result<ActionResult>>>>;
+
+    fn visit<A: Action>(self) -> Self::Output {
+        Box::pin(run::<A>(self))
+    }
+}
+
+async fn run<A: Action>(start: Start) -> Result<ActionResult> {
+    let Start { request, trail, sink } = start;
+    trail.enter("validate");
+    let (action, context) = validate::<A>(&request, &trail, sink)?;
+    let (cluster, named, resource) = reach(&request, &trail, &context).await?;
+    let events = request.events.then(|| cluster.clone());
+    let mut pipeline = Pipeline { action, dry_run: request.dry_run, named, resource, trail: trail.clone(), context, cluster, rules: KnownRules::default() };
+    let span = tracing::info_span!("run", action = request.action_type(), id = request.id.as_ref().map(ToString::to_string), trace_id = request.trace_id);
+    let result = pipeline.phases().instrument(span).await;
+    let result = result.unwrap_or_else(|error| trail.error(&error));
+    Ok(match events {
+        Some(cluster) => crate::event::post(&cluster, &trail, result).await,
+        None => result,
+    })
+}
+
+/// Checks all that can be checked without the cluster.
+fn validate<A: Action>(request: &Request, trail: &Trail, sink: Arc<dyn LogSink>) -> Result<(A, RunContext)> {
+    let mut problems = request.problems.clone();
+    // Two numbers: one hasher's seed may be reused within a thread, a clock may stand still; together they do not repeat.
+    let run = format!("{:08x}{:08x}", random() & 0xffff_ffff, random() >> 32);
+    let progress = trail.facts().progress.clone();
+    let context = RunContext { id: request.id.clone(), reason: request.reason.clone(), run, now: Timestamp::now(), progress, sink };
+    check_kind::<A>(request, &mut problems);
+    let action = match parse_parameters::<A>(&request.parameters) {
+        Ok(action) => {
+            problems.extend(placeholder(request).iter().flat_map(|named| action.check(named, &context)));
+            Some(action)
+        }
+        Err(more) => {
+            problems.extend(more);
+            None
+        }
+    };
+    match action {
+        Some(action) if problems.is_empty() => {
+            let mut facts = trail.facts();
+            facts.parameters = serde_json::to_value(&action).ok();
+            facts.repeatable = A::IDEMPOTENT || request.id.is_some() || request.target.uid.is_some();
+            Ok((action, context))
+        }
+        _ => Err(Error::InvalidRequest(problems.join("; "))),
+    }
+}
+
+fn check_kind<A: Action>(request: &Request, problems: &mut Vec<String>) {
+    let (Some(kind), Some(verb)) = (&request.target.kind, request.verb) else { return };
+    let accepted = match kind {
+        KindInput::BuiltIn(kind) => crate::catalogue::kinds(verb).contains(kind),
+        KindInput::Other { .. } => A::other_kinds(),
+    };
+    if !accepted {
+        let kinds: Vec<_> = crate::catalogue::kinds(verb).into_iter().map(actions::object::Kind::name).collect();
+        problems.push(format!("TARGET_KIND: {} does not go with a {}; expected {}", verb.name(), kind.lower(), kinds.join(", ")));
+    }
+}
+
+/// The target before the cluster was asked about its kind or namespace: enough for rules across parameters.
+fn placeholder(request: &Request) -> Option<Named> {
+    let target = &request.target;
+    let namespace = target.namespace.clone().or_else(|| "default".parse().ok());
+    if let Some(selector) = &target.selector {
+        return Some(Named::Selection { namespace: namespace?, selector: selector.clone() });
+    }
+    let resource = actions::object::Kind::Pod.resource();
+    Some(Named::Object(ObjectRef { resource, namespace, name: target.name.clone()?, uid: target.uid.clone() }))
+}
+
+/// Connects, and settles what the target is called and where it is served.
+async fn reach(request: &Request, trail: &Trail, context: &RunContext) -> Result<(Cluster, Named, Resource)> {
+    let connection = request.connection.as_ref().ok_or_else(|| Error::InvalidRequest("KUBECONFIG: not set".to_owned()))?;
+    let ledger = Ledger::new(&user_agent(request, &context.run));
+    trail.facts().ledger = ledger.clone();
+    let deadline = Instant::now() + request.timeout.saturating_sub(RESERVE).saturating_sub(trail.took());
+    let cluster = Cluster::connect(connection, ledger, &context.run, deadline).await?;
+    let target = &request.target;
+    let namespace = target.namespace.clone().or_else(|| cluster.default_namespace().cloned());
+    let no_namespace = || Error::InvalidRequest("TARGET_NAMESPACE: needed; neither the ServiceAccount nor the kubeconfig names one".to_owned());
+    let resource = match &target.kind {
+        Some(KindInput::BuiltIn(kind)) => kind.resource(),
+        Some(KindInput::Other { api_version, kind }) => cluster.until(Instant::now() + PHASE_LIMIT).discover(api_version, kind).await?,
+        None => return Err(Error::InvalidRequest("TARGET_KIND: needed".to_owned())),
+    };
+    let named = match (&target.selector, &target.name) {
+        (Some(selector), _) => Named::Selection { namespace: namespace.ok_or_else(no_namespace)?, selector: selector.clone() },
+        (None, Some(name)) => {
+            let namespace = if resource.namespaced() { Some(namespace.ok_or_else(no_namespace)?) } else { None };
+            let object = ObjectRef { resource: resource.clone(), namespace, name: name.clone(), uid: target.uid.clone() };
+            trail.facts().target = Some(ResultTarget { object: object.to_target(), resolved_from: None });
+            Named::Object(object)
+        }
+        (None, None) => return Err(Error::InvalidRequest("TARGET_NAME: needed; the name of the object".to_owned())),
+    };
+    Ok((cluster, named, resource))
+}
+
+/// What the API server's audit log shows: version, action, execution, and the run itself.
+fn user_agent(request: &Request, run: &str) -> String {
+    let action = request.action_type().unwrap_or_default();
+    let id = request.id.as_ref().map(|id| format!("; id={id}")).unwrap_or_default();
+    format!("action-runner/{} ({action}{id}; run={run})", env!("CARGO_PKG_VERSION"))
+}
+
+struct Pipeline<A: Action> {
+    action: A,
+    dry_run: bool,
+    named: Named,
+    resource: Resource,
+    trail: Trail,
+    context: RunContext,
+    cluster: Cluster,
+    rules: KnownRules,
+}
+
+impl<A: Action> Pipeline<A> {
+    async fn phases(&mut self) -> Result<ActionResult> {
+        self.permissions(self.resource.clone(), self.object().cloned()).await?;
+        let mut target = self.find().await?;
+        let mut first: Option<A::Change> = None;
+        for _ in 0..DECISIONS {
+            let change = match self.action.decide(&target, &self.context) {
+                Decision::Refuse(why) => return Err(Error::Refused(why)),
+                Decision::AlreadySo { message, resumed } => return self.already(&target, message, resumed).await,
+                Decision::Change(change) => change,
+            };
+            if first.as_ref().is_some_and(|first| !A::still_meant(first, &change)) {
+                return Err(Error::Conflict("someone else changed the target meanwhile, and what was asked would now mean something else; look at it before you decide again".to_owned()));
+            }
+            let conflict = match self.carry_out(&target, &change).await {
+                Err(Error::Conflict(message)) => message,
+                Ok(now) => return self.finish(&target, &now).await,
+                Err(error) => return Err(error),
+            };
+            tracing::info!(conflict, "what the decision rested on has changed, looking again");
+            let again = self.find().await?;
+            if uid(&again) != uid(&target) {
+                return Err(Error::Refused("the target was deleted and made anew meanwhile; look at it before you decide again".to_owned()));
+            }
+            if matches!(self.action.decide(&again, &self.context), Decision::Change(next) if next == change && conflict.contains("rested on")) {
+                return Err(Error::Refused(format!("{conflict}, yet the target is unchanged: the API server does not accept the patch")));
+            }
+            first.get_or_insert(change);
+            target = again;
+        }
+        Err(Error::Conflict(format!("someone else changed the target {DECISIONS} times before the change could be made; try again")))
+    }
+
+    fn object(&self) -> Option<&ObjectRef> {
+        match &self.named {
+            Named::Object(object) => Some(object),
+            Named::Selection { .. } => None,
+        }
+    }
+
+    fn phase(&self, name: &'static str, limit: Duration) -> Cluster {
+        self.trail.enter(name);
+        tracing::debug!(phase = name, "phase begins");
+        self.cluster.until(Instant::now() + limit)
+    }
+
+    /// All permissions that are missing are named, before anything is changed.
+    async fn permissions(&mut self, resource: Resource, object: Option<ObjectRef>) -> Result<()> {
+        let cluster = self.phase("permissions", PHASE_LIMIT);
+        let needed = self.action.permissions(&resource);
+        let namespace = match &self.named {
+            Named::Object(object) => object.namespace.clone(),
+            Named::Selection { namespace, .. } => Some(namespace.clone()),
+        };
+        let name = object.map(|object| object.name);
+        match cluster.missing(&needed, namespace.as_ref(), name.as_ref(), &mut self.rules).await? {
+            Access::Granted => Ok(()),
+            Access::Denied(missing) => Err(forbidden(missing, namespace.as_ref())),
+            Access::CouldNotAsk(why) => {
+                self.context.progress.warn(format!("which permissions there are could not be asked ({why}); going on without knowing"));
+                Ok(())
+            }
+        }
+    }
+
+    async fn find(&mut self) -> Result<A::Target> {
+        let cluster = self.phase("find", PHASE_LIMIT);
+        let target = self.action.find(&cluster, &self.named, &self.context).await?;
+        if let Some(object) = target.object().cloned() {
+            let resolved_from = target.resolved_from().cloned();
+            let led_on = resolved_from.is_some();
+            self.trail.facts().target = Some(ResultTarget { object: object.to_target(), resolved_from: resolved_from.map(|from| from.to_target()) });
+            if led_on {
+                self.permissions(object.resource.clone(), Some(object)).await?;
+            }
+        }
+        Ok(target)
+    }
+
+    /// The dry run and then, unless only that was asked, the same request for real. Returns the object as it then is.
+    async fn carry_out(&self, target: &A::Target, change: &A::Change) -> Result<Value> {
+        if A::READ_ONLY {
+            return Ok(Value::Null);
+        }
+        let cluster = self.phase("dry-run", PHASE_LIMIT);
+        match self.action.apply(&cluster, target, change, Commit::DryRun).await {
+            Ok(value) if self.dry_run => return Ok(value),
+            Ok(_) => {}
+            // A budget that blocks now is waited for in the real run.
+            Err(Error::Blocked { .. }) if !self.dry_run => {}
+            Err(error) => return Err(error),
+        }
+        self.trail.facts().undo = Some(self.action.undo(target, true, &self.context));
+        let cluster = self.phase("execute", self.wait_limit());
+        self.action.apply(&cluster, target, change, Commit::Execute).await
+    }
+
+    /// How long there is to wait: `waitTimeout`, or what is left less a tenth.
+    fn wait_limit(&self) -> Duration {
+        let left = self.cluster.remaining().mul_f32(0.9);
+        self.action.waiting().and_then(|waiting| waiting.timeout).map_or(left, |timeout| timeout.get().min(left))
+    }
+
+    fn waits(&self) -> bool {
+        self.action.waiting().is_none_or(|waiting| waiting.wait)
+    }
+
+    async fn verified(&self, target: &A::Target, now: &Value) -> Result<A::Details> {
+        if self.dry_run || !self.waits() {
+            return Ok(self.action.details(target));
+        }
+        let cluster = self.phase(if A::READ_ONLY { "execute" } else { "verify" }, self.wait_limit());
+        self.action.verify(&cluster, target, now, &self.context).await
+    }
+
+    async fn finish(&self, target: &A::Target, now: &Value) -> Result<ActionResult> {
+        let details = self.verified(target, now).await?;
+        let code = match (self.dry_run, A::READ_ONLY) {
+            (true, _) => Code::DryRun,
+            (false, true) => Code::Completed,
+            (false, false) => Code::Changed,
+        };
+        Ok(self.told(target, &details, code, None))
+    }
+
+    async fn already(&self, target: &A::Target, message: String, resumed: bool) -> Result<ActionResult> {
+        {
+            let mut facts = self.trail.facts();
+            facts.resumed = resumed;
+            facts.undo = Some(self.action.undo(target, false, &self.context));
+        }
+        let now = target.value().cloned().unwrap_or_default();
+        let details = self.verified(target, &now).await?;
+        Ok(self.told(target, &details, Code::Unchanged, Some(message)))
+    }
+
+    fn told(&self, target: &A::Target, details: &A::Details, code: Code, already: Option<String>) -> ActionResult {
+        self.trail.facts().details = serde_json::to_value(details).ok();
+        let told = Told { dry_run: self.dry_run, already, took: self.trail.took() };
+        self.trail.succeed(code, self.action.sentence(target, details, &told))
+    }
+}
+
+fn uid<T: Subject>(target: &T) -> Option<&str> {
+    target.object().and_then(|object| object.uid.as_deref())
+}

@@ -1,0 +1,288 @@
+//! The environment, read once and whole. Nothing else in the runner reads it (but `PATH`, to look for a login plugin).
+//!
+//! Every bad variable is reported at once, by its full name, with what was expected.
+
+mod parameters;
+mod target;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actions::Verb;
+use actions::cluster::{Connection, Proxy};
+use actions::names::{ActionId, nearest};
+use actions::object::Kind;
+use actions::parameters::Period;
+use serde::Deserialize;
+
+pub use parameters::{fields, parse as parse_parameters};
+pub use target::{KindInput, TargetInput};
+pub use variables::{VARIABLES, Variable};
+
+/// `ACTION_TIMEOUT` when it is not set.
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// The environment as strings, flat, as envy reads it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Raw {
+    action_type: Option<String>,
+    target_kind: Option<String>,
+    target_name: Option<String>,
+    target_namespace: Option<String>,
+    target_selector: Option<String>,
+    target_api_version: Option<String>,
+    target_uid: Option<String>,
+    target_resource: Option<String>,
+    action_parameters: Option<String>,
+    action_parameters_file: Option<String>,
+    action_preconditions: Option<String>,
+    action_preconditions_file: Option<String>,
+    action_postconditions: Option<String>,
+    action_postconditions_file: Option<String>,
+    action_policy_dir: Option<String>,
+    action_timeout: Option<String>,
+    action_dry_run: Option<String>,
+    action_id: Option<String>,
+    action_reason: Option<String>,
+    action_events: Option<String>,
+    kubeconfig: Option<String>,
+    kube_context: Option<String>,
+    kubernetes_service_host: Option<String>,
+    home: Option<String>,
+    https_proxy: Option<String>,
+    no_proxy: Option<String>,
+    traceparent: Option<String>,
+}
+
+/// What is asked, as far as it could be read.
+#[derive(Debug)]
+pub struct Request {
+    /// What to do.
+    pub verb: Option<Verb>,
+    /// The built-in kind it is about, if it is one.
+    pub kind: Option<Kind>,
+    /// At what.
+    pub target: TargetInput,
+    /// `ACTION_PARAMETERS`, or the file's content.
+    pub parameters: String,
+    /// `ACTION_TIMEOUT`
+    pub timeout: Duration,
+    /// `ACTION_DRY_RUN`
+    pub dry_run: bool,
+    /// `ACTION_ID`
+    pub id: Option<ActionId>,
+    /// `ACTION_REASON`
+    pub reason: Option<String>,
+    /// `ACTION_EVENTS`
+    pub events: bool,
+    /// The trace id of `TRACEPARENT`.
+    pub trace_id: Option<String>,
+    /// How to reach the cluster.
+    pub connection: Option<Connection>,
+    /// What is wrong, each with its variable's name first.
+    pub problems: Vec<String>,
+    /// What is odd, but no reason to stop.
+    pub warnings: Vec<String>,
+}
+
+impl Request {
+    /// Reads the environment.
+    pub fn read(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let mut problems = Vec::new();
+        let texts = texts(variables, &mut problems);
+        unknown(&texts, &mut problems);
+        // A flat struct of optional strings: envy has nothing to refuse in it.
+        let raw: Raw = envy::from_iter(texts).unwrap_or_default();
+        unavailable(&raw, &mut problems);
+        let action = action_type(raw.action_type.as_deref(), &mut problems);
+        let (verb, named_kind) = action.map_or((None, None), |(verb, kind)| (Some(verb), kind));
+        let target = target::read(&raw, verb, named_kind.as_deref(), &mut problems);
+        let kind = match &target.kind {
+            Some(KindInput::BuiltIn(kind)) => Some(*kind),
+            _ => None,
+        };
+        let mut warnings = Vec::new();
+        Self {
+            verb,
+            kind,
+            parameters: parameters::text(raw.action_parameters.as_ref(), raw.action_parameters_file.as_ref(), &mut problems),
+            timeout: timeout(raw.action_timeout.as_deref(), &mut problems),
+            dry_run: boolean("ACTION_DRY_RUN", raw.action_dry_run.as_deref(), &mut problems),
+            id: set(raw.action_id.as_deref()).and_then(|text| note(text.parse().map_err(|error| format!("ACTION_ID: {error}")), &mut problems)),
+            reason: reason(raw.action_reason.as_deref(), &mut problems),
+            events: boolean("ACTION_EVENTS", raw.action_events.as_deref(), &mut problems),
+            trace_id: trace_id(raw.traceparent.as_deref(), &mut warnings),
+            connection: connection(&raw, &mut problems),
+            target,
+            problems,
+            warnings,
+        }
+    }
+
+    /// The action as understood, such as `scale-deployment`.
+    pub fn action_type(&self) -> Option<String> {
+        let verb = self.verb?.name();
+        Some(match &self.target.kind {
+            Some(kind) => format!("{verb}-{}", kind.lower()),
+            None => verb.to_owned(),
+        })
+    }
+}
+
+/// A variable's text, unless it is unset or empty.
+fn set(text: Option<&str>) -> Option<&str> {
+    text.map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// The value, or the problem noted.
+fn note<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+/// The variables as text. One that is not UTF-8 is a problem if it is ours; others (a shell's) do not concern us.
+fn texts(variables: impl IntoIterator<Item = (OsString, OsString)>, problems: &mut Vec<String>) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::new();
+    for (name, value) in variables {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => {
+                // curl's and Go's lower-case names of the proxy variables give way to the upper-case ones.
+                let lower_case_proxy = matches!(name.as_str(), "https_proxy" | "no_proxy");
+                if !(lower_case_proxy && texts.contains_key(&name.to_uppercase())) {
+                    texts.insert(if lower_case_proxy { name.to_uppercase() } else { name }, value);
+                }
+            }
+            Err(_) if is_ours(&name) => problems.push(format!("{name}: expected UTF-8 text")),
+            Err(_) => {}
+        }
+    }
+    texts
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with("ACTION_") || name.starts_with("TARGET_")
+}
+
+/// `ACTION_DRYRUN` must never run for real: what nobody knows is an error, save what Kubernetes' service links make of a
+/// Service that happens to be called `action-…` or `target-…`.
+fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
+    let service_link = |name: &str| {
+        name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.ends_with("_PORT") || name.contains("_PORT_")
+    };
+    let known = || VARIABLES.iter().map(|variable| variable.name).filter(|name| is_ours(name));
+    for name in texts.keys().filter(|name| is_ours(name) && !service_link(name)) {
+        if !known().any(|one| one == name) {
+            let hint = nearest(name, known()).map(|one| format!(", did you mean {one}?")).unwrap_or_default();
+            problems.push(format!("{name}: unknown variable{hint} (variables that begin with ACTION_ or TARGET_ are the runner's)"));
+        }
+    }
+}
+
+/// Rego needs an engine, which this version does not have: a policy that was set and not evaluated would be a lie.
+fn unavailable(raw: &Raw, problems: &mut Vec<String>) {
+    let rego = [
+        ("ACTION_PRECONDITIONS", &raw.action_preconditions),
+        ("ACTION_PRECONDITIONS_FILE", &raw.action_preconditions_file),
+        ("ACTION_POSTCONDITIONS", &raw.action_postconditions),
+        ("ACTION_POSTCONDITIONS_FILE", &raw.action_postconditions_file),
+        ("ACTION_POLICY_DIR", &raw.action_policy_dir),
+    ];
+    for (name, _) in rego.into_iter().filter(|(_, value)| set(value.as_deref()).is_some()) {
+        problems.push(format!("{name}: this version of the runner evaluates no Rego; unset it (running without a check that was asked for is no option)"));
+    }
+}
+
+/// `<verb>-<kind>` or the bare verb; `_` is read as `-`.
+fn action_type(text: Option<&str>, problems: &mut Vec<String>) -> Option<(Verb, Option<String>)> {
+    let Some(text) = set(text) else {
+        problems.push("ACTION_TYPE: needed; for example scale-deployment (`action-runner list` shows all)".to_owned());
+        return None;
+    };
+    let normal = text.to_lowercase().replace('_', "-");
+    let bare = Verb::ALL.into_iter().find(|verb| verb.name() == normal).map(|verb| (verb, None));
+    let with_kind = || {
+        Verb::ALL.into_iter().find_map(|verb| {
+            let kind = normal.strip_prefix(verb.name())?.strip_prefix('-')?;
+            Some((verb, Some(kind.to_owned())))
+        })
+    };
+    let found = bare.or_else(with_kind);
+    if found.is_none() {
+        let all: Vec<String> = crate::catalogue::action_types();
+        let names = all.iter().map(String::as_str).chain(Verb::ALL.map(Verb::name));
+        let hint = nearest(&normal, names).map(|one| format!(", did you mean {one}?")).unwrap_or_default();
+        problems.push(format!("ACTION_TYPE: unknown action {text:?}{hint} (`action-runner list` shows all)"));
+    }
+    found
+}
+
+fn timeout(text: Option<&str>, problems: &mut Vec<String>) -> Duration {
+    let period = set(text).map(|text| text.parse::<Period>().map_err(|error| format!("ACTION_TIMEOUT: {error}")));
+    period.and_then(|result| note(result, problems)).map_or(DEFAULT_TIMEOUT, Period::get)
+}
+
+fn boolean(name: &str, text: Option<&str>, problems: &mut Vec<String>) -> bool {
+    match set(text) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            problems.push(format!("{name}: expected true or false, got {other:?}"));
+            // Whoever set it meant it: nothing may run for real because of a typo (the run ends with the problem anyway).
+            true
+        }
+    }
+}
+
+fn reason(text: Option<&str>, problems: &mut Vec<String>) -> Option<String> {
+    const LONGEST: usize = 256;
+    let text = set(text)?;
+    let length = text.chars().count();
+    if length > LONGEST {
+        problems.push(format!("ACTION_REASON: expected at most {LONGEST} characters, has {length}"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// W3C trace context: `00-<trace id>-<parent id>-<flags>`. A bad one is not passed on, as the standard says.
+fn trace_id(text: Option<&str>, warnings: &mut Vec<String>) -> Option<String> {
+    let text = set(text)?;
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &&str, length: usize| part.len() == length && part.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+    match parts.as_slice() {
+        [version, trace, parent, flags, ..]
+            if hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && trace.chars().any(|c| c != '0') =>
+        {
+            Some((*trace).to_owned())
+        }
+        _ => {
+            warnings.push("TRACEPARENT: not a W3C trace context (00-<32 hex>-<16 hex>-<2 hex>); ignored".to_owned());
+            None
+        }
+    }
+}
+
+/// A kubeconfig when one is named; else the pod's ServiceAccount; else the kubeconfig at its usual place.
+fn connection(raw: &Raw, problems: &mut Vec<String>) -> Option<Connection> {
+    let context = set(raw.kube_context.as_deref()).map(str::to_owned);
+    let proxy = Proxy { https: raw.https_proxy.clone(), none_for: raw.no_proxy.clone() };
+    if let Some(list) = set(raw.kubeconfig.as_deref()) {
+        let files = list.split(':').filter(|file| !file.is_empty()).map(PathBuf::from).collect();
+        return Some(Connection::Kubeconfig { files, context, proxy });
+    }
+    if set(raw.kubernetes_service_host.as_deref()).is_some() && context.is_none() {
+        return Some(Connection::InCluster);
+    }
+    let usual = set(raw.home.as_deref()).map(|home| PathBuf::from(home).join(".kube/config")).filter(|file| file.is_file());
+    if usual.is_none() {
+        problems.push("KUBECONFIG: not set, there is no ~/.kube/config, and this is no pod (KUBERNETES_SERVICE_HOST is not set either); name a kubeconfig".to_owned());
+    }
+    Some(Connection::Kubeconfig { files: vec![usual?], context, proxy })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! What is known about the run at any moment. A run that is cut off in the middle (deadline, signal, panic) is told from
+//! here.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actions::action::{Progress, RollbackInformation};
+use actions::error::Error;
+use actions::ledger::{Effect, Ledger};
+use jiff::{Timestamp, Unit};
+use serde_json::Value;
+
+use crate::result::{API_VERSION, ActionResult, Code, KIND, Phase, ResultTarget, Runner};
+use crate::secrets;
+
+/// The facts so far; clones share them.
+#[derive(Debug, Clone)]
+pub struct Trail(Arc<Mutex<Facts>>);
+
+/// What the result says of the request.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The action as understood.
+    pub action_type: Option<String>,
+    /// `ACTION_ID`
+    pub action_id: Option<String>,
+    /// `ACTION_DRY_RUN`
+    pub dry_run: bool,
+    /// From `TRACEPARENT`.
+    pub trace_id: Option<String>,
+    /// Once found.
+    pub target: Option<ResultTarget>,
+    /// After defaults.
+    pub parameters: Option<Value>,
+    /// What the action reports.
+    pub details: Option<Value>,
+    /// How to take it back, if it is applied.
+    pub undo: Option<RollbackInformation>,
+    /// An earlier run of the same id had applied it.
+    pub resumed: bool,
+    /// Whether sending it again cannot apply it twice.
+    pub repeatable: bool,
+    /// What was sent, and what became of it.
+    pub ledger: Ledger,
+    /// States and warnings.
+    pub progress: Progress,
+    started: Timestamp,
+    clock: Option<Instant>,
+    phases: Vec<Phase>,
+    current: Option<(&'static str, Instant)>,
+}
+
+impl Trail {
+    /// Begins.
+    pub fn new(started: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(Facts { started, clock: Some(Instant::now()), ..Facts::default() })))
+    }
+
+    /// The facts, to read or to add to.
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        // After a panic the facts are still the facts.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A phase begins; the one before is over.
+    pub fn enter(&self, phase: &'static str) {
+        let mut facts = self.facts();
+        facts.end_phase();
+        facts.current = Some((phase, Instant::now()));
+    }
+
+    /// How long the run has taken until now.
+    pub fn took(&self) -> Duration {
+        self.facts().clock.map(|clock| clock.elapsed()).unwrap_or_default()
+    }
+
+    /// The result of a run that did what was asked.
+    pub fn succeed(&self, code: Code, output: String) -> ActionResult {
+        let mut facts = self.facts();
+        facts.end_phase();
+        ActionResult { success: true, output: Some(output), ..facts.result(code) }
+    }
+
+    /// The result of one that did not.
+    pub fn fail(&self, code: Code, error: String) -> ActionResult {
+        let mut facts = self.facts();
+        let failed_phase = facts.current.map(|(name, _)| name.to_owned());
+        facts.end_phase();
+        if let Some(undo) = facts.undo.as_mut().filter(|undo| undo.available) {
+            undo.failure_reason = Some(error.chars().take(300).collect());
+        }
+        let effect = facts.ledger.effect();
+        let retryable = code.may_succeed_later() && (effect == Effect::None || facts.repeatable);
+        ActionResult { success: false, error: Some(error), failed_phase, retryable, ..facts.result(code) }
+    }
+
+    /// The result of an error.
+    pub fn error(&self, error: &Error) -> ActionResult {
+        self.fail(Code::from(error), error.full_message())
+    }
+}
+
+impl Facts {
+    fn end_phase(&mut self) {
+        if let Some((name, since)) = self.current.take() {
+            let duration_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.phases.push(Phase { name: name.to_owned(), duration_ms });
+        }
+    }
+
+    fn result(&self, code: Code) -> ActionResult {
+        let effect = self.ledger.effect();
+        let changes = if self.dry_run { self.ledger.would_changes() } else { self.ledger.changes() };
+        let salt = self.target.as_ref().and_then(|target| target.object.uid.clone()).unwrap_or_default();
+        let changes: Vec<_> = changes.into_iter().map(|change| secrets::hide(change, &salt)).collect();
+        let undo_counts = effect != Effect::None || code == Code::Unchanged;
+        ActionResult {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            success: false,
+            code,
+            output: None,
+            error: None,
+            retryable: false,
+            effect,
+            resumed: self.resumed,
+            warnings: self.progress.warnings(),
+            start_time: millis(self.started),
+            end_time: millis(Timestamp::now()),
+            action_type: self.action_type.clone(),
+            action_id: self.action_id.clone(),
+            dry_run: self.dry_run,
+            trace_id: self.trace_id.clone(),
+            target: self.target.clone(),
+            parameters: self.parameters.clone(),
+            changes: (!changes.is_empty()).then_some(changes),
+            details: self.details.clone(),
+            rollback_information: self.undo.clone().filter(|_| undo_counts),
+            failed_phase: None,
+            phases: Some(self.phases.clone()),
+            requests: Some(self.ledger.requests()),
+            runner: Some(Runner::this()),
+            trimmed: Vec::new(),
+        }
+    }
+}
+
+fn millis(time: Timestamp) -> String {
+    let rounded = time.round(Unit::Millisecond).unwrap_or(time);
+    format!("{rounded:.3}")
+}

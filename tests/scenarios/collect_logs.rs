@@ -1,0 +1,164 @@
+//! collect-logs, against a real API server; kwok is the kubelet and serves files as logs.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use test_cluster::fixtures::World;
+use test_cluster::runner::{Outcome, Run};
+
+use crate::support::{T, expect, scenarios};
+
+scenarios!("collect-logs": everything);
+
+/// The logs are files that all scenarios would share: so this one does everything, one after the other.
+async fn everything(t: T) -> Result<()> {
+    let lines: Vec<String> = (0..50).map(|number| format!("line {number}")).collect();
+    write(&t.world, "app.log", &lines)?;
+    write(&t.world, "app.previous.log", &["before the restart".to_owned(), "login with password=hunter22".to_owned()])?;
+    write(&t.world, "setup.log", &["set up".to_owned()])?;
+    every_kind(&t).await?;
+    both_instances_and_redaction(&t).await?;
+    selection_and_regex(&t).await?;
+    limits(&t).await?;
+    directory(&t).await?;
+    one_that_cannot_be_read(&t).await?;
+    strange_bytes(&t).await?;
+    guards(&t).await
+}
+
+/// Writes a log as a container runtime does.
+fn write(world: &World, file: &str, lines: &[String]) -> Result<()> {
+    let folder = world.connection.logs.as_ref().context("logs are only served by our own cluster")?;
+    let text: String = lines.iter().map(|line| format!("2026-11-23T10:00:00.000000001Z stdout F {line}\n")).collect();
+    Ok(std::fs::write(folder.join(file), text)?)
+}
+
+fn texts(outcome: &Outcome) -> Vec<String> {
+    outcome.lines.iter().map(|line| line["line"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+async fn every_kind(t: &T) -> Result<()> {
+    for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController"] {
+        let name = kind.to_lowercase();
+        t.world.workload(kind, &name, 1, json!({})).await?;
+        let outcome = t.act(&format!("collect-logs-{name}"), &name, &json!({ "tailLines": 2 })).await?;
+        expect(&outcome, "Completed", "none", "lines")?;
+        let texts = texts(&outcome);
+        ensure!(texts.len() >= 2 && texts[..2] == ["line 48", "line 49"], "{texts:?}");
+        ensure!(outcome.lines[0]["timestamp"] == "2026-11-23T10:00:00.000000001Z" && outcome.lines[0]["container"] == "app");
+    }
+    let job = json!({ "spec": { "parallelism": 1, "replicas": null, "selector": null, "template": { "spec": { "restartPolicy": "Never" } } } });
+    t.world.create_workload("Job", "job", 1, job).await?;
+    t.world.until(&t.world.workload_path("Job", "job"), "running", |job| job["status"]["ready"] == 1).await?;
+    let outcome = t.act("collect-logs-job", "job", &json!({ "tailLines": 1 })).await?;
+    ensure!(texts(&outcome) == ["line 49"], "{:#}", outcome.result);
+    let pod = t.world.pods("deployment").await?[0]["metadata"]["name"].as_str().context("no pod")?.to_owned();
+    let outcome = t.act("collect-logs-pod", &pod, &json!({ "timestamps": false })).await?;
+    ensure!(texts(&outcome).len() == 50 && outcome.lines[0].get("timestamp").is_none());
+    expect(&t.act("collect-logs-pod", "no-such-pod", &json!({})).await?, "TargetNotFound", "none", "does not exist")
+}
+
+async fn both_instances_and_redaction(t: &T) -> Result<()> {
+    t.world.workload("Deployment", "restarted", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "restarted" } } } } })).await?;
+    let outcome = t.act("collect-logs-deployment", "restarted", &json!({ "tailLines": 3 })).await?;
+    expect(&outcome, "Completed", "none", "lines")?;
+    let previous: Vec<_> = outcome.lines.iter().filter(|line| line["previous"] == true).map(|line| line["line"].clone()).collect();
+    ensure!(previous == [json!("before the restart"), json!("login with password=[REDACTED]")], "{previous:?}");
+    ensure!(outcome.result["details"]["redacted"] == 1);
+    let outcome = t.act("collect-logs-deployment", "restarted", &json!({ "instances": "previous", "redact": false })).await?;
+    ensure!(texts(&outcome)[1] == "login with password=hunter22");
+    Ok(())
+}
+
+async fn selection_and_regex(t: &T) -> Result<()> {
+    let extra = json!({ "spec": { "template": { "spec": {
+        "initContainers": [{ "name": "setup", "image": "x" }],
+        "containers": [{ "name": "app", "image": "x" }, { "name": "sidecar", "image": "x" }],
+    } } } });
+    t.world.workload("Deployment", "two", 2, extra).await?;
+    let run = Run::new(&t.binary, &t.account("collect-logs").await?, "collect-logs", "")
+        .with("TARGET_NAMESPACE", &t.world.namespace).with("TARGET_SELECTOR", "app=two").parameters(&json!({ "containers": "app|setup", "tailLines": 1 }));
+    let outcome = t.complete(&run).await?;
+    expect(&outcome, "Completed", "none", "from 4 containers of 2 pods")?;
+    let kinds: Vec<_> = outcome.result["details"]["containers"].as_array().into_iter().flatten().map(|one| one["kind"].clone()).collect();
+    ensure!(kinds == [json!("init"), json!("main"), json!("init"), json!("main")], "{kinds:?}");
+    let outcome = t.complete(&run.with("TARGET_SELECTOR", "app=nobody")).await?;
+    expect(&outcome, "TargetNotFound", "none", "no pod in namespace")
+}
+
+async fn limits(t: &T) -> Result<()> {
+    let lines: Vec<String> = (0..100_000).map(|number| format!("a line of some length, number {number}")).collect();
+    write(&t.world, "app.log", &lines)?;
+    t.world.workload("Deployment", "large", 2, json!({})).await?;
+    let outcome = t.act("collect-logs-deployment", "large", &json!({ "maxBytes": 100_000 })).await?;
+    expect(&outcome, "Completed", "none", "older lines did not fit into maxBytes")?;
+    let details = &outcome.result["details"];
+    ensure!(details["bytes"].as_u64().is_some_and(|bytes| bytes <= 100_000 && bytes > 99_000), "{details}");
+    ensure!(texts(&outcome).last().is_some_and(|line| line.ends_with("number 99999")), "the newest are kept");
+    let shares: Vec<_> = details["containers"].as_array().into_iter().flatten().filter_map(|one| one["lines"].as_i64()).collect();
+    ensure!(shares.len() == 2 && (shares[0] - shares[1]).abs() <= 1, "{shares:?}");
+    let most = if test_cluster::assets::variable("ACTION_RUNNER").is_some() { 16 << 10 } else { 48 << 10 };
+    ensure!(outcome.peak_kib <= most, "peak memory is {} KiB for 2 logs of 7 MB", outcome.peak_kib);
+    Ok(())
+}
+
+async fn directory(t: &T) -> Result<()> {
+    let folder = t.world.folder().join("out");
+    std::fs::create_dir(&folder)?;
+    let parameters = json!({ "destination": "directory", "directory": folder, "tailLines": 2 });
+    let outcome = t.act("collect-logs-deployment", "two", &parameters).await?;
+    expect(&outcome, "Completed", "none", "lines")?;
+    let mut files: Vec<String> = std::fs::read_dir(&folder)?.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect();
+    files.sort();
+    ensure!(outcome.lines.is_empty() && files.len() == 6 && files[0].ends_with("_app.log"), "{files:?}");
+    let text = std::fs::read_to_string(folder.join(&files[0]))?;
+    ensure!(text.lines().count() == 2 && text.ends_with("number 99999\n"), "{text}");
+    Ok(())
+}
+
+async fn one_that_cannot_be_read(t: &T) -> Result<()> {
+    // kwok knows no log of this container: the API server answers 400.
+    let extra = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "app", "image": "x" }, { "name": "unlogged", "image": "x" }] } } } });
+    t.world.workload("Deployment", "half", 1, extra).await?;
+    let outcome = t.act("collect-logs-deployment", "half", &json!({ "tailLines": 1 })).await?;
+    expect(&outcome, "Completed", "none", "collected 1 lines")?;
+    ensure!(outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("container unlogged of pod")), "{:#}", outcome.result);
+    t.world.create_workload("Deployment", "unpulled", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "image-pull" } } } } })).await?;
+    t.world.until(&t.world.workload_path("Deployment", "unpulled"), "one pod", |object| object["status"]["replicas"] == 1).await?;
+    Ok(())
+}
+
+async fn strange_bytes(t: &T) -> Result<()> {
+    let folder = t.world.connection.logs.as_ref().context("no logs")?;
+    let mut bytes = b"2026-11-23T10:00:00Z stdout F caf\xe9 \x1b[31mred\n2026-11-23T10:00:01Z stdout F ".to_vec();
+    bytes.extend(vec![b'x'; 12_000]);
+    bytes.push(b'\n');
+    std::fs::write(folder.join("app.log"), bytes)?;
+    let outcome = t.act("collect-logs-deployment", "deployment", &json!({})).await?;
+    expect(&outcome, "Completed", "none", "collected 2 lines")?;
+    let texts = texts(&outcome);
+    ensure!(texts[0] == "caf\u{fffd} \u{1b}[31mred" && texts[1].contains("… [cut: "), "{}", &texts[0]);
+    ensure!(outcome.result["details"]["cutLines"] == 1);
+    Ok(())
+}
+
+async fn guards(t: &T) -> Result<()> {
+    let invalid = [
+        (json!({ "maxBytes": 0 }), "maxBytes: expected 1 to"),
+        (json!({ "maxBytes": 99_999_999 }), "maxBytes: expected 1 to 5242880"),
+        (json!({ "containers": "(" }), "containers: expected a regular expression"),
+        (json!({ "destination": "directory" }), "directory: needed"),
+        (json!({ "destination": "directory", "directory": "/no/such/folder" }), "is no folder"),
+    ];
+    for (parameters, says) in invalid {
+        expect(&t.act("collect-logs-deployment", "deployment", &parameters).await?, "InvalidRequest", "none", says)?;
+    }
+    let account = t.account("cordon-node").await?;
+    let run = t.run("collect-logs-deployment", "deployment").await?.with("KUBECONFIG", account.display());
+    let outcome = t.complete(&run).await?;
+    expect(&outcome, "Forbidden", "none", "get pods/log (core)")?;
+    let run = t.run("collect-logs-deployment", "deployment").await?.with("ACTION_DRY_RUN", true);
+    let outcome = t.complete(&run).await?;
+    expect(&outcome, "DryRun", "none", "would collect the logs of 1 containers of 1 pods")?;
+    ensure!(outcome.lines.is_empty() && outcome.result["details"]["containers"][0]["error"] == Value::Null);
+    Ok(())
+}

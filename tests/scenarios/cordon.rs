@@ -1,0 +1,133 @@
+//! cordon and uncordon, against a real API server.
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use test_cluster::fixtures::unique;
+use test_cluster::proxy::{Fault, Rule};
+use test_cluster::runner::{Outcome, Run};
+
+use crate::support::{T, expect, node, scenarios};
+
+scenarios!("cordon": there_and_back, already_so, keeps_the_reason, protected, not_found, forbidden, dry_run_leaves_no_trace,
+    others_taints_stay, conflict_is_told, lost_answers_are_found_out, warns_of_a_foreign_cordon);
+
+/// A node of this scenario alone.
+async fn own_node(t: &T) -> Result<String> {
+    let name = format!("node-{:08x}", unique());
+    node(&t.world, &name).await?;
+    Ok(name)
+}
+
+async fn read(t: &T, name: &str) -> Result<Value> {
+    t.world.get(&format!("/api/v1/nodes/{name}")).await
+}
+
+async fn cordon(t: &T, name: &str, parameters: &Value) -> Result<Outcome> {
+    t.act("cordon-node", name, parameters).await
+}
+
+async fn there_and_back(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let outcome = cordon(&t, &name, &json!({})).await?;
+    expect(&outcome, "Changed", "applied", &format!("cordoned node {name}"))?;
+    ensure!(read(&t, &name).await?["spec"]["unschedulable"] == true);
+    let back = t.undo(&outcome, &name).await?;
+    expect(&back, "Changed", "applied", &format!("uncordoned node {name}"))?;
+    ensure!(read(&t, &name).await?["spec"].get("unschedulable").is_none());
+    expect(&t.undo(&back, &name).await?, "Changed", "applied", "cordoned node")
+}
+
+async fn already_so(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    cordon(&t, &name, &json!({})).await?;
+    expect(&cordon(&t, &name, &json!({})).await?, "Unchanged", "none", "is cordoned already")?;
+    let run = t.run("uncordon-node", &name).await?;
+    expect(&t.complete(&run).await?, "Changed", "applied", "uncordoned")?;
+    expect(&t.complete(&run).await?, "Unchanged", "none", "is schedulable already")
+}
+
+async fn keeps_the_reason(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let run = t.run("cordon-node", &name).await?.with("ACTION_REASON", "disk errors").with("ACTION_ID", "exec-1");
+    expect(&t.complete(&run).await?, "Changed", "applied", "cordoned")?;
+    let annotations = read(&t, &name).await?["metadata"]["annotations"].clone();
+    let mark: Value = serde_json::from_str(annotations["kubernetesexecution.kubernaut.io/cordon"].as_str().unwrap_or_default())?;
+    ensure!(mark["reason"] == "disk errors" && mark["id"] == "exec-1" && mark["action"] == "cordon", "{mark}");
+    Ok(())
+}
+
+async fn protected(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let patch = json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "true" } } });
+    t.world.merge(&format!("/api/v1/nodes/{name}"), &patch).await?;
+    expect(&cordon(&t, &name, &json!({})).await?, "Refused", "none", "is protected")
+}
+
+async fn not_found(t: T) -> Result<()> {
+    expect(&cordon(&t, "no-such-node", &json!({})).await?, "TargetNotFound", "none", "node no-such-node does not exist")
+}
+
+async fn forbidden(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let account = t.account("scale-deployment").await?;
+    let run = t.run("cordon-node", &name).await?.with("KUBECONFIG", account.display());
+    let outcome = t.complete(&run).await?;
+    expect(&outcome, "Forbidden", "none", "get nodes (core), patch nodes (core)")
+}
+
+async fn dry_run_leaves_no_trace(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let run = t.run("cordon-node", &name).await?.with("ACTION_DRY_RUN", true);
+    let outcome = t.complete(&run).await?;
+    expect(&outcome, "DryRun", "none", "would cordon node")?;
+    let node = read(&t, &name).await?;
+    ensure!(node["spec"].get("unschedulable").is_none() && node["metadata"]["annotations"].get("kubernetesexecution.kubernaut.io/cordon").is_none());
+    Ok(())
+}
+
+async fn others_taints_stay(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let taints = json!([{ "key": "example.com/gpu", "value": "yes", "effect": "NoSchedule" }]);
+    t.world.merge(&format!("/api/v1/nodes/{name}"), &json!({ "spec": { "taints": taints } })).await?;
+    expect(&cordon(&t, &name, &json!({})).await?, "Changed", "applied", "cordoned")?;
+    let node = read(&t, &name).await?;
+    ensure!(node["spec"]["taints"].as_array().is_some_and(|all| all.iter().any(|taint| taint["key"] == "example.com/gpu")));
+    Ok(())
+}
+
+async fn conflict_is_told(t: T) -> Result<()> {
+    // Somebody turns the node back and forth all the time.
+    let name = own_node(&t).await?;
+    let run = t.run("cordon-node", &name).await?;
+    let running = run.start(&t.world)?;
+    for turn in 0..10 {
+        t.world.merge(&format!("/api/v1/nodes/{name}"), &json!({ "spec": { "unschedulable": turn % 2 == 0 } })).await?;
+    }
+    let outcome = running.complete(&t.world).await?;
+    let code = outcome.result["code"].as_str().unwrap_or_default();
+    ensure!(["Changed", "Unchanged", "Conflict", "NotVerified"].contains(&code), "{:#}", outcome.result);
+    Ok(())
+}
+
+async fn lost_answers_are_found_out(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    for (action, says) in [("cordon-node", "cordoned node"), ("uncordon-node", "uncordoned node")] {
+        let rule = Rule { fault: Fault::LoseAnswer, method: "PATCH", contains: "/nodes/", lacks: "dryRun", times: 1 };
+        let (proxy, kubeconfig) = t.through_proxy(action, rule).await?;
+        let run = Run::new(&t.binary, &kubeconfig, action, &name);
+        let outcome = t.complete(&run).await?;
+        ensure!(proxy.hits() == 1, "the fault hit");
+        expect(&outcome, "Changed", "applied", says)?;
+    }
+    Ok(())
+}
+
+async fn warns_of_a_foreign_cordon(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    t.world.merge(&format!("/api/v1/nodes/{name}"), &json!({ "spec": { "unschedulable": true } })).await?;
+    let run = t.run("uncordon-node", &name).await?;
+    let outcome = t.complete(&run).await?;
+    expect(&outcome, "Changed", "applied", "uncordoned")?;
+    ensure!(outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("was not cordoned by the runner")), "{:#}", outcome.result);
+    Ok(())
+}

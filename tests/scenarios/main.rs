@@ -1,0 +1,59 @@
+//! The five actions against a real API server. One cluster for all scenarios; each has a namespace of its own, runs the
+//! real binary under the permissions that `action-runner rbac` prints, and is held to its word by the audit log.
+
+mod collect_logs;
+mod cordon;
+mod requests;
+mod restart;
+mod rollback;
+mod scale;
+mod support;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use test_cluster::{Cluster, Connection};
+
+use support::{Scenario, T};
+
+fn main() -> ExitCode {
+    test_cluster::supervise_if_asked();
+    let mut arguments = Arguments::from_args();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(None)).exit_code();
+    }
+    // Scenarios wait for the cluster most of the time: more of them than cores.
+    arguments.test_threads = arguments.test_threads.or(Some(6));
+    let cluster = match Cluster::start() {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            test_cluster::assets::tell(&format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(error) = support::block_on(support::nodes(&cluster.connection)) {
+        test_cluster::assets::tell(&format!("failed to make nodes: {error:#}"));
+        return ExitCode::FAILURE;
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials(Some(&cluster.connection)));
+    drop(cluster);
+    conclusion.exit_code()
+}
+
+fn trials(connection: Option<&Connection>) -> Vec<Trial> {
+    let all: Vec<Scenario> = [scale::all(), cordon::all(), restart::all(), rollback::all(), collect_logs::all(), requests::all()].concat();
+    all.into_iter()
+        .map(|(name, scenario)| {
+            let connection = connection.cloned();
+            Trial::test(name, move || {
+                let connection = connection.ok_or("no cluster")?;
+                support::block_on(async {
+                    let t = T::new(&connection, name).await?;
+                    let outcome = scenario(t.clone()).await;
+                    t.end(outcome).await
+                })
+                .map_err(|error| Failed::from(format!("{error:#}")))
+            })
+        })
+        .collect()
+}

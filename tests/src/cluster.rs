@@ -1,0 +1,86 @@
+//! A cluster to test against: our own, or one that the user names.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+
+use anyhow::{Context, Result};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::assets::{tell, variable};
+use crate::supervisor;
+
+/// The token of the test's own all-powerful user.
+pub const ADMIN_TOKEN: &str = "test-admin";
+
+/// How to reach a cluster, and what it shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Connection {
+    /// A kubeconfig that may do everything.
+    pub kubeconfig: PathBuf,
+    /// The API server's address.
+    pub server: String,
+    /// Its certificate authority.
+    pub authority: PathBuf,
+    /// Its audit log; none on somebody's own cluster.
+    pub audit_log: Option<PathBuf>,
+    /// The folder with the containers' logs that kwok serves.
+    pub logs: Option<PathBuf>,
+}
+
+/// A cluster; dropping it ends it, if it is ours.
+pub struct Cluster {
+    /// How to reach it.
+    pub connection: Connection,
+    supervisor: Option<Child>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(mut supervisor) = self.supervisor.take() {
+            drop(supervisor.stdin.take());
+            // It ends when it has ended the cluster.
+            let _reaped = supervisor.wait();
+        }
+    }
+}
+
+impl Cluster {
+    /// Our own cluster, or the one of `TEST_KUBECONFIG`.
+    pub fn start() -> Result<Self> {
+        if let Some(file) = variable("TEST_KUBECONFIG") {
+            tell("TEST_KUBECONFIG is set: using that cluster. THE AUDIT JUDGE IS OFF: what runs report is not compared with what the API server saw.");
+            return Ok(Self { connection: existing(Path::new(&file))?, supervisor: None });
+        }
+        let (supervisor, connection) = supervisor::start()?;
+        Ok(Self { connection, supervisor: Some(supervisor) })
+    }
+}
+
+fn existing(file: &Path) -> Result<Connection> {
+    let kubeconfig = Kubeconfig::read_from(file).with_context(|| format!("TEST_KUBECONFIG: failed to read {}", file.display()))?;
+    let cluster = kubeconfig.clusters.first().and_then(|one| one.cluster.as_ref()).context("TEST_KUBECONFIG names no cluster")?;
+    let server = cluster.server.clone().context("TEST_KUBECONFIG's cluster has no server")?;
+    let authority = cluster.certificate_authority.clone().map(PathBuf::from).unwrap_or_default();
+    Ok(Connection { kubeconfig: file.to_path_buf(), server, authority, audit_log: None, logs: None })
+}
+
+/// A self-contained kubeconfig for a token.
+pub fn kubeconfig(server: &str, authority: &Path, token: &str, namespace: &str) -> Result<String> {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{ "name": "test", "cluster": { "server": server, "certificate-authority": authority } }],
+        "users": [{ "name": "test", "user": { "token": token } }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": namespace } }],
+    });
+    // JSON is YAML.
+    Ok(serde_json::to_string_pretty(&config)?)
+}
+
+/// A client for a kubeconfig.
+pub async fn client(file: &Path) -> Result<kube::Client> {
+    let kubeconfig = Kubeconfig::read_from(file)?;
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config)?)
+}

@@ -1,0 +1,240 @@
+//! What tests put into the cluster: a namespace of their own, workloads, accounts with exactly the permissions that the
+//! runner prints.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::cluster::{self, Connection};
+
+/// A namespace of one test, and a client that may do everything.
+pub struct World {
+    /// The cluster.
+    pub connection: Connection,
+    /// The namespace.
+    pub namespace: String,
+    client: kube::Client,
+    folder: tempfile::TempDir,
+}
+
+/// How long a fixture may take to get where it should be.
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl World {
+    /// A new namespace, named after the test.
+    pub async fn new(connection: &Connection, test: &str) -> Result<Self> {
+        let client = cluster::client(&connection.kubeconfig).await?;
+        let short: String = test.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).take(40).collect();
+        let namespace = format!("{}-{:08x}", short.trim_matches('-'), unique());
+        let world = Self { connection: connection.clone(), namespace, client, folder: tempfile::tempdir()? };
+        world.create("/api/v1/namespaces", &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": world.namespace } })).await?;
+        Ok(world)
+    }
+
+    /// The client, for what is not here.
+    pub fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
+    /// A folder of the test's own.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The path of a namespaced collection: `apps/v1`, `deployments`.
+    pub fn path(&self, api_version: &str, plural: &str) -> String {
+        let root = if api_version.contains('/') { "apis" } else { "api" };
+        format!("/{root}/{api_version}/namespaces/{}/{plural}", self.namespace)
+    }
+
+    async fn send(&self, method: &str, path: &str, content_type: &str, body: Option<&Value>) -> Result<Value> {
+        let body = body.map(ToString::to_string).unwrap_or_default().into_bytes();
+        let request = http::Request::builder().method(method).uri(path).header("content-type", content_type).body(body)?;
+        Ok(self.client.request::<Value>(request).await?)
+    }
+
+    /// Creates an object.
+    pub async fn create(&self, path: &str, object: &Value) -> Result<Value> {
+        self.send("POST", path, "application/json", Some(object)).await.with_context(|| format!("failed to create {object}"))
+    }
+
+    /// Reads an object.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.send("GET", path, "application/json", None).await.with_context(|| format!("failed to get {path}"))
+    }
+
+    /// Changes an object by merge patch, as somebody else.
+    pub async fn merge(&self, path: &str, patch: &Value) -> Result<Value> {
+        self.send("PATCH", path, "application/merge-patch+json", Some(patch)).await.with_context(|| format!("failed to patch {path}"))
+    }
+
+    /// Deletes an object.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        self.send("DELETE", path, "application/json", None).await.map(|_| ()).with_context(|| format!("failed to delete {path}"))
+    }
+
+    /// Waits until a condition on an object holds.
+    pub async fn until(&self, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let object = self.get(path).await?;
+            if holds(&object) {
+                return Ok(object);
+            }
+            if Instant::now() > limit {
+                bail!("{path} did not get {what}: {object:#}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A workload, ready: `kind` is Deployment, StatefulSet, DaemonSet, ReplicaSet or ReplicationController.
+    pub async fn workload(&self, kind: &str, name: &str, replicas: i64, extra: Value) -> Result<Value> {
+        let path = self.create_workload(kind, name, replicas, extra).await?;
+        let ready = if kind == "DaemonSet" { "/status/numberReady" } else { "/status/readyReplicas" };
+        let total = if kind == "DaemonSet" { "/status/desiredNumberScheduled" } else { "/spec/replicas" };
+        self.until(&path, "ready", |object| {
+            let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+            let observed = number("/status/observedGeneration") >= number("/metadata/generation");
+            observed && number(ready) == number(total) && (kind != "DaemonSet" || number(total) > 0)
+        })
+        .await
+    }
+
+    /// A workload, not waited for; returns its path.
+    pub async fn create_workload(&self, kind: &str, name: &str, replicas: i64, extra: Value) -> Result<String> {
+        let (api_version, plural) = location(kind);
+        let mut object = workload(kind, api_version, name, replicas);
+        merge(&mut object, extra);
+        let path = self.path(api_version, plural);
+        self.create(&path, &object).await?;
+        Ok(format!("{path}/{name}"))
+    }
+
+    /// The path of a workload.
+    pub fn workload_path(&self, kind: &str, name: &str) -> String {
+        let (api_version, plural) = location(kind);
+        format!("{}/{name}", self.path(api_version, plural))
+    }
+
+    /// The pods of a workload, newest last.
+    pub async fn pods(&self, app: &str) -> Result<Vec<Value>> {
+        let list = self.get(&format!("{}?labelSelector=app%3D{app}", self.path("v1", "pods"))).await?;
+        Ok(list.pointer("/items").and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+
+    /// Makes the objects of the YAML that `action-runner rbac` printed, and a kubeconfig for its ServiceAccount.
+    pub async fn account(&self, yaml: &str) -> Result<PathBuf> {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
+        let mut account = String::new();
+        for mut document in documents {
+            let kind = document["kind"].as_str().unwrap_or_default().to_owned();
+            let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let path = match kind.as_str() {
+                "ServiceAccount" => {
+                    account.clone_from(&name);
+                    self.path("v1", "serviceaccounts")
+                }
+                "Role" | "RoleBinding" => self.path("rbac.authorization.k8s.io/v1", &format!("{}s", kind.to_lowercase())),
+                "ClusterRole" | "ClusterRoleBinding" => {
+                    // Cluster-scoped: tests that run at once must not share one.
+                    let own = format!("{name}-{}", self.namespace);
+                    document["metadata"]["name"] = json!(own);
+                    if kind == "ClusterRoleBinding" {
+                        document["roleRef"]["name"] = json!(own);
+                    }
+                    format!("/apis/rbac.authorization.k8s.io/v1/{}s", kind.to_lowercase())
+                }
+                other => bail!("rbac printed a {other}"),
+            };
+            self.create(&path, &document).await?;
+        }
+        self.token_kubeconfig(&account, &self.connection.server, &self.connection.authority).await
+    }
+
+    /// A kubeconfig with a token of a ServiceAccount, for this address.
+    pub async fn token_kubeconfig(&self, account: &str, server: &str, authority: &Path) -> Result<PathBuf> {
+        let path = format!("{}/{account}/token", self.path("v1", "serviceaccounts"));
+        let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 3600 } });
+        let answer = self.create(&path, &review).await?;
+        let token = answer.pointer("/status/token").and_then(Value::as_str).context("no token")?;
+        let file = self.folder().join(format!("{account}-{:08x}.kubeconfig", unique()));
+        std::fs::write(&file, cluster::kubeconfig(server, authority, token, &self.namespace)?)?;
+        Ok(file)
+    }
+
+    /// The state of all pods and the events: what one wants to see of a test that failed.
+    pub async fn post_mortem(&self) -> String {
+        let pods = self.get(&self.path("v1", "pods")).await.unwrap_or_default();
+        let mut text = format!("pods of {}:\n", self.namespace);
+        for pod in pods["items"].as_array().into_iter().flatten() {
+            text.push_str(&format!("  {} {} {}\n", pod["metadata"]["name"], pod["status"]["phase"], pod["status"]["containerStatuses"]));
+        }
+        let events = self.get(&self.path("v1", "events")).await.unwrap_or_default();
+        for event in events["items"].as_array().into_iter().flatten() {
+            text.push_str(&format!("  {} {} {}\n", event["involvedObject"]["name"], event["reason"], event["message"]));
+        }
+        text
+    }
+
+    /// Removes the namespace; what is in it goes with it.
+    pub async fn end(self) -> Result<()> {
+        self.delete(&format!("/api/v1/namespaces/{}", self.namespace)).await
+    }
+}
+
+/// A number that no other test has.
+pub fn unique() -> u32 {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    u32::try_from(random & 0xffff_ffff).unwrap_or_default()
+}
+
+fn location(kind: &str) -> (&'static str, &'static str) {
+    match kind {
+        "StatefulSet" => ("apps/v1", "statefulsets"),
+        "DaemonSet" => ("apps/v1", "daemonsets"),
+        "ReplicaSet" => ("apps/v1", "replicasets"),
+        "ReplicationController" => ("v1", "replicationcontrollers"),
+        "Job" => ("batch/v1", "jobs"),
+        "CronJob" => ("batch/v1", "cronjobs"),
+        _ => ("apps/v1", "deployments"),
+    }
+}
+
+fn workload(kind: &str, api_version: &str, name: &str, replicas: i64) -> Value {
+    let labels = json!({ "app": name });
+    let selector = if kind == "ReplicationController" { labels.clone() } else { json!({ "matchLabels": labels }) };
+    let template = json!({
+        "metadata": { "labels": labels },
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{ "name": "app", "image": "shop/web:1", "env": [{ "name": "GREETING", "value": "hello" }] }],
+        },
+    });
+    let mut object = json!({
+        "apiVersion": api_version, "kind": kind, "metadata": { "name": name, "labels": labels },
+        "spec": { "selector": selector, "template": template },
+    });
+    if kind != "DaemonSet" {
+        object["spec"]["replicas"] = json!(replicas);
+    }
+    if kind == "StatefulSet" {
+        object["spec"]["serviceName"] = json!(name);
+    }
+    object
+}
+
+/// JSON merge: what is in `extra` wins.
+fn merge(object: &mut Value, extra: Value) {
+    match (object, extra) {
+        (Value::Object(object), Value::Object(extra)) => {
+            for (key, value) in extra {
+                merge(object.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (object, extra) => *object = extra,
+    }
+}

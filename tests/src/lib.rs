@@ -1,0 +1,17 @@
+//! A real Kubernetes control plane, on this machine, as an ordinary user: etcd, kube-apiserver with its audit log,
+//! kube-controller-manager, kube-scheduler, and kwok for nodes and pods.
+//!
+//! A program that uses it calls [`supervise_if_asked`] first, then [`Cluster::start`]. The processes belong to a
+//! supervisor (the same program, started again), which ends them when its standard input closes: however the program
+//! ends, nothing stays behind.
+
+pub mod assets;
+pub mod audit;
+mod cluster;
+pub mod fixtures;
+pub mod proxy;
+pub mod runner;
+mod supervisor;
+
+pub use cluster::{Cluster, Connection};
+pub use supervisor::supervise_if_asked;
