@@ -184,7 +184,7 @@ impl<A: Action> Pipeline<A> {
             if uid(&again) != uid(&target) {
                 return Err(Error::Refused("the target was deleted and made anew meanwhile; look at it before you decide again".to_owned()));
             }
-            if matches!(self.action.decide(&again, &self.context), Decision::Change(next) if next == change && conflict.contains("rested on")) {
+            if version(&again) == version(&target) {
                 return Err(Error::Refused(format!("{conflict}, yet the target is unchanged: the API server does not accept the patch")));
             }
             first.get_or_insert(change);
@@ -301,6 +301,10 @@ impl<A: Action> Pipeline<A> {
         let told = Told { dry_run: self.dry_run, already, took: self.trail.took() };
         self.trail.succeed(code, self.action.sentence(target, details, &told))
     }
+}
+
+fn version<T: Subject>(target: &T) -> Option<&str> {
+    target.value().and_then(|value| actions::object::text(value, "/metadata/resourceVersion"))
 }
 
 fn uid<T: Subject>(target: &T) -> Option<&str> {

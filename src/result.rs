@@ -176,10 +176,10 @@ pub struct ActionResult {
     /// Whether the cluster was changed. Never a guess.
     pub effect: Effect,
     /// An earlier run of the same `ACTION_ID` had applied it; this one finished its work.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
     /// What did not stop the run, and a person should know.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// RFC 3339, with milliseconds.
     pub start_time: String,
@@ -224,7 +224,7 @@ pub struct ActionResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runner: Option<Runner>,
     /// Fields that were left out (or shortened) because the result would have been too long.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trimmed: Vec<String>,
 }
 

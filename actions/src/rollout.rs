@@ -41,6 +41,9 @@ pub fn state<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView> + 
         return waiting(format!("waiting for the controller to observe generation {}", goal.generation), 0, None);
     }
     let wanted = wanted(workload, goal);
+    if let Some(why) = blocked_by_old(workload, pods.clone(), goal) {
+        return State::Failed(why);
+    }
     let ours = pods.filter(|pod| goal.revision.is_none() || pod.revision.as_deref() == goal.revision);
     let serving = count(ours.clone().filter(|pod| pod.serves()));
     if counts_agree(workload, goal) && (goal.revision.is_none() || serving >= wanted) {
@@ -60,6 +63,14 @@ pub fn state<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView> + 
     let failure = workload.replica_failure.as_ref().map(|message| format!("pods cannot be created: {message}"));
     let may_pass = worst.filter(|(_, outlook)| *outlook == Outlook::MayPass).map(|(cause, _)| cause);
     waiting(status, reached, failure.or(may_pass))
+}
+
+/// A StatefulSet that replaces its pods in order waits for a broken pod of the revision before, for ever (kubernetes#67250).
+fn blocked_by_old<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView>, goal: Goal<'_>) -> Option<String> {
+    goal.revision.filter(|_| workload.ordered)?;
+    let old = pods.filter(|pod| !pod.terminating && pod.revision.as_deref() != goal.revision);
+    let (cause, outlook) = worst(old)?;
+    (outlook == Outlook::Stays).then(|| format!("{cause}; it is of the revision before, and its StatefulSet waits for it: evict it (restart-pod)"))
 }
 
 fn waiting(status: String, reached: i64, obstacle: Option<String>) -> State {
@@ -180,6 +191,13 @@ mod tests {
             { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: q" } ] });
         let State::Waiting(waiting) = state(&deployment(status), [].iter(), GOAL) else { panic!() };
         assert_eq!(waiting.obstacle.unwrap(), "pods cannot be created: exceeded quota: q");
+    }
+
+    #[test]
+    fn a_broken_pod_of_the_old_revision_blocks_an_ordered_set() {
+        let set = Workload::read(Kind::StatefulSet, &json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 1 }, "status": { "observedGeneration": 2 } }));
+        let old = PodView { revision: Some("old".to_owned()), ..stuck("db-0", Outlook::Stays) };
+        assert!(matches!(state(&set, [old].iter(), GOAL), State::Failed(why) if why.contains("pod db-0") && why.contains("restart-pod")));
     }
 
     #[test]

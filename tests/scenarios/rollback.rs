@@ -197,10 +197,10 @@ async fn stray_fields_are_gone(t: T) -> Result<()> {
     for kind in ["StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
         t.world.workload(kind, &name, 1, json!({})).await?;
-        t.meddle(kind, &name, json!({ "spec": { "template": { "spec": { "nodeSelector": { "kubernetes.io/hostname": "node-a" }, "priority": null } } } })).await?;
+        t.meddle(kind, &name, json!({ "spec": { "template": { "spec": { "nodeSelector": { "kubernetes.io/hostname": "node-a" } } } } })).await?;
         settled(&t, kind, &name).await?;
         expect(&t.act(&format!("rollback-{name}"), &name, &json!({})).await?, "Changed", "applied", "rolled")?;
-        ensure!(t.object(kind, &name).await?["spec"]["template"]["spec"].get("nodeSelector").is_none(), "{kind}");
+        ensure!(t.object(kind, &name).await?["spec"]["template"]["spec"]["nodeSelector"].get("kubernetes.io/hostname").is_none(), "{kind}");
     }
     Ok(())
 }

@@ -64,13 +64,14 @@ pub async fn nodes(connection: &Connection) -> Result<()> {
     }
     for name in ["node-a", "node-b", "node-c"] {
         node(&world, name).await?;
+        world.merge(&format!("/api/v1/nodes/{name}"), &json!({ "metadata": { "labels": { "test/pool": "shared" } } })).await?;
     }
     Ok(())
 }
 
 /// A node that kwok plays, ready.
 pub async fn node(world: &World, name: &str) -> Result<Value> {
-    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name } } });
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "test/namespace": world.namespace } } });
     world.create("/api/v1/nodes", &node).await?;
     let ready = |node: &Value| {
         let conditions = node.pointer("/status/conditions").and_then(Value::as_array);

@@ -79,8 +79,9 @@ impl World {
     pub async fn until(&self, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         let limit = Instant::now() + LIMIT;
         loop {
-            let object = self.get(path).await?;
-            if holds(&object) {
+            // It may not be there yet.
+            let object = self.get(path).await.unwrap_or_default();
+            if !object.is_null() && holds(&object) {
                 return Ok(object);
             }
             if Instant::now() > limit {
@@ -137,15 +138,15 @@ impl World {
                     account.clone_from(&name);
                     self.path("v1", "serviceaccounts")
                 }
-                "Role" | "RoleBinding" => self.path("rbac.authorization.k8s.io/v1", &format!("{}s", kind.to_lowercase())),
-                "ClusterRole" | "ClusterRoleBinding" => {
-                    // Cluster-scoped: tests that run at once must not share one.
+                "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => {
+                    // Outside its namespace (a node's events go to `default`) a test must not share a name with others.
                     let own = format!("{name}-{}", self.namespace);
                     document["metadata"]["name"] = json!(own);
-                    if kind == "ClusterRoleBinding" {
+                    if kind.ends_with("Binding") {
                         document["roleRef"]["name"] = json!(own);
                     }
-                    format!("/apis/rbac.authorization.k8s.io/v1/{}s", kind.to_lowercase())
+                    let place = document["metadata"]["namespace"].as_str().map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+                    format!("/apis/rbac.authorization.k8s.io/v1{place}/{}s", kind.to_lowercase())
                 }
                 other => bail!("rbac printed a {other}"),
             };
@@ -179,8 +180,9 @@ impl World {
         text
     }
 
-    /// Removes the namespace; what is in it goes with it.
+    /// Removes the namespace, what is in it, and the nodes that are labelled with it.
     pub async fn end(self) -> Result<()> {
+        self.delete(&format!("/api/v1/nodes?labelSelector=test%2Fnamespace%3D{}", self.namespace)).await?;
         self.delete(&format!("/api/v1/namespaces/{}", self.namespace)).await
     }
 }
@@ -218,7 +220,10 @@ fn workload(kind: &str, api_version: &str, name: &str, replicas: i64) -> Value {
         "apiVersion": api_version, "kind": kind, "metadata": { "name": name, "labels": labels },
         "spec": { "selector": selector, "template": template },
     });
-    if kind != "DaemonSet" {
+    if kind == "DaemonSet" {
+        // Not on the nodes that other tests make and delete.
+        object["spec"]["template"]["spec"]["nodeSelector"] = json!({ "test/pool": "shared" });
+    } else {
         object["spec"]["replicas"] = json!(replicas);
     }
     if kind == "StatefulSet" {

@@ -113,37 +113,38 @@ fn control_plane(assets: &Assets, processes: &mut Processes) -> Result<Connectio
     let server = format!("https://127.0.0.1:{api}");
     let etcd = format!("http://127.0.0.1:{etcd_client}");
     let peer = format!("http://127.0.0.1:{etcd_peer}");
-    let mut start = |name: &'static str, arguments: &[String]| spawn(assets, &folder, name, arguments, &mut processes.running);
-    start("etcd", &flags(&[
+    let running = &mut processes.running;
+    let start = |running: &mut Vec<_>, name: &'static str, arguments: &[String]| spawn(assets, &folder, name, arguments, running);
+    start(running, "etcd", &flags(&[
         ("data-dir", &path(&folder, "etcd")), ("unsafe-no-fsync", "true"), ("log-level", "error"),
         ("listen-client-urls", &etcd), ("advertise-client-urls", &etcd),
         ("listen-peer-urls", &peer), ("initial-advertise-peer-urls", &peer), ("initial-cluster", &format!("default={peer}")),
     ]))?;
-    start("kube-apiserver", &flags(&[
+    start(running, "kube-apiserver", &flags(&[
         ("etcd-servers", &etcd), ("cert-dir", &path(&folder, "pki")), ("secure-port", &api.to_string()),
         ("bind-address", "127.0.0.1"), ("advertise-address", "127.0.0.1"), ("service-cluster-ip-range", "10.96.0.0/16"),
         ("authorization-mode", "Node,RBAC"), ("token-auth-file", &path(&folder, "tokens.csv")),
         ("service-account-issuer", "https://kubernetes.default.svc"),
-        ("service-account-key-file", &path(&folder, "sa.pem")), ("service-account-signing-key-file", &path(&folder, "sa.pem")),
+        ("service-account-key-file", &path(&folder, "sa.pub")), ("service-account-signing-key-file", &path(&folder, "sa.key")),
         ("audit-policy-file", &path(&folder, "audit.yaml")), ("audit-log-path", &path(&folder, "audit.log")),
         ("kubelet-preferred-address-types", "InternalIP"), ("profiling", "false"),
         // The audit log must show the last request of a run soon; a batch would hide it.
         ("audit-log-mode", "blocking"),
     ]))?;
-    wait_for(&folder, "the API server's certificate", || folder.join("pki/apiserver.crt").is_file())?;
+    wait_for(&folder, running, "the API server's certificate", || folder.join("pki/apiserver.crt").is_file())?;
     let kubeconfig = folder.join("admin.kubeconfig");
     fs::write(&kubeconfig, crate::cluster::kubeconfig(&server, &folder.join("pki/apiserver.crt"), ADMIN_TOKEN, "default")?)?;
-    wait_for(&folder, "the API server", || ready(&folder))?;
+    wait_for(&folder, running, "the API server", || ready(&folder))?;
     let config = kubeconfig.display().to_string();
-    start("kube-controller-manager", &flags(&[
+    start(running, "kube-controller-manager", &flags(&[
         ("kubeconfig", &config), ("secure-port", "0"), ("leader-elect", "false"), ("use-service-account-credentials", "true"),
-        ("service-account-private-key-file", &path(&folder, "sa.pem")), ("root-ca-file", &path(&folder, "pki/apiserver.crt")),
+        ("service-account-private-key-file", &path(&folder, "sa.key")), ("root-ca-file", &path(&folder, "pki/apiserver.crt")),
         ("kube-api-qps", "500"), ("kube-api-burst", "1000"), ("concurrent-deployment-syncs", "20"), ("concurrent-replicaset-syncs", "20"),
     ]))?;
-    start("kube-scheduler", &flags(&[
+    start(running, "kube-scheduler", &flags(&[
         ("kubeconfig", &config), ("secure-port", "0"), ("leader-elect", "false"), ("kube-api-qps", "500"), ("kube-api-burst", "1000"),
     ]))?;
-    start("kwok", &flags(&[
+    start(running, "kwok", &flags(&[
         ("kubeconfig", &config), ("manage-all-nodes", "true"), ("node-ip", "127.0.0.1"), ("node-port", &kubelet.to_string()),
         ("server-address", &format!("127.0.0.1:{kubelet}")), ("config", &path(&folder, "kwok.yaml")),
         ("tls-cert-file", &path(&folder, "kubelet.crt")), ("tls-private-key-file", &path(&folder, "kubelet.key")),
@@ -174,16 +175,20 @@ fn spawn(assets: &Assets, folder: &Path, name: &'static str, arguments: &[String
     Ok(())
 }
 
-/// Waits for a condition; when it does not come, the processes' last words say why.
-fn wait_for(folder: &Path, what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
+/// Waits for a condition; when it does not come, or a process ends meanwhile, its last words say why.
+fn wait_for(folder: &Path, running: &mut [(&'static str, Child)], what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
+    let tail = |name: &str| {
+        let text = fs::read_to_string(folder.join(format!("{name}.log"))).unwrap_or_default();
+        text.lines().rev().take(5).collect::<Vec<_>>().join("\n")
+    };
     let until = Instant::now() + START_LIMIT;
     while !condition() {
+        let ended = running.iter_mut().find_map(|(name, child)| matches!(child.try_wait(), Ok(Some(_))).then_some(*name));
+        if let Some(name) = ended {
+            bail!("{name} ended before {what} was there; its last words:\n{}", tail(name));
+        }
         if Instant::now() > until {
-            let tail = |name: &str| {
-                let text = fs::read_to_string(folder.join(name)).unwrap_or_default();
-                text.lines().rev().take(5).collect::<Vec<_>>().join("\n")
-            };
-            bail!("{what} did not come within {} s\netcd:\n{}\nkube-apiserver:\n{}", START_LIMIT.as_secs(), tail("etcd.log"), tail("kube-apiserver.log"));
+            bail!("{what} did not come within {} s\netcd:\n{}\nkube-apiserver:\n{}", START_LIMIT.as_secs(), tail("etcd"), tail("kube-apiserver"));
         }
         sleep(Duration::from_millis(50));
     }
@@ -208,7 +213,9 @@ fn write_inputs(folder: &Path) -> Result<()> {
     fs::write(folder.join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))?;
     fs::write(folder.join("audit.yaml"), "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: Metadata\n")?;
     // ServiceAccount tokens are signed with an ECDSA key, which the API server takes as it takes RSA.
-    fs::write(folder.join("sa.pem"), rcgen::KeyPair::generate()?.serialize_pem())?;
+    let key = rcgen::KeyPair::generate()?;
+    fs::write(folder.join("sa.key"), key.serialize_pem())?;
+    fs::write(folder.join("sa.pub"), key.public_key_pem())?;
     let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
     fs::write(folder.join("kubelet.crt"), certified.cert.pem())?;
     fs::write(folder.join("kubelet.key"), certified.signing_key.serialize_pem())?;
