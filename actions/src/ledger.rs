@@ -54,6 +54,9 @@ pub struct Requests {
     pub total: u32,
     /// How many of them were sent again after a failure.
     pub retries: u32,
+    /// How many of them were cut off before they were answered, by a deadline or a signal: the API server may not have
+    /// seen these.
+    pub unanswered: u32,
     /// What they all carried: the key to find them in the API server's audit log.
     pub user_agent: String,
 }
@@ -88,7 +91,13 @@ impl Ledger {
     pub fn request(&self, retry: bool) {
         let mut pages = self.pages();
         pages.requests.total += 1;
+        pages.requests.unanswered += 1;
         pages.requests.retries += u32::from(retry);
+    }
+
+    /// The request was answered, or has failed.
+    pub fn answered(&self) {
+        self.pages().requests.unanswered -= 1;
     }
 
     /// A write is about to be sent: until it is settled, the effect is unknown.

@@ -57,6 +57,11 @@ enum Command {
     },
 }
 
+/// What one action type needs, for its documentation.
+pub fn permissions_of(entry: Entry) -> std::collections::BTreeSet<actions::permission::Permission> {
+    rbac::permissions(&[entry])
+}
+
 /// What the arguments ask for.
 pub enum Asked {
     /// A run.

@@ -1,1 +1,121 @@
-fn main(){}
+//! The binary from outside, without a cluster: its sub-commands, its errors, and the files it generates.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a test that fails says so by a panic")]
+
+mod generated;
+mod markdown;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use rstest::rstest;
+use serde_json::Value;
+
+/// The binary that cargo built for this test, or the one that is to be judged in its place.
+fn binary() -> PathBuf {
+    test_cluster::assets::variable("ACTION_RUNNER").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_action-runner")), PathBuf::from)
+}
+
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(binary()).args(arguments).env_clear().envs(variables.iter().copied()).output().unwrap()
+}
+
+fn result(output: &Output) -> Value {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn an_empty_environment_names_all_that_is_needed() {
+    let output = run(&[], &[]);
+    let result = result(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(result["code"], "InvalidRequest");
+    let error = result["error"].as_str().unwrap();
+    for variable in ["ACTION_TYPE: needed", "TARGET_NAME: needed", "KUBECONFIG: not set"] {
+        assert!(error.contains(variable), "{error}");
+    }
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn bad_variables_and_bad_parameters_are_reported_together() {
+    let variables = [
+        ("ACTION_TYPE", "scale-deployment"), ("TARGET_NAME", "n/status"), ("KUBECONFIG", "/x"), ("ACTION_DRYRUN", "true"),
+        ("ACTION_PARAMETERS", r#"{"replics":3}"#),
+    ];
+    let error = result(&run(&[], &variables))["error"].as_str().unwrap().to_owned();
+    for problem in ["TARGET_NAME: ", "did you mean ACTION_DRY_RUN?", "unknown field \"replics\", did you mean replicas?"] {
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[rstest]
+#[case::no_such_file("KUBECONFIG", "/no/such/file", "KUBECONFIG: failed to read kubeconfig from '\"/no/such/file\"'")]
+#[case::no_parameters_file("ACTION_PARAMETERS_FILE", "/no/such/file", "ACTION_PARAMETERS_FILE: failed to read")]
+fn files_that_are_not_there(#[case] variable: &str, #[case] value: &str, #[case] says: &str) {
+    let mut variables = vec![("ACTION_TYPE", "cordon"), ("TARGET_NAME", "n1"), ("KUBECONFIG", "/dev/null")];
+    variables.retain(|(name, _)| *name != variable);
+    variables.push((variable, value));
+    let result = result(&run(&[], &variables));
+    assert!(result["error"].as_str().unwrap().contains(says), "{result}");
+}
+
+#[test]
+fn a_megabyte_of_parameters_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("parameters.json");
+    std::fs::write(&file, format!("{{\"x\":\"{}\"}}", "y".repeat(1 << 20))).unwrap();
+    let variables = [("ACTION_TYPE", "cordon"), ("TARGET_NAME", "n1"), ("KUBECONFIG", "/x"), ("ACTION_PARAMETERS_FILE", file.to_str().unwrap())];
+    assert!(result(&run(&[], &variables))["error"].as_str().unwrap().contains("expected at most 524288 bytes"));
+}
+
+#[test]
+fn a_kubeconfig_over_plain_http_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config");
+    let config = r#"{"apiVersion":"v1","kind":"Config","current-context":"x","clusters":[{"name":"x","cluster":{"server":"http://h"}}],
+        "users":[{"name":"x","user":{"token":"t"}}],"contexts":[{"name":"x","context":{"cluster":"x","user":"x"}}]}"#;
+    std::fs::write(&file, config).unwrap();
+    let variables = [("ACTION_TYPE", "cordon"), ("TARGET_NAME", "n1"), ("KUBECONFIG", file.to_str().unwrap())];
+    assert!(result(&run(&[], &variables))["error"].as_str().unwrap().contains("is not https"));
+    let plugin = config.replace("http:", "https:").replace(r#""token":"t""#, r#""exec":{"apiVersion":"client.authentication.k8s.io/v1","command":"gke-plugin"}"#);
+    std::fs::write(&file, plugin).unwrap();
+    let error = result(&run(&[], &variables))["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("logs in with the plugin \"gke-plugin\", which is not here"), "{error}");
+}
+
+#[rstest]
+#[case(&["nonsense"], "unrecognized subcommand")]
+#[case(&["schema", "scal"], "did you mean scale")]
+#[case(&["rbac", "scale", "--namespace", "a/b"], "--namespace: a namespace may hold")]
+fn bad_arguments_end_with_a_result(#[case] arguments: &[&str], #[case] says: &str) {
+    let output = run(arguments, &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(result(&output)["error"].as_str().unwrap().contains(says), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[rstest]
+#[case(&["list"], "scale         deployment, statefulset")]
+#[case(&["version"], concat!("action-runner ", env!("CARGO_PKG_VERSION")))]
+#[case(&["--help"], "ACTION_PARAMETERS")]
+#[case(&["completions", "bash"], "complete -F")]
+fn sub_commands_print_text(#[case] arguments: &[&str], #[case] says: &str) {
+    let output = run(arguments, &[]);
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().contains(says));
+}
+
+#[test]
+fn the_release_binary_is_static_and_small() {
+    let Some(path) = test_cluster::assets::variable("ACTION_RUNNER") else {
+        test_cluster::assets::tell("SKIPPED: ACTION_RUNNER is not set, so there is no release binary to judge by size and linkage (.ci/run does)");
+        return;
+    };
+    let size = std::fs::metadata(&path).unwrap().len();
+    test_cluster::assets::tell(&format!("the release binary has {size} bytes"));
+    assert!(size <= 9_000_000, "{size} bytes");
+    let bytes = std::fs::read(&path).unwrap();
+    // A dynamically linked program names its loader.
+    assert!(!bytes.windows(15).any(|window| window == b"/lib64/ld-linux"), "it needs a loader: not static");
+}

@@ -85,7 +85,9 @@ impl Cluster {
     async fn exchange(&self, request: Request<Vec<u8>>, limit: Duration, retry: bool) -> Result<Response<Body>, Failure> {
         let limit = limit.min(self.remaining());
         self.ledger.request(retry);
-        match tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await {
+        let answer = tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await;
+        self.ledger.answered();
+        match answer {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::Network(error.into())),
             Err(_) => Err(Failure::Network(format!("no answer within {} s", limit.as_secs_f32()).into())),
