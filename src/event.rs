@@ -14,7 +14,8 @@ const NOTE_LIMIT: usize = 1000;
 pub async fn post(cluster: &Cluster, trail: &Trail, result: ActionResult) -> ActionResult {
     let Some(target) = result.target.as_ref().filter(|target| target.object.uid.is_some()) else { return result };
     let event = event(&target.object, &result);
-    let warning = cluster.post_event(event).await.err().map(|why| format!("ACTION_EVENTS: the event could not be posted: {why}"));
+    let warning =
+        cluster.post_event(event).await.err().map(|why| format!("ACTION_EVENTS: the event could not be posted: {why}"));
     ActionResult {
         requests: Some(trail.facts().ledger.requests()),
         warnings: result.warnings.iter().cloned().chain(warning).collect(),

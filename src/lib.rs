@@ -75,15 +75,14 @@ fn cut_off(trail: &Trail, why: &str) -> String {
 
 /// 128 + the number of the signal that arrives. A program that is PID 1 has no default handlers.
 async fn interrupted() -> u8 {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+    if let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        tokio::select! {
             _ = terminate.recv() => 143,
             _ = interrupt.recv() => 130,
-        },
-        _ => {
-            tracing::error!("failed to listen for signals");
-            std::future::pending().await
         }
+    } else {
+        tracing::error!("failed to listen for signals");
+        std::future::pending().await
     }
 }
 
@@ -93,7 +92,10 @@ pub fn report_panics(trail: Trail, exit: fn(i32) -> !) {
         tracing::error!(%panic, "panic");
         let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
         // The payload may hold a value of the request: only the place is told.
-        let result = trail.fail(Code::Internal, format!("the runner panicked{place}; this is a defect of action-runner: please report it"));
+        let result = trail.fail(
+            Code::Internal,
+            format!("the runner panicked{place}; this is a defect of action-runner: please report it"),
+        );
         for problem in output::write(&result) {
             tracing::error!(problem);
         }

@@ -7,7 +7,10 @@ use action_runner::result::Code;
 use action_runner::trail::Trail;
 use action_runner::{output, report_panics, run, telemetry};
 
-#[expect(clippy::disallowed_methods, reason = "the one place that takes the environment, and the one that ends a panic")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that takes the environment, and the one that ends a panic"
+)]
 fn main() -> ExitCode {
     let variables: Vec<_> = std::env::vars_os().collect();
     telemetry::start(&variables);

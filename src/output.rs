@@ -22,7 +22,9 @@ pub fn write(result: &ActionResult) -> Vec<String> {
     }
     let termination = terminate(Path::new(TERMINATION_LOG), &result.line(TERMINATION_LIMIT));
     let stdout = line(result.line(LINE_LIMIT).as_bytes());
-    let problem = |place: &str, result: io::Result<()>| result.err().map(|error| format!("failed to write the result to {place}: {error}"));
+    let problem = |place: &str, result: io::Result<()>| {
+        result.err().map(|error| format!("failed to write the result to {place}: {error}"))
+    };
     [problem("stdout", stdout), problem(TERMINATION_LOG, termination)].into_iter().flatten().collect()
 }
 

@@ -52,8 +52,22 @@ async fn run<A: Action>(start: Start) -> Result<ActionResult> {
     let (action, context) = validate::<A>(&request, &trail, sink)?;
     let (cluster, named, resource) = reach(&request, &trail, &context).await?;
     let events = request.events.then(|| cluster.clone());
-    let mut pipeline = Pipeline { action, dry_run: request.dry_run, named, resource, trail: trail.clone(), context, cluster, rules: KnownRules::default() };
-    let span = tracing::info_span!("run", action = request.action_type(), id = request.id.as_ref().map(ToString::to_string), trace_id = request.trace_id);
+    let mut pipeline = Pipeline {
+        action,
+        dry_run: request.dry_run,
+        named,
+        resource,
+        trail: trail.clone(),
+        context,
+        cluster,
+        rules: KnownRules::default(),
+    };
+    let span = tracing::info_span!(
+        "run",
+        action = request.action_type(),
+        id = request.id.as_ref().map(ToString::to_string),
+        trace_id = request.trace_id
+    );
     let result = pipeline.phases().instrument(span).await;
     let result = result.unwrap_or_else(|error| trail.error(&error));
     Ok(match events {
@@ -68,7 +82,14 @@ fn validate<A: Action>(request: &Request, trail: &Trail, sink: Arc<dyn LogSink>)
     // Two numbers: one hasher's seed may be reused within a thread, a clock may stand still; together they do not repeat.
     let run = format!("{:08x}{:08x}", random() & 0xffff_ffff, random() >> 32);
     let progress = trail.facts().progress.clone();
-    let context = RunContext { id: request.id.clone(), reason: request.reason.clone(), run, now: Timestamp::now(), progress, sink };
+    let context = RunContext {
+        id: request.id.clone(),
+        reason: request.reason.clone(),
+        run,
+        now: Timestamp::now(),
+        progress,
+        sink,
+    };
     check_kind::<A>(request, &mut problems);
     let action = match parse_parameters::<A>(&request.parameters) {
         Ok(action) => {
@@ -99,7 +120,12 @@ fn check_kind<A: Action>(request: &Request, problems: &mut Vec<String>) {
     };
     if !accepted {
         let kinds: Vec<_> = crate::catalogue::kinds(verb).into_iter().map(actions::object::Kind::name).collect();
-        problems.push(format!("TARGET_KIND: {} does not go with a {}; expected {}", verb.name(), kind.lower(), kinds.join(", ")));
+        problems.push(format!(
+            "TARGET_KIND: {} does not go with a {}; expected {}",
+            verb.name(),
+            kind.lower(),
+            kinds.join(", ")
+        ));
     }
 }
 
@@ -116,24 +142,34 @@ fn placeholder(request: &Request) -> Option<Named> {
 
 /// Connects, and settles what the target is called and where it is served.
 async fn reach(request: &Request, trail: &Trail, context: &RunContext) -> Result<(Cluster, Named, Resource)> {
-    let connection = request.connection.as_ref().ok_or_else(|| Error::InvalidRequest("KUBECONFIG: not set".to_owned()))?;
+    let connection =
+        request.connection.as_ref().ok_or_else(|| Error::InvalidRequest("KUBECONFIG: not set".to_owned()))?;
     let ledger = Ledger::new(&user_agent(request, &context.run));
     trail.facts().ledger = ledger.clone();
     let deadline = Instant::now() + request.timeout.saturating_sub(RESERVE).saturating_sub(trail.took());
     let cluster = Cluster::connect(connection, ledger, &context.run, deadline).await?;
     let target = &request.target;
     let namespace = target.namespace.clone().or_else(|| cluster.default_namespace().cloned());
-    let no_namespace = || Error::InvalidRequest("TARGET_NAMESPACE: needed; neither the ServiceAccount nor the kubeconfig names one".to_owned());
+    let no_namespace = || {
+        Error::InvalidRequest(
+            "TARGET_NAMESPACE: needed; neither the ServiceAccount nor the kubeconfig names one".to_owned(),
+        )
+    };
     let resource = match &target.kind {
         Some(KindInput::BuiltIn(kind)) => kind.resource(),
-        Some(KindInput::Other { api_version, kind }) => cluster.until(Instant::now() + PHASE_LIMIT).discover(api_version, kind).await?,
+        Some(KindInput::Other { api_version, kind }) => {
+            cluster.until(Instant::now() + PHASE_LIMIT).discover(api_version, kind).await?
+        }
         None => return Err(Error::InvalidRequest("TARGET_KIND: needed".to_owned())),
     };
     let named = match (&target.selector, &target.name) {
-        (Some(selector), _) => Named::Selection { namespace: namespace.ok_or_else(no_namespace)?, selector: selector.clone() },
+        (Some(selector), _) => {
+            Named::Selection { namespace: namespace.ok_or_else(no_namespace)?, selector: selector.clone() }
+        }
         (None, Some(name)) => {
             let namespace = if resource.namespaced() { Some(namespace.ok_or_else(no_namespace)?) } else { None };
-            let object = ObjectRef { resource: resource.clone(), namespace, name: name.clone(), uid: target.uid.clone() };
+            let object =
+                ObjectRef { resource: resource.clone(), namespace, name: name.clone(), uid: target.uid.clone() };
             trail.facts().target = Some(ResultTarget { object: object.to_target(), resolved_from: None });
             Named::Object(object)
         }
@@ -182,15 +218,21 @@ impl<A: Action> Pipeline<A> {
             tracing::info!(conflict, "what the decision rested on has changed, looking again");
             let again = self.find().await?;
             if uid(&again) != uid(&target) {
-                return Err(Error::Refused("the target was deleted and made anew meanwhile; look at it before you decide again".to_owned()));
+                return Err(Error::Refused(
+                    "the target was deleted and made anew meanwhile; look at it before you decide again".to_owned(),
+                ));
             }
             if version(&again) == version(&target) {
-                return Err(Error::Refused(format!("{conflict}, yet the target is unchanged: the API server does not accept the patch")));
+                return Err(Error::Refused(format!(
+                    "{conflict}, yet the target is unchanged: the API server does not accept the patch"
+                )));
             }
             first.get_or_insert(change);
             target = again;
         }
-        Err(Error::Conflict(format!("someone else changed the target {DECISIONS} times before the change could be made; try again")))
+        Err(Error::Conflict(format!(
+            "someone else changed the target {DECISIONS} times before the change could be made; try again"
+        )))
     }
 
     fn object(&self) -> Option<&ObjectRef> {
@@ -219,7 +261,9 @@ impl<A: Action> Pipeline<A> {
             Access::Granted => Ok(()),
             Access::Denied(missing) => Err(forbidden(missing, namespace.as_ref())),
             Access::CouldNotAsk(why) => {
-                self.context.progress.warn(format!("which permissions there are could not be asked ({why}); going on without knowing"));
+                self.context
+                    .progress
+                    .warn(format!("which permissions there are could not be asked ({why}); going on without knowing"));
                 Ok(())
             }
         }
@@ -231,7 +275,10 @@ impl<A: Action> Pipeline<A> {
         if let Some(object) = target.object().cloned() {
             let resolved_from = target.resolved_from().cloned();
             let led_on = resolved_from.is_some();
-            self.trail.facts().target = Some(ResultTarget { object: object.to_target(), resolved_from: resolved_from.map(|from| from.to_target()) });
+            self.trail.facts().target = Some(ResultTarget {
+                object: object.to_target(),
+                resolved_from: resolved_from.map(|from| from.to_target()),
+            });
             if led_on {
                 self.permissions(object.resource.clone(), Some(object)).await?;
             }

@@ -154,6 +154,7 @@ pub struct ResultTarget {
 }
 
 /// The result of one run.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the contract")]
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionResult {
@@ -233,7 +234,11 @@ type Trim = (&'static str, fn(&mut ActionResult) -> bool);
 
 const TRIMS: [Trim; 10] = [
     ("details.containers", |result| {
-        result.details.as_mut().and_then(Value::as_object_mut).is_some_and(|details| details.remove("containers").is_some())
+        result
+            .details
+            .as_mut()
+            .and_then(Value::as_object_mut)
+            .is_some_and(|details| details.remove("containers").is_some())
     }),
     ("changes.patch", |result| {
         let mut had = false;

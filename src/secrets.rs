@@ -25,7 +25,9 @@ pub fn hide(mut change: Change, salt: &str) -> Change {
 fn path_is_secret(path: &str) -> bool {
     let parts: Vec<String> = path.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
     let has = |name: &str| parts.iter().any(|part| part == name);
-    LISTS.iter().any(|list| has(list)) || has(LAST_APPLIED) || (has("env") && parts.last().is_some_and(|part| part == "value"))
+    LISTS.iter().any(|list| has(list))
+        || has(LAST_APPLIED)
+        || (has("env") && parts.last().is_some_and(|part| part == "value"))
 }
 
 fn within_env(path: &str) -> bool {
@@ -66,8 +68,18 @@ mod tests {
     use serde_json::json;
 
     fn hidden(operation: Value) -> String {
-        let object = Target { api_version: "apps/v1".into(), kind: "Deployment".into(), namespace: None, name: "web".into(), uid: None, subresource: None };
-        hide(Change { object, operation: Operation::Patch, patch: Some(json!([operation])) }, "u").patch.unwrap().to_string()
+        let object = Target {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            namespace: None,
+            name: "web".into(),
+            uid: None,
+            subresource: None,
+        };
+        hide(Change { object, operation: Operation::Patch, patch: Some(json!([operation])) }, "u")
+            .patch
+            .unwrap()
+            .to_string()
     }
 
     #[rstest]
@@ -83,7 +95,8 @@ mod tests {
 
     #[test]
     fn shows_images_and_names() {
-        let text = hidden(json!({ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "shop:2" }));
+        let text =
+            hidden(json!({ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "shop:2" }));
         assert!(text.contains("shop:2"));
     }
 }

@@ -17,7 +17,8 @@ pub fn start(variables: &[(OsString, OsString)]) {
         found.and_then(|(_, value)| value.to_str())
     };
     let level = read("LOG_LEVEL").unwrap_or("info").to_lowercase();
-    let level = if ["error", "warn", "info", "debug", "trace"].contains(&level.as_str()) { level } else { "info".to_owned() };
+    let level =
+        if ["error", "warn", "info", "debug", "trace"].contains(&level.as_str()) { level } else { "info".to_owned() };
     let filter = read("RUST_LOG").and_then(|text| EnvFilter::try_new(text).ok());
     let filter = filter.unwrap_or_else(|| EnvFilter::new(format!("{level},{QUIET}")));
     let terminal = io::stderr().is_terminal();
@@ -26,7 +27,10 @@ pub fn start(variables: &[(OsString, OsString)]) {
         Some("text") => false,
         _ => !terminal,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(terminal && read("NO_COLOR").is_none());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(terminal && read("NO_COLOR").is_none());
     // A second start (a test) keeps the first.
     let _kept = if json {
         builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
@@ -50,7 +54,9 @@ pub fn summary(result: &ActionResult) {
     if let Some(undo) = result.rollback_information.as_ref().filter(|undo| undo.available) {
         let parameters = undo.rollback_parameters.clone().map(serde_json::Value::Object).unwrap_or_default();
         let action = undo.rollback_action.as_deref().unwrap_or_default();
-        text.push_str(&format!("  to take it back: ACTION_TYPE={action} ACTION_PARAMETERS='{parameters}', same target\n"));
+        text.push_str(&format!(
+            "  to take it back: ACTION_TYPE={action} ACTION_PARAMETERS='{parameters}', same target\n"
+        ));
     }
     // A terminal that went away needs no summary.
     let _unseen = stderr.write_all(text.as_bytes());

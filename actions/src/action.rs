@@ -139,7 +139,12 @@ impl RollbackInformation {
             Value::Object(parameters) => parameters,
             _ => Map::new(),
         };
-        Self { available: true, rollback_action: Some(action), rollback_parameters: Some(parameters), failure_reason: None }
+        Self {
+            available: true,
+            rollback_action: Some(action),
+            rollback_parameters: Some(parameters),
+            failure_reason: None,
+        }
     }
 }
 
@@ -202,10 +207,22 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
         true
     }
     /// Does it, or tries it out. Returns the object as the server then has it (null when it is gone).
-    async fn apply(&self, cluster: &Cluster, target: &Self::Target, change: &Self::Change, commit: Commit) -> Result<Value>;
+    async fn apply(
+        &self,
+        cluster: &Cluster,
+        target: &Self::Target,
+        change: &Self::Change,
+        commit: Commit,
+    ) -> Result<Value>;
     /// Waits until the effect is there, for the object as `apply` left it (or as it was already). An action that changes
     /// nothing does its work here.
-    async fn verify(&self, cluster: &Cluster, target: &Self::Target, now: &Value, run: &RunContext) -> Result<Self::Details>;
+    async fn verify(
+        &self,
+        cluster: &Cluster,
+        target: &Self::Target,
+        now: &Value,
+        run: &RunContext,
+    ) -> Result<Self::Details>;
     /// The details when nothing is waited for, or nothing was changed.
     fn details(&self, target: &Self::Target) -> Self::Details;
     /// How to take it back.

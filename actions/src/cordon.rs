@@ -154,7 +154,11 @@ impl Turn<'_> {
         if unschedulable(&node) == self.wanted {
             return Ok(target.details(self.wanted));
         }
-        Err(Error::NotVerified(format!("{object} is not {} any more: someone else changed it back{}", self.state(), guard::last_writer(&node, ""))))
+        Err(Error::NotVerified(format!(
+            "{object} is not {} any more: someone else changed it back{}",
+            self.state(),
+            guard::last_writer(&node, "")
+        )))
     }
 
     fn sentence(&self, target: &Target, told: &Told) -> String {
@@ -182,7 +186,11 @@ async fn find_node(cluster: &Cluster, named: &Named) -> Result<Target> {
 fn too_long(reason: Option<&String>) -> Vec<String> {
     const LONGEST: usize = 256;
     let length = reason.map_or(0, |reason| reason.chars().count());
-    if length > LONGEST { vec![format!("ACTION_PARAMETERS: reason: expected at most {LONGEST} characters, has {length}")] } else { Vec::new() }
+    if length > LONGEST {
+        vec![format!("ACTION_PARAMETERS: reason: expected at most {LONGEST} characters, has {length}")]
+    } else {
+        Vec::new()
+    }
 }
 
 macro_rules! node_action {
@@ -266,7 +274,8 @@ mod tests {
         let mut target = node(json!({}), json!({}));
         let Decision::Change(patch) = cordon().decide(&target, &run()) else { panic!() };
         // The API server takes a test of null for "absent"; this library does not.
-        let operations: Vec<_> = patch.operations.into_iter().filter(|one| !matches!(one, json_patch::PatchOperation::Test(_))).collect();
+        let operations: Vec<_> =
+            patch.operations.into_iter().filter(|one| !matches!(one, json_patch::PatchOperation::Test(_))).collect();
         json_patch::patch(&mut target.0.value, &operations).unwrap();
         assert!(target.unschedulable());
         let mark: Value = serde_json::from_str(annotation(&target.0.value, MARK).unwrap()).unwrap();

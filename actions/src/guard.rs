@@ -17,7 +17,9 @@ pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 pub fn object(named: &Named) -> Result<&ObjectRef> {
     match named {
         Named::Object(object) => Ok(object),
-        Named::Selection { .. } => Err(Error::InvalidRequest("TARGET_SELECTOR: only collect-logs takes a selector; set TARGET_NAME".to_owned())),
+        Named::Selection { .. } => Err(Error::InvalidRequest(
+            "TARGET_SELECTOR: only collect-logs takes a selector; set TARGET_NAME".to_owned(),
+        )),
     }
 }
 
@@ -33,7 +35,8 @@ pub fn owner_permissions(resource: &Resource) -> BTreeSet<Permission> {
 /// the impossible and so changes nothing.
 pub fn operations(patch: Value) -> Vec<PatchOperation> {
     serde_json::from_value(patch).unwrap_or_else(|_| {
-        serde_json::from_value(json!([{ "op": "test", "path": "/metadata/uid", "value": "malformed patch" }])).unwrap_or_default()
+        serde_json::from_value(json!([{ "op": "test", "path": "/metadata/uid", "value": "malformed patch" }]))
+            .unwrap_or_default()
     })
 }
 
@@ -58,15 +61,15 @@ pub fn annotate(value: &Value, at: &str, annotations: &[(&str, String)]) -> Vec<
 pub fn last_writer(value: &Value, subresource: &str) -> String {
     let entries = value.pointer("/metadata/managedFields").and_then(Value::as_array);
     let writer = entries.into_iter().flatten().find(|entry| text(entry, "/subresource") == Some(subresource));
-    writer.and_then(|entry| text(entry, "/manager")).map(|manager| format!(" (field manager {manager})")).unwrap_or_default()
+    writer
+        .and_then(|entry| text(entry, "/manager"))
+        .map(|manager| format!(" (field manager {manager})"))
+        .unwrap_or_default()
 }
 
 /// Marks of tools that will put the object back to what they have on record.
 pub fn managed_by(value: &Value) -> Option<&'static str> {
-    let annotations = [
-        ("argocd.argoproj.io/tracking-id", "Argo CD"),
-        ("meta.helm.sh/release-name", "Helm"),
-    ];
+    let annotations = [("argocd.argoproj.io/tracking-id", "Argo CD"), ("meta.helm.sh/release-name", "Helm")];
     let labels = [
         ("argocd.argoproj.io/instance", "Argo CD"),
         ("kustomize.toolkit.fluxcd.io/name", "Flux"),
@@ -79,6 +82,7 @@ pub fn managed_by(value: &Value) -> Option<&'static str> {
 
 /// What the tests of several actions need.
 #[cfg(test)]
+#[allow(clippy::missing_panics_doc, reason = "for tests")]
 pub mod test_support {
     use super::*;
     use crate::action::{Progress, RunContext};
@@ -109,9 +113,13 @@ pub mod test_support {
     /// An object called `web` in `shop` (or in the cluster).
     pub fn found(kind: Kind, value: Value) -> Found {
         let resource = kind.resource();
-        let namespace = resource.namespaced().then(|| "shop".parse().unwrap());
+        let namespace = "shop".parse().ok().filter(|_| resource.namespaced());
         let uid = text(&value, "/metadata/uid").map(str::to_owned);
-        Found { object: ObjectRef { resource, namespace, name: "web".parse().unwrap(), uid }, value, resolved_from: None }
+        Found {
+            object: ObjectRef { resource, namespace, name: crate::wait::server_name("web").expect("a name"), uid },
+            value,
+            resolved_from: None,
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Ledger {
     /// A book for requests that carry this user agent.
     pub fn new(user_agent: &str) -> Self {
         let ledger = Self::default();
-        ledger.pages().requests.user_agent = user_agent.to_owned();
+        user_agent.clone_into(&mut ledger.pages().requests.user_agent);
         ledger
     }
 

@@ -46,7 +46,8 @@ pub enum Verb {
 
 impl Verb {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Verb; 6] = [Verb::Scale, Verb::Restart, Verb::Rollback, Verb::Cordon, Verb::Uncordon, Verb::CollectLogs];
+    pub const ALL: [Verb; 6] =
+        [Verb::Scale, Verb::Restart, Verb::Rollback, Verb::Cordon, Verb::Uncordon, Verb::CollectLogs];
 
     /// As it stands in `ACTION_TYPE`.
     pub const fn name(self) -> &'static str {

@@ -25,7 +25,9 @@ fn check_label(text: &str, max: usize) -> Result<(), String> {
         return Err(format!("must have at most {max} characters, has {}", text.chars().count()));
     }
     if !text.chars().all(inner) || text.starts_with('-') || text.ends_with('-') {
-        return Err("may hold lower case letters, digits and '-', and must begin and end with a letter or digit".to_owned());
+        return Err(
+            "may hold lower case letters, digits and '-', and must begin and end with a letter or digit".to_owned()
+        );
     }
     Ok(())
 }
@@ -40,7 +42,8 @@ fn check_subdomain(text: &str) -> Result<(), String> {
         return Err(format!("must have at most {MAX} characters, has {}", text.chars().count()));
     }
     text.split('.').try_for_each(|label| check_label(label, MAX)).map_err(|_| {
-        "may hold lower case letters, digits, '-' and '.', and each part must begin and end with a letter or digit".to_owned()
+        "may hold lower case letters, digits, '-' and '.', and each part must begin and end with a letter or digit"
+            .to_owned()
     })
 }
 

@@ -178,6 +178,7 @@ pub struct ObjectRef {
 
 impl ObjectRef {
     /// Another object in the same namespace.
+    #[must_use]
     pub fn sibling(&self, resource: Resource, name: Name, uid: Option<String>) -> Self {
         let namespace = self.namespace.clone().filter(|_| resource.namespaced());
         Self { resource, namespace, name, uid }

@@ -44,7 +44,7 @@ impl Permission {
 
     /// The same on a sub-resource.
     #[must_use]
-    pub fn sub(self, subresource: &'static str) -> Self {
+    pub fn on_sub(self, subresource: &'static str) -> Self {
         Self { subresource: Some(subresource), ..self }
     }
 
@@ -62,9 +62,8 @@ impl Permission {
     }
 
     fn granted_by_rule(&self, rule: &ResourceRule, name: Option<&Name>) -> bool {
-        let has = |list: &Option<Vec<String>>, wanted: &str| {
-            list.iter().flatten().any(|item| item == "*" || item == wanted)
-        };
+        let has =
+            |list: &Option<Vec<String>>, wanted: &str| list.iter().flatten().any(|item| item == "*" || item == wanted);
         let verb = rule.verbs.iter().any(|verb| verb == "*" || verb == self.verb);
         let any_of_sub = self.subresource.map(|sub| format!("*/{sub}"));
         let resource = has(&rule.resources, &self.resource_path())
@@ -123,7 +122,7 @@ mod tests {
     #[case::another_verb(rule("apps", "deployments/scale", &[], "get"), false)]
     #[case::another_group(rule("", "deployments/scale", &[], "patch"), false)]
     fn matches_as_rbac_does(#[case] rule: ResourceRule, #[case] granted: bool) {
-        let permission = Permission::on_target("patch", &Kind::Deployment.resource()).sub("scale");
+        let permission = Permission::on_target("patch", &Kind::Deployment.resource()).on_sub("scale");
         assert_eq!(permission.granted_by(&[rule], Some(&"web".parse().unwrap())), granted);
     }
 

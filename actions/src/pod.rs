@@ -79,13 +79,19 @@ impl From<Pod> for PodView {
         let meta = pod.metadata;
         let status = pod.status.unwrap_or_default();
         let labels = meta.labels.unwrap_or_default();
-        let condition = |kind: &str| status.conditions.iter().flatten().any(|one| one.type_ == kind && one.status == "True");
+        let condition =
+            |kind: &str| status.conditions.iter().flatten().any(|one| one.type_ == kind && one.status == "True");
         let ready = condition("Ready");
         Self {
             name: meta.name.unwrap_or_default(),
             uid: meta.uid.unwrap_or_default(),
             version: meta.resource_version.unwrap_or_default(),
-            owner: meta.owner_references.into_iter().flatten().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid),
+            owner: meta
+                .owner_references
+                .into_iter()
+                .flatten()
+                .find(|owner| owner.controller == Some(true))
+                .map(|owner| owner.uid),
             revision: labels.get("pod-template-hash").or_else(|| labels.get("controller-revision-hash")).cloned(),
             terminating: meta.deletion_timestamp.is_some(),
             ready,
@@ -119,12 +125,16 @@ fn container_obstacle(status: &ContainerStatus) -> Option<Obstacle> {
         let reason = waiting.reason.as_deref().unwrap_or("waiting");
         let message = waiting.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
         let (cause, outlook) = match reason {
-            "InvalidImageName" | "ErrImageNeverPull" | "CreateContainerConfigError" => (format!("{reason}{message}"), Outlook::Stays),
+            "InvalidImageName" | "ErrImageNeverPull" | "CreateContainerConfigError" => {
+                (format!("{reason}{message}"), Outlook::Stays)
+            }
             "CrashLoopBackOff" => {
                 let outlook = if status.restart_count >= CRASHES_THAT_TELL { Outlook::Stays } else { Outlook::MayPass };
                 (format!("{reason} after {} restarts{}", status.restart_count, last_exit(status)), outlook)
             }
-            "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable" if says_never(&message) => {
+            "ErrImagePull" | "ImagePullBackOff" | "ImageInspectError" | "RegistryUnavailable"
+                if says_never(&message) =>
+            {
                 (format!("{reason}{message}"), Outlook::Stays)
             }
             "PodInitializing" | "ContainerCreating" => return None,
@@ -134,11 +144,14 @@ fn container_obstacle(status: &ContainerStatus) -> Option<Obstacle> {
     }
     if let Some(ended) = state.terminated.as_ref().filter(|ended| ended.exit_code != 0) {
         let reason = ended.reason.as_deref().unwrap_or("Error");
-        let cause = format!("container {name}: {reason}, exit code {}, {} restarts", ended.exit_code, status.restart_count);
+        let cause =
+            format!("container {name}: {reason}, exit code {}, {} restarts", ended.exit_code, status.restart_count);
         return Some(Obstacle { cause, outlook: Outlook::MayPass });
     }
     (state.running.is_some() && !status.ready).then(|| Obstacle {
-        cause: format!("container {name} runs but is not ready (its startup or readiness probe fails or has not passed yet)"),
+        cause: format!(
+            "container {name} runs but is not ready (its startup or readiness probe fails or has not passed yet)"
+        ),
         outlook: Outlook::Starting,
     })
 }
@@ -153,8 +166,10 @@ fn says_never(message: &str) -> bool {
 
 fn last_exit(status: &ContainerStatus) -> String {
     let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
-    last.map(|ended| format!(" (last exit code {}, {})", ended.exit_code, ended.reason.as_deref().unwrap_or("no reason given")))
-        .unwrap_or_default()
+    last.map(|ended| {
+        format!(" (last exit code {}, {})", ended.exit_code, ended.reason.as_deref().unwrap_or("no reason given"))
+    })
+    .unwrap_or_default()
 }
 
 #[cfg(test)]

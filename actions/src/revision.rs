@@ -41,8 +41,11 @@ pub fn resource(kind: Kind) -> Resource {
 pub async fn list(cluster: &Cluster, kind: Kind, workload: &ObjectRef, value: &Value) -> Result<Vec<Revision>> {
     let query = Query::beside(workload, resource(kind), selector(value));
     let (objects, _) = cluster.list::<Value>(&query).await?;
-    let mut revisions: Vec<Revision> =
-        objects.into_iter().filter(|object| owned_by(object, workload)).filter_map(|object| read(kind, object)).collect();
+    let mut revisions: Vec<Revision> = objects
+        .into_iter()
+        .filter(|object| owned_by(object, workload))
+        .filter_map(|object| read(kind, object))
+        .collect();
     revisions.sort_by_key(|revision| std::cmp::Reverse(revision.number));
     Ok(revisions)
 }
@@ -60,7 +63,11 @@ fn read(kind: Kind, object: Value) -> Option<Revision> {
         return Some(Revision { name, number, pod_label, template, object });
     }
     // Pods of a StatefulSet carry the revision's whole name, those of a DaemonSet its hash.
-    let pod_label = if kind == Kind::StatefulSet { Some(name.clone()) } else { label(&object, "controller-revision-hash").map(str::to_owned) };
+    let pod_label = if kind == Kind::StatefulSet {
+        Some(name.clone())
+    } else {
+        label(&object, "controller-revision-hash").map(str::to_owned)
+    };
     let template = normalized(object.pointer("/data/spec/template")?);
     Some(Revision { name, number: number(&object, "/revision"), pod_label, template, object })
 }
@@ -88,7 +95,12 @@ pub fn current<'a>(revisions: &'a [Revision], workload: &Value) -> Option<&'a Re
 }
 
 /// The pod label of the revision that the workload has now: a StatefulSet says it itself.
-pub async fn current_pod_label(cluster: &Cluster, kind: Kind, workload: &ObjectRef, value: &Value) -> Result<Option<String>> {
+pub async fn current_pod_label(
+    cluster: &Cluster,
+    kind: Kind,
+    workload: &ObjectRef,
+    value: &Value,
+) -> Result<Option<String>> {
     if kind == Kind::StatefulSet {
         return Ok(text(value, "/status/updateRevision").map(str::to_owned));
     }

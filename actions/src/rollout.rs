@@ -70,7 +70,9 @@ fn blocked_by_old<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodVie
     goal.revision.filter(|_| workload.ordered)?;
     let old = pods.filter(|pod| !pod.terminating && pod.revision.as_deref() != goal.revision);
     let (cause, outlook) = worst(old)?;
-    (outlook == Outlook::Stays).then(|| format!("{cause}; it is of the revision before, and its StatefulSet waits for it: evict it (restart-pod)"))
+    (outlook == Outlook::Stays).then(|| {
+        format!("{cause}; it is of the revision before, and its StatefulSet waits for it: evict it (restart-pod)")
+    })
 }
 
 fn waiting(status: String, reached: i64, obstacle: Option<String>) -> State {
@@ -89,7 +91,9 @@ fn counts_agree(workload: &Workload, goal: Goal<'_>) -> bool {
         (_, None) => all_there,
         // The old pods are gone, and the new ones have been ready for minReadySeconds.
         (Kind::Deployment, Some(_)) => {
-            workload.updated >= workload.desired && workload.total <= workload.updated && workload.available >= workload.desired
+            workload.updated >= workload.desired
+                && workload.total <= workload.updated
+                && workload.available >= workload.desired
         }
         (Kind::DaemonSet, Some(_)) => workload.updated >= workload.desired && workload.available >= workload.desired,
         (_, Some(_)) => all_there && workload.updated >= (workload.desired - workload.partition),
@@ -114,7 +118,10 @@ mod tests {
     use serde_json::{Value, json};
 
     fn deployment(status: Value) -> Workload {
-        Workload::read(Kind::Deployment, &json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 2 }, "status": status }))
+        Workload::read(
+            Kind::Deployment,
+            &json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 2 }, "status": status }),
+        )
     }
 
     fn pod(name: &str, revision: &str, ready: bool) -> PodView {
@@ -181,7 +188,9 @@ mod tests {
     fn an_exceeded_progress_deadline_names_the_pod() {
         let status = json!({ "observedGeneration": 2, "conditions": [
             { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out" } ] });
-        let State::Failed(why) = state(&deployment(status), [stuck("a", Outlook::Starting)].iter(), GOAL) else { panic!() };
+        let State::Failed(why) = state(&deployment(status), [stuck("a", Outlook::Starting)].iter(), GOAL) else {
+            panic!()
+        };
         assert_eq!(why, "its progressDeadlineSeconds is exceeded: timed out; pod a: container app: X");
     }
 
@@ -195,18 +204,26 @@ mod tests {
 
     #[test]
     fn a_broken_pod_of_the_old_revision_blocks_an_ordered_set() {
-        let set = Workload::read(Kind::StatefulSet, &json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 1 }, "status": { "observedGeneration": 2 } }));
+        let set = Workload::read(
+            Kind::StatefulSet,
+            &json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 1 }, "status": { "observedGeneration": 2 } }),
+        );
         let old = PodView { revision: Some("old".to_owned()), ..stuck("db-0", Outlook::Stays) };
-        assert!(matches!(state(&set, [old].iter(), GOAL), State::Failed(why) if why.contains("pod db-0") && why.contains("restart-pod")));
+        assert!(
+            matches!(state(&set, [old].iter(), GOAL), State::Failed(why) if why.contains("pod db-0") && why.contains("restart-pod"))
+        );
     }
 
     #[test]
     fn below_a_partition_old_pods_stay() {
-        let set = Workload::read(Kind::StatefulSet, &json!({
-            "metadata": { "generation": 2 },
-            "spec": { "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 2 } } },
-            "status": { "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 1 },
-        }));
+        let set = Workload::read(
+            Kind::StatefulSet,
+            &json!({
+                "metadata": { "generation": 2 },
+                "spec": { "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 2 } } },
+                "status": { "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 1 },
+            }),
+        );
         let pods = [pod("db-0", "old", true), pod("db-1", "old", true), pod("db-2", "new", true)];
         assert_eq!(state(&set, pods.iter(), GOAL), State::Done);
     }

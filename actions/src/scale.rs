@@ -121,9 +121,9 @@ impl Action for Scale {
         if resource.built_in() == Some(Kind::Pod) {
             return all;
         }
-        all.insert(Permission::on_target("patch", resource).sub("scale"));
+        all.insert(Permission::on_target("patch", resource).on_sub("scale"));
         if resource.built_in().is_none() {
-            all.insert(Permission::on_target("get", resource).sub("scale"));
+            all.insert(Permission::on_target("get", resource).on_sub("scale"));
         }
         if self.on_autoscaler == OnAutoscaler::Refuse {
             all.insert(Permission::of("list", &autoscalers()));
@@ -137,9 +137,13 @@ impl Action for Scale {
     }
 
     async fn find(&self, cluster: &Cluster, named: &Named, _run: &RunContext) -> Result<Target> {
-        let found = workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
+        let found =
+            workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
         if matches!(found.kind(), Some(Kind::Pod | Kind::Node | Kind::DaemonSet | Kind::Job | Kind::CronJob)) {
-            return Err(Error::InvalidRequest(format!("{} has no number of replicas, and nothing that has one controls it", found.object)));
+            return Err(Error::InvalidRequest(format!(
+                "{} has no number of replicas, and nothing that has one controls it",
+                found.object
+            )));
         }
         let replicas = match found.kind() {
             Some(_) => found.value.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
@@ -161,7 +165,8 @@ impl Action for Scale {
         }
         if let Some(expected) = self.current_replicas.filter(|expected| expected.get() != now) {
             return Decision::Refuse(format!(
-                "{object} has {now} replicas, not {} as currentReplicas says; look again before you decide", expected.get()
+                "{object} has {now} replicas, not {} as currentReplicas says; look again before you decide",
+                expected.get()
             ));
         }
         if wanted == 0 && !self.allow_zero {
@@ -187,13 +192,15 @@ impl Action for Scale {
         let object = &target.found.object;
         let wanted = self.replicas.get();
         let Some(kind) = target.found.kind() else {
-            return self.verify_by_scale(cluster, target, run).await;
+            let ready = wait_by_scale(cluster, object, wanted, run).await?;
+            return Ok(Details { ready_replicas: Some(ready), ..self.details(target) });
         };
         // A Scale does not carry the generation that its controller has to observe.
         let now = if now.pointer("/metadata/generation").is_some() { now.clone() } else { cluster.get(object).await? };
         let overwritten = |value: &Value| {
             let found = Workload::read(kind, value).desired;
-            (found != wanted).then(|| format!("replicas are {found} now, not {wanted}{}", guard::last_writer(value, "scale")))
+            (found != wanted)
+                .then(|| format!("replicas are {found} now, not {wanted}{}", guard::last_writer(value, "scale")))
         };
         let stuck_after = self.stuck_after.get();
         let rollout = Rollout { object, kind, now, of_newest_revision: false, overwritten: &overwritten, stuck_after };
@@ -207,16 +214,23 @@ impl Action for Scale {
 
     fn undo(&self, target: &Target, applied: bool, _run: &RunContext) -> RollbackInformation {
         if !applied {
-            return RollbackInformation::unavailable("the replicas were that number already; what they were before is not known");
+            return RollbackInformation::unavailable(
+                "the replicas were that number already; what they were before is not known",
+            );
         }
         let mut parameters = json!({ "replicas": target.replicas, "currentReplicas": self.replicas });
-        if target.replicas == 0 {
-            parameters["allowZero"] = json!(true);
+        if let Some(fields) = parameters.as_object_mut() {
+            if target.replicas == 0 {
+                fields.insert("allowZero".to_owned(), json!(true));
+            }
+            if self.on_autoscaler == OnAutoscaler::Ignore {
+                fields.insert("onAutoscaler".to_owned(), json!("ignore"));
+            }
         }
-        if self.on_autoscaler == OnAutoscaler::Ignore {
-            parameters["onAutoscaler"] = json!("ignore");
-        }
-        RollbackInformation::request(format!("scale-{}", target.found.object.resource.kind().to_lowercase()), parameters)
+        RollbackInformation::request(
+            format!("scale-{}", target.found.object.resource.kind().to_lowercase()),
+            parameters,
+        )
     }
 
     fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
@@ -291,7 +305,9 @@ async fn autoscalers_of(cluster: &Cluster, object: &ObjectRef) -> Result<Vec<Str
 /// The `/scale` of a kind that is not built in.
 async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
     cluster.get_sub(object, Some("scale")).await.map_err(|error| match error {
-        Error::TargetNotFound(_) => Error::InvalidRequest(format!("{object} has no /scale sub-resource; its kind cannot be scaled")),
+        Error::TargetNotFound(_) => {
+            Error::InvalidRequest(format!("{object} has no /scale sub-resource; its kind cannot be scaled"))
+        }
         Error::Unavailable { message, .. } if message.contains("answered 500") => Error::Refused(format!(
             "the /scale sub-resource of {object} is broken ({message}); set its replicas field once by hand"
         )),
@@ -299,37 +315,39 @@ async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
     })
 }
 
-impl Scale {
-    /// Kinds that are not built in are only known through `/scale`: its count, and the readiness of the pods it selects.
-    async fn verify_by_scale(&self, cluster: &Cluster, target: &Target, run: &RunContext) -> Result<Details> {
-        let object = &target.found.object;
-        let wanted = self.replicas.get();
-        let mut changes = cluster.follow_object(object, cluster.get(object).await?).await?;
-        loop {
-            let scale = scale_of(cluster, object).await?;
-            let found = number(&scale, "/spec/replicas");
-            if found != wanted {
-                return Err(Error::NotVerified(format!(
-                    "{object} was changed by someone else while it was waited for: replicas are {found} now, not {wanted}"
-                )));
-            }
-            let total = number(&scale, "/status/replicas");
-            let ready = ready_pods(cluster, object, text(&scale, "/status/selector"), run).await?.unwrap_or(total);
-            if total == wanted && ready == wanted {
-                return Ok(Details { ready_replicas: Some(ready), ..self.details(target) });
-            }
-            run.progress.report(&format!("{object}: {ready} of {wanted} pods are ready"));
-            tokio::select! {
-                changed = changes.changed() => changed?,
-                () = tokio::time::sleep(cluster.remaining()) => return Err(out_of_time(object, &run.progress)),
-            }
+/// Kinds that are not built in are only known through `/scale`: its count, and the readiness of the pods it selects.
+async fn wait_by_scale(cluster: &Cluster, object: &ObjectRef, wanted: i64, run: &RunContext) -> Result<i64> {
+    let mut changes = cluster.follow_object(object, cluster.get(object).await?).await?;
+    loop {
+        let scale = scale_of(cluster, object).await?;
+        let found = number(&scale, "/spec/replicas");
+        if found != wanted {
+            return Err(Error::NotVerified(format!(
+                "{object} was changed by someone else while it was waited for: replicas are {found} now, not {wanted}"
+            )));
+        }
+        let total = number(&scale, "/status/replicas");
+        let ready = ready_pods(cluster, object, text(&scale, "/status/selector"), run).await?.unwrap_or(total);
+        if total == wanted && ready == wanted {
+            return Ok(ready);
+        }
+        run.progress.report(&format!("{object}: {ready} of {wanted} pods are ready"));
+        tokio::select! {
+            changed = changes.changed() => changed?,
+            () = tokio::time::sleep(cluster.remaining()) => return Err(out_of_time(object, &run.progress)),
         }
     }
 }
 
-async fn ready_pods(cluster: &Cluster, object: &ObjectRef, selector: Option<&str>, run: &RunContext) -> Result<Option<i64>> {
+async fn ready_pods(
+    cluster: &Cluster,
+    object: &ObjectRef,
+    selector: Option<&str>,
+    run: &RunContext,
+) -> Result<Option<i64>> {
     let Some(selector) = selector.filter(|selector| !selector.is_empty()) else {
-        run.progress.warn(format!("{object} tells no selector in its /scale: verified by its own count, not by ready pods"));
+        run.progress
+            .warn(format!("{object} tells no selector in its /scale: verified by its own count, not by ready pods"));
         return Ok(None);
     };
     let query = Query::beside(object, Kind::Pod.resource(), selector);
@@ -345,7 +363,11 @@ mod tests {
 
     fn target(replicas: i64, autoscalers: &[&str], annotations: &Value) -> Target {
         let value = json!({ "metadata": { "uid": "u", "annotations": annotations }, "spec": { "replicas": replicas } });
-        Target { found: found(Kind::Deployment, value), replicas, autoscalers: autoscalers.iter().map(ToString::to_string).collect() }
+        Target {
+            found: found(Kind::Deployment, value),
+            replicas,
+            autoscalers: autoscalers.iter().map(ToString::to_string).collect(),
+        }
     }
 
     fn decide(parameters: Value, target: &Target) -> Decision<Patch> {

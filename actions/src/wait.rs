@@ -71,7 +71,9 @@ impl Rollout<'_> {
             let live = pods.items().values().filter(|pod| !pod.finished);
             match rollout::state(&seen, live, goal) {
                 State::Done => return Ok(Reached { desired: seen.desired, ready: seen.ready, revision }),
-                State::Failed(why) => return Err(Error::NotVerified(format!("{} does not become ready: {why}", self.object))),
+                State::Failed(why) => {
+                    return Err(Error::NotVerified(format!("{} does not become ready: {why}", self.object)));
+                }
                 State::Waiting(waiting) => {
                     self.report(progress, &waiting);
                     let until = patience.until(&waiting).map_err(|why| Error::NotVerified(format!(
@@ -95,10 +97,16 @@ impl Rollout<'_> {
             return Err(Error::NotVerified(format!("{} was deleted while it was waited for", self.object)));
         };
         if self.object.uid.as_deref().is_some_and(|known| known != uid(value)) {
-            return Err(Error::NotVerified(format!("{} was deleted and made anew while it was waited for", self.object)));
+            return Err(Error::NotVerified(format!(
+                "{} was deleted and made anew while it was waited for",
+                self.object
+            )));
         }
         match (self.overwritten)(value) {
-            Some(how) => Err(Error::NotVerified(format!("{} was changed by someone else while it was waited for: {how}", self.object))),
+            Some(how) => Err(Error::NotVerified(format!(
+                "{} was changed by someone else while it was waited for: {how}",
+                self.object
+            ))),
             None => Ok(value),
         }
     }
@@ -164,7 +172,8 @@ impl Patience {
 
 /// A name that the API server gave.
 pub fn server_name(text: &str) -> Result<Name> {
-    text.parse().map_err(|error| Error::Internal(format!("the API server names an object that breaks its own rules: {error}")))
+    text.parse()
+        .map_err(|error| Error::Internal(format!("the API server names an object that breaks its own rules: {error}")))
 }
 
 #[cfg(test)]
@@ -177,7 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn patience_ends_only_without_progress() {
-        let mut patience = Patience::new(Duration::from_secs(60));
+        let mut patience = Patience::new(Duration::from_mins(1));
         assert!(patience.until(&waiting(0, true)).is_ok());
         tokio::time::advance(Duration::from_secs(50)).await;
         assert!(patience.until(&waiting(1, true)).is_ok(), "one more is ready: it begins anew");
@@ -189,7 +198,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_obstacle_that_passed_is_forgotten() {
-        let mut patience = Patience::new(Duration::from_secs(60));
+        let mut patience = Patience::new(Duration::from_mins(1));
         assert!(patience.until(&waiting(0, true)).is_ok());
         assert_eq!(patience.until(&waiting(0, false)), Ok(None));
         tokio::time::advance(Duration::from_secs(70)).await;

@@ -70,7 +70,6 @@ fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
 
 /// A workload's own account of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one field or condition of the object")]
 pub struct Workload {
     /// Which of the kinds.
     pub kind: Kind,
@@ -142,7 +141,9 @@ impl Workload {
 fn condition(object: &Value, kind: &str, status: &str, reason: Option<&str>) -> Option<String> {
     let conditions = object.pointer("/status/conditions")?.as_array()?;
     let found = conditions.iter().find(|one| {
-        text(one, "/type") == Some(kind) && text(one, "/status") == Some(status) && (reason.is_none() || text(one, "/reason") == reason)
+        text(one, "/type") == Some(kind)
+            && text(one, "/status") == Some(status)
+            && (reason.is_none() || text(one, "/reason") == reason)
     })?;
     Some(text(found, "/message").unwrap_or(kind).to_owned())
 }
@@ -159,7 +160,13 @@ pub fn selector(object: &Value) -> String {
         .collect();
     for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
         let key = text(expression, "/key").unwrap_or_default();
-        let values: Vec<&str> = expression.get("values").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let values: Vec<&str> = expression
+            .get("values")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let values = values.join(",");
         match text(expression, "/operator") {
             Some("In") => parts.push(format!("{key} in ({values})")),

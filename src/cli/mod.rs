@@ -44,7 +44,7 @@ enum Command {
         /// Narrow what can be narrowed to the target of this name
         #[arg(long)]
         target: Option<String>,
-        /// Also allow ACTION_EVENTS
+        /// Also allow `ACTION_EVENTS`
         #[arg(long)]
         events: bool,
     },
@@ -78,7 +78,8 @@ pub fn read(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Asked {
         Ok(cli) => cli,
         Err(error) if error.exit_code() == 0 => return Asked::Text(error.to_string()),
         Err(error) => {
-            let message = error.to_string().trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+            let message =
+                error.to_string().trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
             return Asked::Wrong(format!("arguments: {message}"));
         }
     };
@@ -95,7 +96,8 @@ impl Command {
             Self::Schema { action, output } => schema::text(&action, output),
             Self::Rbac { action, namespace, target, events } => {
                 let namespace = namespace.parse().map_err(|error| format!("--namespace: {error}"))?;
-                let target = target.map(|name| name.parse()).transpose().map_err(|error| format!("--target: {error}"))?;
+                let target =
+                    target.map(|name| name.parse()).transpose().map_err(|error| format!("--target: {error}"))?;
                 let entries = known(&action)?;
                 Ok(rbac::yaml(&action, &entries, &rbac::Options { namespace, target, events }))
             }
@@ -117,7 +119,9 @@ fn known(action: &str) -> Result<Vec<Entry>, String> {
     let entries = Entry::named(action);
     if entries.is_empty() {
         let all = crate::catalogue::action_types();
-        let hint = actions::names::nearest(action, all.iter().map(String::as_str)).map(|one| format!(", did you mean {one}?")).unwrap_or_default();
+        let hint = actions::names::nearest(action, all.iter().map(String::as_str))
+            .map(|one| format!(", did you mean {one}?"))
+            .unwrap_or_default();
         return Err(format!("unknown action {action:?}{hint} (`action-runner list` shows all)"));
     }
     Ok(entries)

@@ -49,7 +49,8 @@ pub fn yaml(action: &str, entries: &[Entry], options: &Options) -> String {
         names_target: false,
         namespaced: true,
     };
-    let mut text = format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n");
+    let mut text =
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n");
     if options.events && cluster {
         // Events about nodes are only accepted in `default`.
         let events = BTreeSet::from([event]);
@@ -61,7 +62,14 @@ pub fn yaml(action: &str, entries: &[Entry], options: &Options) -> String {
     text + &role(prefix, &name, &name, (namespace.as_str(), namespace), &permissions, options.target.as_ref())
 }
 
-fn role(prefix: &str, name: &str, account: &str, places: (&str, &Namespace), permissions: &BTreeSet<Permission>, target: Option<&Name>) -> String {
+fn role(
+    prefix: &str,
+    name: &str,
+    account: &str,
+    places: (&str, &Namespace),
+    permissions: &BTreeSet<Permission>,
+    target: Option<&Name>,
+) -> String {
     let (role_namespace, account_namespace) = places;
     let place = if prefix.is_empty() { format!("\n  namespace: {role_namespace}") } else { String::new() };
     format!(

@@ -109,10 +109,15 @@ impl Request {
         Self {
             verb,
             kind,
-            parameters: parameters::text(raw.action_parameters.as_ref(), raw.action_parameters_file.as_ref(), &mut problems),
+            parameters: parameters::text(
+                raw.action_parameters.as_ref(),
+                raw.action_parameters_file.as_ref(),
+                &mut problems,
+            ),
             timeout: timeout(raw.action_timeout.as_deref(), &mut problems),
             dry_run: boolean("ACTION_DRY_RUN", raw.action_dry_run.as_deref(), &mut problems),
-            id: set(raw.action_id.as_deref()).and_then(|text| note(text.parse().map_err(|error| format!("ACTION_ID: {error}")), &mut problems)),
+            id: set(raw.action_id.as_deref())
+                .and_then(|text| note(text.parse().map_err(|error| format!("ACTION_ID: {error}")), &mut problems)),
             reason: reason(raw.action_reason.as_deref(), &mut problems),
             events: boolean("ACTION_EVENTS", raw.action_events.as_deref(), &mut problems),
             trace_id: trace_id(raw.traceparent.as_deref(), &mut warnings),
@@ -144,7 +149,10 @@ fn note<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
 }
 
 /// The variables as text. One that is not UTF-8 is a problem if it is ours; others (a shell's) do not concern us.
-fn texts(variables: impl IntoIterator<Item = (OsString, OsString)>, problems: &mut Vec<String>) -> BTreeMap<String, String> {
+fn texts(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    problems: &mut Vec<String>,
+) -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
     for (name, value) in variables {
         let Ok(name) = name.into_string() else { continue };
@@ -171,13 +179,18 @@ fn is_ours(name: &str) -> bool {
 /// Service that happens to be called `action-…` or `target-…`.
 fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
     let service_link = |name: &str| {
-        name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || name.ends_with("_PORT") || name.contains("_PORT_")
+        name.ends_with("_SERVICE_HOST")
+            || name.contains("_SERVICE_PORT")
+            || name.ends_with("_PORT")
+            || name.contains("_PORT_")
     };
     let known = || VARIABLES.iter().map(|variable| variable.name).filter(|name| is_ours(name));
     for name in texts.keys().filter(|name| is_ours(name) && !service_link(name)) {
         if !known().any(|one| one == name) {
             let hint = nearest(name, known()).map(|one| format!(", did you mean {one}?")).unwrap_or_default();
-            problems.push(format!("{name}: unknown variable{hint} (variables that begin with ACTION_ or TARGET_ are the runner's)"));
+            problems.push(format!(
+                "{name}: unknown variable{hint} (variables that begin with ACTION_ or TARGET_ are the runner's)"
+            ));
         }
     }
 }
@@ -252,10 +265,15 @@ fn reason(text: Option<&str>, problems: &mut Vec<String>) -> Option<String> {
 fn trace_id(text: Option<&str>, warnings: &mut Vec<String>) -> Option<String> {
     let text = set(text)?;
     let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &&str, length: usize| part.len() == length && part.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
+    let hex =
+        |part: &&str, length: usize| part.len() == length && part.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
     match parts.as_slice() {
         [version, trace, parent, flags, ..]
-            if hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && trace.chars().any(|c| c != '0') =>
+            if hex(version, 2)
+                && hex(trace, 32)
+                && hex(parent, 16)
+                && hex(flags, 2)
+                && trace.chars().any(|c| c != '0') =>
         {
             Some((*trace).to_owned())
         }
@@ -277,7 +295,8 @@ fn connection(raw: &Raw, problems: &mut Vec<String>) -> Option<Connection> {
     if set(raw.kubernetes_service_host.as_deref()).is_some() && context.is_none() {
         return Some(Connection::InCluster);
     }
-    let usual = set(raw.home.as_deref()).map(|home| PathBuf::from(home).join(".kube/config")).filter(|file| file.is_file());
+    let usual =
+        set(raw.home.as_deref()).map(|home| PathBuf::from(home).join(".kube/config")).filter(|file| file.is_file());
     if usual.is_none() {
         problems.push("KUBECONFIG: not set, there is no ~/.kube/config, and this is no pod (KUBERNETES_SERVICE_HOST is not set either); name a kubeconfig".to_owned());
     }

@@ -1,12 +1,11 @@
 //! `ACTION_PARAMETERS`: from text to checked parameters, with errors that say where.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 
 use actions::action::Action;
 use actions::names::nearest;
-use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 
 use super::set;
 
@@ -33,7 +32,7 @@ pub(super) fn text(variable: Option<&String>, file: Option<&String>, problems: &
 /// The names of an action's parameters.
 pub fn fields<A: Action>() -> Vec<String> {
     let schema = schemars::schema_for!(A);
-    let properties = schema.get("properties").and_then(serde_json::Value::as_object);
+    let properties = schema.get("properties").and_then(Value::as_object);
     properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
 }
 
@@ -52,7 +51,8 @@ pub fn parse<A: Action>(text: &str) -> Result<A, Vec<String>> {
         let place = if path == "." { String::new() } else { format!("{path}: ") };
         vec![format!("ACTION_PARAMETERS: {place}{error}")]
     })?;
-    json.end().map_err(|error| vec![format!("ACTION_PARAMETERS: expected one JSON object and nothing after it: {error}")])?;
+    json.end()
+        .map_err(|error| vec![format!("ACTION_PARAMETERS: expected one JSON object and nothing after it: {error}")])?;
     Ok(parsed)
 }
 
@@ -62,13 +62,16 @@ fn unknown_fields<A: Action>(text: &str) -> Result<Vec<String>, Vec<String>> {
         let shown: String = text.chars().take(20).collect();
         return Err(vec![format!("ACTION_PARAMETERS: expected a JSON object such as {}, got {shown:?}", A::example())]);
     }
-    let given: BTreeMap<String, IgnoredAny> = serde_json::from_str(text).map_err(|error| vec![format!("ACTION_PARAMETERS: not valid JSON: {error}")])?;
+    let given: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| vec![format!("ACTION_PARAMETERS: not valid JSON: {error}")])?;
     let known = fields::<A>();
     let unknown = given.keys().filter(|name| !known.contains(name));
     Ok(unknown
         .map(|name| {
             let shown: String = name.chars().take(60).collect();
-            let hint = nearest(name, known.iter().map(String::as_str)).map(|one| format!(", did you mean {one}?")).unwrap_or_default();
+            let hint = nearest(name, known.iter().map(String::as_str))
+                .map(|one| format!(", did you mean {one}?"))
+                .unwrap_or_default();
             format!("ACTION_PARAMETERS: unknown field {shown:?}{hint} (known: {})", known.join(", "))
         })
         .collect())

@@ -55,7 +55,11 @@ pub(super) fn read(raw: &Raw, verb: Option<Verb>, named_kind: Option<&str>, prob
     }
     let api_version = set(raw.target_api_version.as_deref());
     let kind = kind(
-        &[("ACTION_TYPE", named_kind), ("TARGET_KIND", set(raw.target_kind.as_deref())), ("TARGET_RESOURCE", resource.kind.as_deref())],
+        &[
+            ("ACTION_TYPE", named_kind),
+            ("TARGET_KIND", set(raw.target_kind.as_deref())),
+            ("TARGET_RESOURCE", resource.kind.as_deref()),
+        ],
         api_version,
         problems,
     );
@@ -63,20 +67,31 @@ pub(super) fn read(raw: &Raw, verb: Option<Verb>, named_kind: Option<&str>, prob
     if kind.is_none() && verb.is_some() && named_kind.is_none() && set(raw.target_kind.as_deref()).is_none() {
         problems.push("TARGET_KIND: needed, since ACTION_TYPE names no kind; for example Deployment".to_owned());
     }
-    let name = agree(("TARGET_NAME", set(raw.target_name.as_deref())), ("TARGET_RESOURCE", resource.name.as_deref()), problems);
+    let name = agree(
+        ("TARGET_NAME", set(raw.target_name.as_deref())),
+        ("TARGET_RESOURCE", resource.name.as_deref()),
+        problems,
+    );
     match (&name, &selector) {
-        (None, None) if raw.target_resource.is_none() => problems.push("TARGET_NAME: needed; the name of the object".to_owned()),
+        (None, None) if raw.target_resource.is_none() => {
+            problems.push("TARGET_NAME: needed; the name of the object".to_owned());
+        }
         (Some(_), Some(_)) => problems.push("TARGET_NAME, TARGET_SELECTOR: expected one of them, got both".to_owned()),
         _ => {}
     }
-    let namespace = agree(("TARGET_NAMESPACE", set(raw.target_namespace.as_deref())), ("TARGET_RESOURCE", resource.namespace.as_deref()), problems);
+    let namespace = agree(
+        ("TARGET_NAMESPACE", set(raw.target_namespace.as_deref())),
+        ("TARGET_RESOURCE", resource.namespace.as_deref()),
+        problems,
+    );
     let cluster_scoped = kind == Some(KindInput::BuiltIn(Kind::Node));
     if cluster_scoped && resource.namespace.is_some() {
         problems.push("TARGET_RESOURCE: a node has no namespace; expected kind/name".to_owned());
     }
     TargetInput {
         kind,
-        name: name.and_then(|(variable, text)| note(text.parse().map_err(|error| format!("{variable}: {error}")), problems)),
+        name: name
+            .and_then(|(variable, text)| note(text.parse().map_err(|error| format!("{variable}: {error}")), problems)),
         namespace: namespace
             .filter(|_| !cluster_scoped)
             .and_then(|(variable, text)| note(text.parse().map_err(|error| format!("{variable}: {error}")), problems)),
@@ -97,7 +112,9 @@ fn split(text: &str) -> Result<Parts, String> {
     match text.split('/').collect::<Vec<_>>().as_slice() {
         [namespace, kind, name] => Ok(Parts { namespace: own(namespace), kind: own(kind), name: own(name) }),
         [kind, name] => Ok(Parts { namespace: None, kind: own(kind), name: own(name) }),
-        _ => Err(format!("TARGET_RESOURCE: expected namespace/kind/name, or kind/name for cluster-scoped kinds, got {text:?}")),
+        _ => Err(format!(
+            "TARGET_RESOURCE: expected namespace/kind/name, or kind/name for cluster-scoped kinds, got {text:?}"
+        )),
     }
 }
 
@@ -119,7 +136,11 @@ fn kind(sources: &[Source<'_>; 3], api_version: Option<&str>, problems: &mut Vec
         let Some(kind) = note(one_kind(variable, text, api_version), problems) else { continue };
         match &found {
             Some((first, known)) if known.lower() != kind.lower() => {
-                problems.push(format!("{first}, {variable}: they disagree about the kind: {} and {}", known.lower(), kind.lower()));
+                problems.push(format!(
+                    "{first}, {variable}: they disagree about the kind: {} and {}",
+                    known.lower(),
+                    kind.lower()
+                ));
             }
             // `ACTION_TYPE` is lower case: a kind that is not built in is spelled by TARGET_KIND.
             _ => found = Some((variable, kind)),
@@ -129,7 +150,8 @@ fn kind(sources: &[Source<'_>; 3], api_version: Option<&str>, problems: &mut Vec
 }
 
 fn one_kind(variable: &str, text: &str, api_version: Option<&str>) -> Result<KindInput, String> {
-    let built_in = Kind::parse(text).filter(|kind| api_version.is_none_or(|version| version == kind.resource().api_version()));
+    let built_in =
+        Kind::parse(text).filter(|kind| api_version.is_none_or(|version| version == kind.resource().api_version()));
     match (built_in, api_version) {
         (Some(kind), _) => Ok(KindInput::BuiltIn(kind)),
         (None, Some(api_version)) => {
@@ -138,7 +160,9 @@ fn one_kind(variable: &str, text: &str, api_version: Option<&str>) -> Result<Kin
         }
         (None, None) => {
             let hint = Kind::nearest(text).map(|kind| format!(", did you mean {kind}?")).unwrap_or_default();
-            Err(format!("{variable}: unknown kind {text:?}{hint} (a kind that is not built in needs TARGET_API_VERSION)"))
+            Err(format!(
+                "{variable}: unknown kind {text:?}{hint} (a kind that is not built in needs TARGET_API_VERSION)"
+            ))
         }
     }
 }

@@ -3,7 +3,12 @@ use rstest::rstest;
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> Request {
-    let basic = [("KUBECONFIG", "/x"), ("ACTION_TYPE", "scale-deployment"), ("TARGET_NAME", "web"), ("TARGET_NAMESPACE", "shop")];
+    let basic = [
+        ("KUBECONFIG", "/x"),
+        ("ACTION_TYPE", "scale-deployment"),
+        ("TARGET_NAME", "web"),
+        ("TARGET_NAMESPACE", "shop"),
+    ];
     let all: BTreeMap<&str, &str> = basic.into_iter().chain(variables.iter().copied()).collect();
     Request::read(all.into_iter().map(|(name, value)| (name.into(), value.into())))
 }
@@ -42,7 +47,8 @@ fn names_what_is_wrong(#[case] variables: &[(&str, &str)], #[case] problem: &str
 
 #[test]
 fn reports_everything_at_once() {
-    let problems = read(&[("ACTION_TYPE", ""), ("TARGET_NAME", ""), ("ACTION_TIMEOUT", "x"), ("ACTION_ID", "?")]).problems;
+    let problems =
+        read(&[("ACTION_TYPE", ""), ("TARGET_NAME", ""), ("ACTION_TIMEOUT", "x"), ("ACTION_ID", "?")]).problems;
     let names: Vec<_> = problems.iter().map(|problem| problem.split(':').next().unwrap()).collect();
     assert_eq!(names, ["ACTION_TYPE", "TARGET_NAME", "ACTION_TIMEOUT", "ACTION_ID"]);
 }

@@ -22,7 +22,11 @@ fn hold(path: &Path, expected: &str) {
         fs::write(path, expected).unwrap();
     }
     let found = fs::read_to_string(path).unwrap_or_default();
-    assert!(found == expected, "{} is not what the program says; run UPDATE=1 cargo test --test blackbox, and look at the difference", path.display());
+    assert!(
+        found == expected,
+        "{} is not what the program says; run UPDATE=1 cargo test --test blackbox, and look at the difference",
+        path.display()
+    );
 }
 
 fn text(arguments: &[&str]) -> String {
@@ -60,17 +64,29 @@ fn rbac() {
 
 #[test]
 fn tables_in_the_documents() {
-    let variables = VARIABLES.iter().map(|one| vec![format!("`{}`", one.name), one.needed.to_owned(), one.meaning.to_owned()]);
+    let variables =
+        VARIABLES.iter().map(|one| vec![format!("`{}`", one.name), one.needed.to_owned(), one.meaning.to_owned()]);
     let variables = markdown::table(&["variable", "needed", "meaning"], variables);
     let codes = Code::ALL.iter().map(|code| {
         let exit = if *code == Code::Interrupted { "130, 143".to_owned() } else { code.exit().to_string() };
-        vec![exit, format!("`{code:?}`"), meaning(*code), if code.may_succeed_later() { "yes" } else { "no" }.to_owned()]
+        vec![
+            exit,
+            format!("`{code:?}`"),
+            meaning(*code),
+            if code.may_succeed_later() { "yes" } else { "no" }.to_owned(),
+        ]
     });
     let codes = markdown::table(&["exit", "`code`", "meaning", "may succeed later"], codes);
     let contract = root().join("docs/contract.md");
     let fields = markdown::fields(&schema("result", false));
     hold(&contract, &markdown::fill(&contract, &[("variables", &variables), ("codes", &codes), ("result", &fields)]));
-    for (page, actions) in [("scale", &["scale"][..]), ("restart", &["restart", "restart-pod"]), ("rollback", &["rollback"]), ("cordon", &["cordon"]), ("collect-logs", &["collect-logs"])] {
+    for (page, actions) in [
+        ("scale", &["scale"][..]),
+        ("restart", &["restart", "restart-pod"]),
+        ("rollback", &["rollback"]),
+        ("cordon", &["cordon"]),
+        ("collect-logs", &["collect-logs"]),
+    ] {
         let path = root().join(format!("docs/actions/{page}.md"));
         let blocks: Vec<(String, String)> = actions.iter().flat_map(|action| blocks(action)).collect();
         let blocks: Vec<(&str, &String)> = blocks.iter().map(|(name, text)| (name.as_str(), text)).collect();

@@ -1,5 +1,11 @@
 //! The binary from outside, without a cluster: its sub-commands, its errors, and the files it generates.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc, reason = "a test that fails says so by a panic")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a test that fails says so by a panic"
+)]
 
 mod generated;
 mod markdown;
@@ -12,7 +18,8 @@ use serde_json::Value;
 
 /// The binary that cargo built for this test, or the one that is to be judged in its place.
 fn binary() -> PathBuf {
-    test_cluster::assets::variable("ACTION_RUNNER").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_action-runner")), PathBuf::from)
+    test_cluster::assets::variable("ACTION_RUNNER")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_action-runner")), PathBuf::from)
 }
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -41,11 +48,16 @@ fn an_empty_environment_names_all_that_is_needed() {
 #[test]
 fn bad_variables_and_bad_parameters_are_reported_together() {
     let variables = [
-        ("ACTION_TYPE", "scale-deployment"), ("TARGET_NAME", "n/status"), ("KUBECONFIG", "/x"), ("ACTION_DRYRUN", "true"),
+        ("ACTION_TYPE", "scale-deployment"),
+        ("TARGET_NAME", "n/status"),
+        ("KUBECONFIG", "/x"),
+        ("ACTION_DRYRUN", "true"),
         ("ACTION_PARAMETERS", r#"{"replics":3}"#),
     ];
     let error = result(&run(&[], &variables))["error"].as_str().unwrap().to_owned();
-    for problem in ["TARGET_NAME: ", "did you mean ACTION_DRY_RUN?", "unknown field \"replics\", did you mean replicas?"] {
+    for problem in
+        ["TARGET_NAME: ", "did you mean ACTION_DRY_RUN?", "unknown field \"replics\", did you mean replicas?"]
+    {
         assert!(error.contains(problem), "{error}");
     }
 }
@@ -66,7 +78,12 @@ fn a_megabyte_of_parameters_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("parameters.json");
     std::fs::write(&file, format!("{{\"x\":\"{}\"}}", "y".repeat(1 << 20))).unwrap();
-    let variables = [("ACTION_TYPE", "cordon"), ("TARGET_NAME", "n1"), ("KUBECONFIG", "/x"), ("ACTION_PARAMETERS_FILE", file.to_str().unwrap())];
+    let variables = [
+        ("ACTION_TYPE", "cordon"),
+        ("TARGET_NAME", "n1"),
+        ("KUBECONFIG", "/x"),
+        ("ACTION_PARAMETERS_FILE", file.to_str().unwrap()),
+    ];
     assert!(result(&run(&[], &variables))["error"].as_str().unwrap().contains("expected at most 524288 bytes"));
 }
 
@@ -79,7 +96,9 @@ fn a_kubeconfig_over_plain_http_is_refused() {
     std::fs::write(&file, config).unwrap();
     let variables = [("ACTION_TYPE", "cordon"), ("TARGET_NAME", "n1"), ("KUBECONFIG", file.to_str().unwrap())];
     assert!(result(&run(&[], &variables))["error"].as_str().unwrap().contains("is not https"));
-    let plugin = config.replace("http:", "https:").replace(r#""token":"t""#, r#""exec":{"apiVersion":"client.authentication.k8s.io/v1","command":"gke-plugin"}"#);
+    let plugin = config
+        .replace("http:", "https:")
+        .replace(r#""token":"t""#, r#""exec":{"apiVersion":"client.authentication.k8s.io/v1","command":"gke-plugin"}"#);
     std::fs::write(&file, plugin).unwrap();
     let error = result(&run(&[], &variables))["error"].as_str().unwrap().to_owned();
     assert!(error.contains("logs in with the plugin \"gke-plugin\", which is not here"), "{error}");
@@ -109,7 +128,9 @@ fn sub_commands_print_text(#[case] arguments: &[&str], #[case] says: &str) {
 #[test]
 fn the_release_binary_is_static_and_small() {
     let Some(path) = test_cluster::assets::variable("ACTION_RUNNER") else {
-        test_cluster::assets::tell("SKIPPED: ACTION_RUNNER is not set, so there is no release binary to judge by size and linkage (.ci/run does)");
+        test_cluster::assets::tell(
+            "SKIPPED: ACTION_RUNNER is not set, so there is no release binary to judge by size and linkage (.ci/run does)",
+        );
         return;
     };
     let size = std::fs::metadata(&path).unwrap().len();

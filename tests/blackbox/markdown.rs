@@ -24,9 +24,17 @@ pub fn fields(schema: &Value) -> String {
             Some(value) => format!("`{value}`"),
         };
         let mut meaning = field["description"].as_str().unwrap_or_default().to_owned();
-        if let Some(choices) = field["$ref"].as_str().and_then(|reference| schema.pointer(reference.trim_start_matches('#'))) {
-            for choice in choices["oneOf"].as_array().into_iter().flatten().filter(|choice| choice.get("const").is_some()) {
-                meaning.push_str(&format!(" `{}`: {}", choice["const"].as_str().unwrap_or_default(), choice["description"].as_str().unwrap_or_default()));
+        if let Some(choices) =
+            field["$ref"].as_str().and_then(|reference| schema.pointer(reference.trim_start_matches('#')))
+        {
+            for choice in
+                choices["oneOf"].as_array().into_iter().flatten().filter(|choice| choice.get("const").is_some())
+            {
+                meaning.push_str(&format!(
+                    " `{}`: {}",
+                    choice["const"].as_str().unwrap_or_default(),
+                    choice["description"].as_str().unwrap_or_default()
+                ));
             }
         }
         vec![format!("`{name}`"), kind(field), default, meaning]
@@ -38,8 +46,15 @@ pub fn fields(schema: &Value) -> String {
 fn kind(field: &Value) -> String {
     match &field["type"] {
         Value::String(one) => one.clone(),
-        Value::Array(several) => several.iter().filter_map(Value::as_str).filter(|one| *one != "null").collect::<Vec<_>>().join(" or "),
-        _ if field.get("$ref").is_some_and(|reference| reference.as_str().is_some_and(|text| text.contains("$defs"))) => "one of".to_owned(),
+        Value::Array(several) => {
+            several.iter().filter_map(Value::as_str).filter(|one| *one != "null").collect::<Vec<_>>().join(" or ")
+        }
+        _ if field
+            .get("$ref")
+            .is_some_and(|reference| reference.as_str().is_some_and(|text| text.contains("$defs"))) =>
+        {
+            "one of".to_owned()
+        }
         _ => "object".to_owned(),
     }
 }
@@ -49,8 +64,10 @@ pub fn fill(path: &Path, blocks: &[(&str, &String)]) -> String {
     let mut document = fs::read_to_string(path).unwrap_or_default();
     for (name, text) in blocks {
         let (begin, end) = (format!("<!-- generated: {name} -->\n"), "<!-- end -->");
-        let start = document.find(&begin).unwrap_or_else(|| panic!("{} has no place for {name}", path.display())) + begin.len();
-        let stop = document[start..].find(end).unwrap_or_else(|| panic!("{}: {name} has no end", path.display())) + start;
+        let start =
+            document.find(&begin).unwrap_or_else(|| panic!("{} has no place for {name}", path.display())) + begin.len();
+        let stop =
+            document[start..].find(end).unwrap_or_else(|| panic!("{}: {name} has no end", path.display())) + start;
         document.replace_range(start..stop, text);
     }
     document

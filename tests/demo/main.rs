@@ -5,6 +5,8 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 #![expect(clippy::print_stdout, reason = "this program is its output")]
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -29,15 +31,30 @@ fn main() -> ExitCode {
 }
 
 async fn show(keep: bool) -> Result<()> {
-    heading("A real Kubernetes control plane starts (etcd, kube-apiserver, controllers, scheduler; kwok plays the nodes)");
+    heading(
+        "A real Kubernetes control plane starts (etcd, kube-apiserver, controllers, scheduler; kwok plays the nodes)",
+    );
     let cluster = Cluster::start()?;
-    let world = World::new(&cluster.connection, "shop").await?;
+    // Our own cluster is empty: the namespace can have its plain name.
+    let world = if cluster.connection.audit_log.is_some() {
+        World::named(&cluster.connection, "shop").await?
+    } else {
+        World::new(&cluster.connection, "action-runner-demo").await?
+    };
     let node = node(&world).await?;
-    let demo = Demo { world, binary: PathBuf::from(env!("CARGO_BIN_EXE_action-runner")) };
+    let demo = Demo { world, binary: PathBuf::from(env!("CARGO_BIN_EXE_action-runner")), accounts: RefCell::default() };
     demo.shop().await?;
     println!("  namespace {}: Deployment web (revisions 1 and 2), StatefulSet db; node {node}\n", demo.world.namespace);
 
-    let scaled = demo.act("scale", "scale-deployment", "web", json!({ "replicas": 5 }), "The whole result, as a controller reads it from the last line of stdout:").await?;
+    let scaled = demo
+        .act(
+            "scale",
+            "scale-deployment",
+            "web",
+            json!({ "replicas": 5 }),
+            "The whole result, as a controller reads it from the last line of stdout:",
+        )
+        .await?;
     demo.back("Every result says how to take its effect back. That is the next run:", &scaled, "web").await?;
     demo.act("restart", "restart-deployment", "web", json!({}), "").await?;
     demo.act("rollback", "rollback-deployment", "web", json!({}), "").await?;
@@ -46,7 +63,10 @@ async fn show(keep: bool) -> Result<()> {
     demo.act("collect-logs", "collect-logs-deployment", "web", json!({ "tailLines": 2 }), "").await?;
     demo.refusal().await?;
     if keep {
-        println!("The cluster is up until you press Enter:\n  export KUBECONFIG={}", cluster.connection.kubeconfig.display());
+        println!(
+            "The cluster is up until you press Enter:\n  export KUBECONFIG={}",
+            cluster.connection.kubeconfig.display()
+        );
         std::io::stdin().read_line(&mut String::new())?;
     }
     demo.world.end().await
@@ -67,6 +87,7 @@ async fn node(world: &World) -> Result<String> {
 struct Demo {
     world: World,
     binary: PathBuf,
+    accounts: RefCell<BTreeMap<String, PathBuf>>,
 }
 
 impl Demo {
@@ -82,16 +103,26 @@ impl Demo {
         let path = self.world.workload_path("Deployment", "web");
         self.world.merge(&path, &image("3.10")).await?;
         self.world
-            .until(&path, "rolled out", |web| web["status"]["updatedReplicas"] == 3 && web["status"]["availableReplicas"] == 3 && web["status"]["replicas"] == 3 && web["status"]["observedGeneration"] == web["metadata"]["generation"])
+            .until(&path, "rolled out", |web| {
+                web["status"]["updatedReplicas"] == 3
+                    && web["status"]["availableReplicas"] == 3
+                    && web["status"]["replicas"] == 3
+                    && web["status"]["observedGeneration"] == web["metadata"]["generation"]
+            })
             .await?;
         self.world.workload("StatefulSet", "db", 1, image("3.9")).await.map(|_| ())
     }
 
-    /// A kubeconfig with exactly the permissions that the action's Role grants.
+    /// A kubeconfig with exactly the permissions that the action's Role grants; made once per action.
     async fn account(&self, action: &str) -> Result<PathBuf> {
+        if let Some(file) = self.accounts.borrow().get(action) {
+            return Ok(file.clone());
+        }
         let arguments = ["rbac", action, "--namespace", &self.world.namespace];
         let output = std::process::Command::new(&self.binary).args(arguments).output()?;
-        self.world.account(&String::from_utf8(output.stdout)?).await
+        let file = self.world.account(&String::from_utf8(output.stdout)?).await?;
+        self.accounts.borrow_mut().insert(action.to_owned(), file.clone());
+        Ok(file)
     }
 
     async fn run(&self, account: &Path, action: &str, name: &str, parameters: &Value) -> Result<Outcome> {
@@ -107,17 +138,28 @@ impl Demo {
 
     async fn act(&self, title: &str, action: &str, name: &str, parameters: Value, whole: &str) -> Result<Outcome> {
         heading(title);
-        println!("# under a ServiceAccount that may do just this: action-runner rbac {action} -n {} | kubectl apply -f -", self.world.namespace);
+        println!(
+            "# under a ServiceAccount that may do just this: action-runner rbac {action} -n {} | kubectl apply -f -",
+            self.world.namespace
+        );
         let account = self.account(action).await?;
         let outcome = self.run(&account, action, name, &parameters).await?;
         ensure!(outcome.exit == 0, "{:#}", outcome.result);
         for line in &outcome.lines {
-            println!("{line}");
+            println!(
+                "  {} {}: {}",
+                line["pod"].as_str().unwrap_or_default(),
+                line["container"].as_str().unwrap_or_default(),
+                line["line"].as_str().unwrap_or_default()
+            );
         }
         if whole.is_empty() {
-            println!("  effect: {}, rollback: {}\n", outcome.result["effect"], outcome.result["rollbackInformation"]);
+            println!(
+                "  effect: {}, rollbackInformation: {}\n",
+                outcome.result["effect"], outcome.result["rollbackInformation"]
+            );
         } else {
-            println!("{whole}\n{:#}\n", outcome.result);
+            println!("{whole}\n{}\n", pretty(&outcome.text)?);
         }
         Ok(outcome)
     }
@@ -126,8 +168,7 @@ impl Demo {
         println!("{text}");
         let undo = &outcome.result["rollbackInformation"];
         let action = undo["rollbackAction"].as_str().context("it cannot be taken back")?;
-        // The same permissions serve both ways, but for cordon and uncordon, which are two accounts.
-        let account = self.account(action).await.or_else(|_| Ok::<_, anyhow::Error>(self.world.connection.kubeconfig.clone()))?;
+        let account = self.account(action).await?;
         let back = self.run(&account, action, name, &undo["rollbackParameters"]).await?;
         ensure!(back.exit == 0, "{:#}", back.result);
         println!();
@@ -136,11 +177,20 @@ impl Demo {
 
     async fn refusal(&self) -> Result<()> {
         heading("and when it will not");
-        let outcome = self.run(&self.world.connection.kubeconfig, "scale-deployment", "web", &json!({ "replicas": 0 })).await?;
+        let account = self.account("scale-deployment").await?;
+        let outcome = self.run(&account, "scale-deployment", "web", &json!({ "replicas": 0 })).await?;
         ensure!(outcome.exit == 3, "{:#}", outcome.result);
         println!("  exit code 3, effect: {}\n", outcome.result["effect"]);
         Ok(())
     }
+}
+
+/// Indented, the fields in the order in which they were written.
+fn pretty(line: &str) -> Result<String> {
+    let mut text = Vec::new();
+    let mut from = serde_json::Deserializer::from_str(line);
+    serde_transcode::transcode(&mut from, &mut serde_json::Serializer::pretty(&mut text))?;
+    Ok(String::from_utf8(text)?)
 }
 
 fn sentence(outcome: &Outcome) -> &str {

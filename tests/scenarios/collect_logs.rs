@@ -28,8 +28,9 @@ async fn everything(t: T) -> Result<()> {
 /// Writes a log as a container runtime does.
 fn write(world: &World, file: &str, lines: &[String]) -> Result<()> {
     let folder = world.connection.logs.as_ref().context("logs are only served by our own cluster")?;
-    let text: String = lines.iter().map(|line| format!("2026-11-23T10:00:00.000000001Z stdout F {line}\n")).collect();
-    Ok(std::fs::write(folder.join(file), text)?)
+    let lines: Vec<String> =
+        lines.iter().map(|line| format!("2026-11-23T10:00:00.000000001Z stdout F {line}")).collect();
+    Ok(std::fs::write(folder.join(file), lines.join("\n") + "\n")?)
 }
 
 fn texts(outcome: &Outcome) -> Vec<String> {
@@ -44,7 +45,9 @@ async fn every_kind(t: &T) -> Result<()> {
         expect(&outcome, "Completed", "none", "lines")?;
         let texts = texts(&outcome);
         ensure!(texts.len() >= 2 && texts[..2] == ["line 48", "line 49"], "{texts:?}");
-        ensure!(outcome.lines[0]["timestamp"] == "2026-11-23T10:00:00.000000001Z" && outcome.lines[0]["container"] == "app");
+        ensure!(
+            outcome.lines[0]["timestamp"] == "2026-11-23T10:00:00.000000001Z" && outcome.lines[0]["container"] == "app"
+        );
     }
     let job = json!({ "spec": { "parallelism": 1, "replicas": null, "selector": null, "template": { "spec": { "restartPolicy": "Never" } } } });
     t.world.create_workload("Job", "job", 1, job).await?;
@@ -58,13 +61,22 @@ async fn every_kind(t: &T) -> Result<()> {
 }
 
 async fn both_instances_and_redaction(t: &T) -> Result<()> {
-    t.world.workload("Deployment", "restarted", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "restarted" } } } } })).await?;
+    t.world
+        .workload(
+            "Deployment",
+            "restarted",
+            1,
+            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "restarted" } } } } }),
+        )
+        .await?;
     let outcome = t.act("collect-logs-deployment", "restarted", &json!({ "tailLines": 3 })).await?;
     expect(&outcome, "Completed", "none", "lines")?;
-    let previous: Vec<_> = outcome.lines.iter().filter(|line| line["previous"] == true).map(|line| line["line"].clone()).collect();
+    let previous: Vec<_> =
+        outcome.lines.iter().filter(|line| line["previous"] == true).map(|line| line["line"].clone()).collect();
     ensure!(previous == [json!("before the restart"), json!("login with password=[REDACTED]")], "{previous:?}");
     ensure!(outcome.result["details"]["redacted"] == 1);
-    let outcome = t.act("collect-logs-deployment", "restarted", &json!({ "instances": "previous", "redact": false })).await?;
+    let outcome =
+        t.act("collect-logs-deployment", "restarted", &json!({ "instances": "previous", "redact": false })).await?;
     ensure!(texts(&outcome)[1] == "login with password=hunter22");
     Ok(())
 }
@@ -76,10 +88,17 @@ async fn selection_and_regex(t: &T) -> Result<()> {
     } } } });
     t.world.workload("Deployment", "two", 2, extra).await?;
     let run = Run::new(&t.binary, &t.account("collect-logs").await?, "collect-logs", "")
-        .with("TARGET_NAMESPACE", &t.world.namespace).with("TARGET_SELECTOR", "app=two").parameters(&json!({ "containers": "app|setup", "tailLines": 1 }));
+        .with("TARGET_NAMESPACE", &t.world.namespace)
+        .with("TARGET_SELECTOR", "app=two")
+        .parameters(&json!({ "containers": "app|setup", "tailLines": 1 }));
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Completed", "none", "from 4 containers of 2 pods")?;
-    let kinds: Vec<_> = outcome.result["details"]["containers"].as_array().into_iter().flatten().map(|one| one["kind"].clone()).collect();
+    let kinds: Vec<_> = outcome.result["details"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| one["kind"].clone())
+        .collect();
     ensure!(kinds == [json!("init"), json!("main"), json!("init"), json!("main")], "{kinds:?}");
     let outcome = t.complete(&run.with("TARGET_SELECTOR", "app=nobody")).await?;
     expect(&outcome, "TargetNotFound", "none", "no pod in namespace")
@@ -94,7 +113,8 @@ async fn limits(t: &T) -> Result<()> {
     let details = &outcome.result["details"];
     ensure!(details["bytes"].as_u64().is_some_and(|bytes| bytes <= 100_000 && bytes > 99_000), "{details}");
     ensure!(texts(&outcome).last().is_some_and(|line| line.ends_with("number 99999")), "the newest are kept");
-    let shares: Vec<_> = details["containers"].as_array().into_iter().flatten().filter_map(|one| one["lines"].as_i64()).collect();
+    let shares: Vec<_> =
+        details["containers"].as_array().into_iter().flatten().filter_map(|one| one["lines"].as_i64()).collect();
     ensure!(shares.len() == 2 && (shares[0] - shares[1]).abs() <= 1, "{shares:?}");
     let most = if test_cluster::assets::variable("ACTION_RUNNER").is_some() { 16 << 10 } else { 48 << 10 };
     ensure!(outcome.peak_kib <= most, "peak memory is {} KiB for 2 logs of 7 MB", outcome.peak_kib);
@@ -107,7 +127,8 @@ async fn directory(t: &T) -> Result<()> {
     let parameters = json!({ "destination": "directory", "directory": folder, "tailLines": 2 });
     let outcome = t.act("collect-logs-deployment", "two", &parameters).await?;
     expect(&outcome, "Completed", "none", "lines")?;
-    let mut files: Vec<String> = std::fs::read_dir(&folder)?.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect();
+    let mut files: Vec<String> =
+        std::fs::read_dir(&folder)?.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect();
     files.sort();
     ensure!(outcome.lines.is_empty() && files.len() == 6 && files[0].ends_with("_app.log"), "{files:?}");
     let text = std::fs::read_to_string(folder.join(&files[0]))?;
@@ -121,9 +142,22 @@ async fn one_that_cannot_be_read(t: &T) -> Result<()> {
     t.world.workload("Deployment", "half", 1, extra).await?;
     let outcome = t.act("collect-logs-deployment", "half", &json!({ "tailLines": 1 })).await?;
     expect(&outcome, "Completed", "none", "collected 1 lines")?;
-    ensure!(outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("container unlogged of pod")), "{:#}", outcome.result);
-    t.world.create_workload("Deployment", "unpulled", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "image-pull" } } } } })).await?;
-    t.world.until(&t.world.workload_path("Deployment", "unpulled"), "one pod", |object| object["status"]["replicas"] == 1).await?;
+    ensure!(
+        outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("container unlogged of pod")),
+        "{:#}",
+        outcome.result
+    );
+    t.world
+        .create_workload(
+            "Deployment",
+            "unpulled",
+            1,
+            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "image-pull" } } } } }),
+        )
+        .await?;
+    t.world
+        .until(&t.world.workload_path("Deployment", "unpulled"), "one pod", |object| object["status"]["replicas"] == 1)
+        .await?;
     Ok(())
 }
 

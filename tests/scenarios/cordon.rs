@@ -51,7 +51,8 @@ async fn keeps_the_reason(t: T) -> Result<()> {
     let run = t.run("cordon-node", &name).await?.with("ACTION_REASON", "disk errors").with("ACTION_ID", "exec-1");
     expect(&t.complete(&run).await?, "Changed", "applied", "cordoned")?;
     let annotations = read(&t, &name).await?["metadata"]["annotations"].clone();
-    let mark: Value = serde_json::from_str(annotations["kubernetesexecution.kubernaut.io/cordon"].as_str().unwrap_or_default())?;
+    let mark: Value =
+        serde_json::from_str(annotations["kubernetesexecution.kubernaut.io/cordon"].as_str().unwrap_or_default())?;
     ensure!(mark["reason"] == "disk errors" && mark["id"] == "exec-1" && mark["action"] == "cordon", "{mark}");
     Ok(())
 }
@@ -81,7 +82,10 @@ async fn dry_run_leaves_no_trace(t: T) -> Result<()> {
     let outcome = t.complete(&run).await?;
     expect(&outcome, "DryRun", "none", "would cordon node")?;
     let node = read(&t, &name).await?;
-    ensure!(node["spec"].get("unschedulable").is_none() && node["metadata"]["annotations"].get("kubernetesexecution.kubernaut.io/cordon").is_none());
+    ensure!(
+        node["spec"].get("unschedulable").is_none()
+            && node["metadata"]["annotations"].get("kubernetesexecution.kubernaut.io/cordon").is_none()
+    );
     Ok(())
 }
 
@@ -91,7 +95,9 @@ async fn others_taints_stay(t: T) -> Result<()> {
     t.world.merge(&format!("/api/v1/nodes/{name}"), &json!({ "spec": { "taints": taints } })).await?;
     expect(&cordon(&t, &name, &json!({})).await?, "Changed", "applied", "cordoned")?;
     let node = read(&t, &name).await?;
-    ensure!(node["spec"]["taints"].as_array().is_some_and(|all| all.iter().any(|taint| taint["key"] == "example.com/gpu")));
+    ensure!(
+        node["spec"]["taints"].as_array().is_some_and(|all| all.iter().any(|taint| taint["key"] == "example.com/gpu"))
+    );
     Ok(())
 }
 
@@ -128,6 +134,10 @@ async fn warns_of_a_foreign_cordon(t: T) -> Result<()> {
     let run = t.run("uncordon-node", &name).await?;
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Changed", "applied", "uncordoned")?;
-    ensure!(outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("was not cordoned by the runner")), "{:#}", outcome.result);
+    ensure!(
+        outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("was not cordoned by the runner")),
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }

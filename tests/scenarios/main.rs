@@ -42,7 +42,8 @@ fn main() -> ExitCode {
 }
 
 fn trials(connection: Option<&Connection>) -> Vec<Trial> {
-    let all: Vec<Scenario> = [scale::all(), cordon::all(), restart::all(), rollback::all(), collect_logs::all(), requests::all()].concat();
+    let all: Vec<Scenario> =
+        [scale::all(), cordon::all(), restart::all(), rollback::all(), collect_logs::all(), requests::all()].concat();
     all.into_iter()
         .map(|(name, scenario)| {
             let connection = connection.cloned();

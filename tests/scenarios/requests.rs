@@ -21,7 +21,7 @@ async fn bad_names_send_nothing(t: T) -> Result<()> {
 
 async fn unreachable_server(t: T) -> Result<()> {
     let file = t.world.folder().join("nowhere.kubeconfig");
-    std::fs::write(&file, test_config("https://127.0.0.1:1", &t)?)?;
+    std::fs::write(&file, test_config("https://127.0.0.1:1", &t))?;
     let run = Run::new(&t.binary, &file, "cordon-node", "node-a").with("ACTION_TIMEOUT", "2s").unjudged();
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Unavailable", "none", "refuses the connection")?;
@@ -29,15 +29,15 @@ async fn unreachable_server(t: T) -> Result<()> {
     Ok(())
 }
 
-fn test_config(server: &str, t: &T) -> Result<String> {
+fn test_config(server: &str, t: &T) -> String {
     let authority = &t.world.connection.authority;
-    Ok(json!({
+    json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "x",
         "clusters": [{ "name": "x", "cluster": { "server": server, "certificate-authority": authority } }],
         "users": [{ "name": "x", "user": { "token": "none" } }],
         "contexts": [{ "name": "x", "context": { "cluster": "x", "user": "x" } }],
     })
-    .to_string())
+    .to_string()
 }
 
 async fn untrusted_server(t: T) -> Result<()> {
@@ -45,14 +45,14 @@ async fn untrusted_server(t: T) -> Result<()> {
     let rule = Rule { fault: Fault::Drop, method: "NONE", contains: "", lacks: "", times: 0 };
     let (proxy, _) = t.through_proxy("cordon-node", rule).await?;
     let file = t.world.folder().join("untrusted.kubeconfig");
-    std::fs::write(&file, test_config(&proxy.server, &t)?)?;
+    std::fs::write(&file, test_config(&proxy.server, &t))?;
     let run = Run::new(&t.binary, &file, "cordon-node", "node-a").unjudged();
     expect(&t.complete(&run).await?, "Unavailable", "none", "certificate authority did not sign")
 }
 
 async fn bad_token(t: T) -> Result<()> {
     let file = t.world.folder().join("bad.kubeconfig");
-    std::fs::write(&file, test_config(&t.world.connection.server, &t)?)?;
+    std::fs::write(&file, test_config(&t.world.connection.server, &t))?;
     let run = Run::new(&t.binary, &file, "cordon-node", "node-a");
     expect(&t.complete(&run).await?, "Forbidden", "none", "the credentials are not valid")
 }
@@ -61,7 +61,11 @@ async fn lost_read_is_read_again(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     let rule = Rule { fault: Fault::LoseAnswer, method: "GET", contains: "/deployments/web", lacks: "watch", times: 2 };
     let (proxy, kubeconfig) = t.through_proxy("scale-deployment", rule).await?;
-    let run = t.run("scale-deployment", "web").await?.with("KUBECONFIG", kubeconfig.display()).parameters(&json!({ "replicas": 2 }));
+    let run = t
+        .run("scale-deployment", "web")
+        .await?
+        .with("KUBECONFIG", kubeconfig.display())
+        .parameters(&json!({ "replicas": 2 }));
     let outcome = t.complete(&run).await?;
     ensure!(proxy.hits() == 2 && outcome.result["requests"]["retries"] == 2, "{:#}", outcome.result);
     expect(&outcome, "Changed", "applied", "from 1 to 2")
@@ -69,10 +73,17 @@ async fn lost_read_is_read_again(t: T) -> Result<()> {
 
 async fn version_in_the_user_agent(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    let run = t.run("scale-deployment", "web").await?.with("ACTION_ID", "exec-9").parameters(&json!({ "replicas": 1, "wait": false }));
+    let run = t
+        .run("scale-deployment", "web")
+        .await?
+        .with("ACTION_ID", "exec-9")
+        .parameters(&json!({ "replicas": 1, "wait": false }));
     let outcome = t.complete(&run).await?;
     let agent = outcome.result["requests"]["userAgent"].as_str().unwrap_or_default().to_owned();
-    ensure!(agent.starts_with(&format!("action-runner/{} (scale-deployment; id=exec-9; run=", env!("CARGO_PKG_VERSION"))), "{agent}");
+    ensure!(
+        agent.starts_with(&format!("action-runner/{} (scale-deployment; id=exec-9; run=", env!("CARGO_PKG_VERSION"))),
+        "{agent}"
+    );
     ensure!(t.world.connection.audit_log.is_none() || !outcome.seen.is_empty());
     Ok(())
 }

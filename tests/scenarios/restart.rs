@@ -37,7 +37,8 @@ async fn every_kind(t: T) -> Result<()> {
         let outcome = t.act(&format!("restart-{name}"), &name, &json!({})).await?;
         expect(&outcome, "Changed", "applied", "new pods ready after")?;
         let after = t.world.pods(&name).await?;
-        let live: Vec<_> = after.iter().filter(|pod| pod["metadata"].get("deletionTimestamp").is_none()).cloned().collect();
+        let live: Vec<_> =
+            after.iter().filter(|pod| pod["metadata"].get("deletionTimestamp").is_none()).cloned().collect();
         ensure!(live.len() >= 2 && uids(&live).iter().all(|uid| !before.contains(uid)), "every pod is a new one");
         ensure!(outcome.result["rollbackInformation"]["available"] == false);
     }
@@ -82,14 +83,22 @@ async fn dry_run_leaves_no_trace(t: T) -> Result<()> {
 
 async fn keeps_reason_and_mark(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    let run = t.run("restart-deployment", "web").await?.with("ACTION_REASON", "memory leak").with("ACTION_ID", "exec-1");
+    let run =
+        t.run("restart-deployment", "web").await?.with("ACTION_REASON", "memory leak").with("ACTION_ID", "exec-1");
     expect(&t.complete(&run).await?, "Changed", "applied", "restarted deployment")?;
     let object = t.object("Deployment", "web").await?;
     let annotations = &object["metadata"]["annotations"];
     ensure!(annotations["kubernetes.io/change-cause"] == "memory leak");
-    let marks: Value = serde_json::from_str(annotations["kubernetesexecution.kubernaut.io/executions"].as_str().unwrap_or_default())?;
+    let marks: Value =
+        serde_json::from_str(annotations["kubernetesexecution.kubernaut.io/executions"].as_str().unwrap_or_default())?;
     ensure!(marks[0]["id"] == "exec-1", "{marks}");
-    ensure!(object.pointer("/spec/template/metadata/annotations").and_then(Value::as_object).is_some_and(|all| all.len() == 1), "nothing but restartedAt is in the template");
+    ensure!(
+        object
+            .pointer("/spec/template/metadata/annotations")
+            .and_then(Value::as_object)
+            .is_some_and(|all| all.len() == 1),
+        "nothing but restartedAt is in the template"
+    );
     Ok(())
 }
 
@@ -110,7 +119,12 @@ async fn mark_survives_a_foreign_undo(t: T) -> Result<()> {
     let run = t.run("restart-deployment", "web").await?.with("ACTION_ID", "exec-1");
     expect(&t.complete(&run).await?, "Changed", "applied", "restarted")?;
     // kubectl's undo puts another set of annotations in place of the Deployment's own.
-    t.meddle("Deployment", "web", json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/executions": null } } })).await?;
+    t.meddle(
+        "Deployment",
+        "web",
+        json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/executions": null } } }),
+    )
+    .await?;
     expect(&t.complete(&run).await?, "Unchanged", "none", "was restarted by this execution")
 }
 
@@ -130,7 +144,10 @@ async fn twice_in_a_second(t: T) -> Result<()> {
     expect(&second, "Changed", "applied", "not waited for")?;
     let value = |outcome: &test_cluster::runner::Outcome| {
         let patch = outcome.result["changes"][0]["patch"].as_array().cloned().unwrap_or_default();
-        patch.into_iter().find(|one| one["path"].as_str().is_some_and(|path| path.contains("/spec/template"))).map(|one| one["value"].clone())
+        patch
+            .into_iter()
+            .find(|one| one["path"].as_str().is_some_and(|path| path.contains("/spec/template")))
+            .map(|one| one["value"].clone())
     };
     ensure!(value(&first) != value(&second) && value(&second).is_some());
     Ok(())
@@ -152,7 +169,12 @@ async fn crash_loop_is_told_at_once(t: T) -> Result<()> {
         let name = kind.to_lowercase();
         t.world.create_workload(kind, &name, 1, failing("crash-loop")).await?;
         let outcome = t.act(&format!("restart-{name}"), &name, &json!({})).await?;
-        expect(&outcome, "NotVerified", "applied", "container app: CrashLoopBackOff after 3 restarts (last exit code 1, Error)")?;
+        expect(
+            &outcome,
+            "NotVerified",
+            "applied",
+            "container app: CrashLoopBackOff after 3 restarts (last exit code 1, Error)",
+        )?;
     }
     Ok(())
 }
@@ -163,7 +185,11 @@ async fn failing_rollout_is_told_by_its_deadline(t: T) -> Result<()> {
     t.world.create_workload("Deployment", "web", 1, extra).await?;
     let outcome = t.act("restart-deployment", "web", &json!({})).await?;
     expect(&outcome, "NotVerified", "applied", "progressDeadlineSeconds is exceeded")?;
-    ensure!(outcome.result["error"].as_str().is_some_and(|error| error.contains("runs but is not ready")), "{:#}", outcome.result);
+    ensure!(
+        outcome.result["error"].as_str().is_some_and(|error| error.contains("runs but is not ready")),
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }
 
@@ -175,7 +201,11 @@ async fn conflict_is_decided_again(t: T) -> Result<()> {
         t.meddle("Deployment", "web", json!({ "spec": { "minReadySeconds": turn } })).await?;
     }
     let outcome = running.complete(&t.world).await?;
-    ensure!(["Changed", "Conflict"].contains(&outcome.result["code"].as_str().unwrap_or_default()), "{:#}", outcome.result);
+    ensure!(
+        ["Changed", "Conflict"].contains(&outcome.result["code"].as_str().unwrap_or_default()),
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }
 
@@ -193,7 +223,8 @@ async fn replica_set_leads_to_its_deployment(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     let sets = t.world.get(&t.world.path("apps/v1", "replicasets")).await?;
     let name = sets["items"][0]["metadata"]["name"].as_str().context("no ReplicaSet")?.to_owned();
-    let run = Run::new(&t.binary, &t.account("restart").await?, "restart-replicaset", &name).with("TARGET_NAMESPACE", &t.world.namespace);
+    let run = Run::new(&t.binary, &t.account("restart").await?, "restart-replicaset", &name)
+        .with("TARGET_NAMESPACE", &t.world.namespace);
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Changed", "applied", "restarted deployment")?;
     ensure!(outcome.result["target"]["resolvedFrom"]["kind"] == "ReplicaSet");
@@ -202,7 +233,9 @@ async fn replica_set_leads_to_its_deployment(t: T) -> Result<()> {
 
 async fn first_pod(t: &T, app: &str) -> Result<(String, String)> {
     let pods = t.world.pods(app).await?;
-    let text = |pointer: &str| pods.first().and_then(|pod| pod.pointer(pointer)?.as_str().map(str::to_owned)).context("no pod");
+    let text = |pointer: &str| {
+        pods.first().and_then(|pod| pod.pointer(pointer)?.as_str().map(str::to_owned)).context("no pod")
+    };
     Ok((text("/metadata/name")?, text("/metadata/uid")?))
 }
 
@@ -214,7 +247,10 @@ async fn pod_is_replaced(t: T) -> Result<()> {
         let run = t.run("restart-pod", &name).await?.with("ACTION_ID", "exec-1").with("TARGET_UID", &uid);
         let outcome = t.complete(&run).await?;
         expect(&outcome, "Changed", "applied", "; its replacement ")?;
-        ensure!(outcome.result["changes"][0]["operation"] == "evict" && outcome.result["changes"][0]["object"]["uid"] == json!(uid));
+        ensure!(
+            outcome.result["changes"][0]["operation"] == "evict"
+                && outcome.result["changes"][0]["object"]["uid"] == json!(uid)
+        );
         expect(&t.complete(&run).await?, "Unchanged", "none", "is gone")?;
     }
     Ok(())
@@ -249,7 +285,12 @@ async fn budget(t: &T, app: &str) -> Result<()> {
     });
     let path = t.world.path("policy/v1", "poddisruptionbudgets");
     t.world.create(&path, &budget).await?;
-    t.world.until(&format!("{path}/strict"), "counted", |budget| budget["status"]["observedGeneration"] == budget["metadata"]["generation"] && budget["status"]["expectedPods"].as_i64().unwrap_or(0) > 0).await?;
+    t.world
+        .until(&format!("{path}/strict"), "counted", |budget| {
+            budget["status"]["observedGeneration"] == budget["metadata"]["generation"]
+                && budget["status"]["expectedPods"].as_i64().unwrap_or(0) > 0
+        })
+        .await?;
     Ok(())
 }
 
@@ -273,7 +314,12 @@ async fn budget_is_waited_for(t: T) -> Result<()> {
     let running = run.start(&t.world)?;
     // It is blocked once the API server has answered an eviction with 429: the runner then watches the budgets.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    t.world.merge(&format!("{}/strict", t.world.path("policy/v1", "poddisruptionbudgets")), &json!({ "spec": { "maxUnavailable": 1 } })).await?;
+    t.world
+        .merge(
+            &format!("{}/strict", t.world.path("policy/v1", "poddisruptionbudgets")),
+            &json!({ "spec": { "maxUnavailable": 1 } }),
+        )
+        .await?;
     let outcome = running.complete(&t.world).await?;
     expect(&outcome, "Changed", "applied", "its replacement")
 }

@@ -31,9 +31,16 @@ async fn settled(t: &T, kind: &str, name: &str) -> Result<()> {
     let ready = if kind == "DaemonSet" { "numberReady" } else { "readyReplicas" };
     let what = |object: &Value| {
         let status = |field: &str| object["status"][field].as_i64().unwrap_or(0);
-        let desired = if kind == "DaemonSet" { status("desiredNumberScheduled") } else { object["spec"]["replicas"].as_i64().unwrap_or(0) };
+        let desired = if kind == "DaemonSet" {
+            status("desiredNumberScheduled")
+        } else {
+            object["spec"]["replicas"].as_i64().unwrap_or(0)
+        };
         let total = if kind == "DaemonSet" { desired } else { status("replicas") };
-        object["status"]["observedGeneration"] == object["metadata"]["generation"] && status(updated) == desired && status(ready) == desired && total == desired
+        object["status"]["observedGeneration"] == object["metadata"]["generation"]
+            && status(updated) == desired
+            && status(ready) == desired
+            && total == desired
     };
     t.world.until(&t.world.workload_path(kind, name), "rolled out", what).await.map(|_| ())
 }
@@ -72,14 +79,29 @@ async fn by_number(t: T) -> Result<()> {
 
 async fn no_such_revision(t: T) -> Result<()> {
     with_revisions(&t, "Deployment", "web", 2).await?;
-    expect(&t.act("rollback-deployment", "web", &json!({ "toRevision": 9 })).await?, "Refused", "none", "has no revision 9; it has 2 (")?;
+    expect(
+        &t.act("rollback-deployment", "web", &json!({ "toRevision": 9 })).await?,
+        "Refused",
+        "none",
+        "has no revision 9; it has 2 (",
+    )?;
     t.world.workload("Deployment", "fresh", 1, json!({})).await?;
-    expect(&t.act("rollback-deployment", "fresh", &json!({})).await?, "Refused", "none", "has no revision to go back to")
+    expect(
+        &t.act("rollback-deployment", "fresh", &json!({})).await?,
+        "Refused",
+        "none",
+        "has no revision to go back to",
+    )
 }
 
 async fn already_that_template(t: T) -> Result<()> {
     with_revisions(&t, "Deployment", "web", 2).await?;
-    expect(&t.act("rollback-deployment", "web", &json!({ "toRevision": 2 })).await?, "Unchanged", "none", "has the template of revision 2")
+    expect(
+        &t.act("rollback-deployment", "web", &json!({ "toRevision": 2 })).await?,
+        "Unchanged",
+        "none",
+        "has the template of revision 2",
+    )
 }
 
 async fn guards(t: T) -> Result<()> {
@@ -87,7 +109,8 @@ async fn guards(t: T) -> Result<()> {
     t.meddle("Deployment", "web", json!({ "spec": { "paused": true } })).await?;
     expect(&t.act("rollback-deployment", "web", &json!({})).await?, "Refused", "none", "is paused")?;
     let owner = json!([{ "apiVersion": "example.com/v1", "kind": "Shop", "name": "s", "uid": "11111111-1111-1111-1111-111111111111", "controller": true }]);
-    t.meddle("Deployment", "web", json!({ "spec": { "paused": false }, "metadata": { "ownerReferences": owner } })).await?;
+    t.meddle("Deployment", "web", json!({ "spec": { "paused": false }, "metadata": { "ownerReferences": owner } }))
+        .await?;
     expect(&t.act("rollback-deployment", "web", &json!({})).await?, "Refused", "none", "is controlled by the Shop s")
 }
 
@@ -104,7 +127,9 @@ async fn dry_run_leaves_no_trace(t: T) -> Result<()> {
     let run = t.run("rollback-statefulset", "db").await?.with("ACTION_DRY_RUN", true);
     let outcome = t.complete(&run).await?;
     expect(&outcome, "DryRun", "none", "would roll statefulset")?;
-    ensure!(before["metadata"]["resourceVersion"] == t.object("StatefulSet", "db").await?["metadata"]["resourceVersion"]);
+    ensure!(
+        before["metadata"]["resourceVersion"] == t.object("StatefulSet", "db").await?["metadata"]["resourceVersion"]
+    );
     Ok(())
 }
 
@@ -126,32 +151,68 @@ async fn stuck_stateful_set(t: T) -> Result<()> {
     let mut bad = image(2);
     bad["spec"]["template"]["metadata"] = json!({ "labels": { "test/mode": "crash-loop" } });
     t.meddle("StatefulSet", "db", bad).await?;
-    t.world.until(&format!("{}/db-1", t.world.path("v1", "pods")), "broken", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 3).await?;
+    t.world
+        .until(&format!("{}/db-1", t.world.path("v1", "pods")), "broken", |pod| {
+            pod["status"]["containerStatuses"][0]["restartCount"] == 3
+        })
+        .await?;
     let outcome = t.act("rollback-statefulset", "db", &json!({})).await?;
     expect(&outcome, "Changed", "applied", "2 of 2 pods ready")?;
-    let operations: Vec<_> = outcome.result["changes"].as_array().into_iter().flatten().map(|change| change["operation"].clone()).collect();
-    ensure!(operations == [json!("patch"), json!("evict")], "the broken pod was evicted after the patch: {operations:?}");
+    let operations: Vec<_> =
+        outcome.result["changes"].as_array().into_iter().flatten().map(|change| change["operation"].clone()).collect();
+    ensure!(
+        operations == [json!("patch"), json!("evict")],
+        "the broken pod was evicted after the patch: {operations:?}"
+    );
     Ok(())
 }
 
 async fn partition_is_warned_of(t: T) -> Result<()> {
-    t.world.workload("StatefulSet", "db", 2, json!({ "spec": { "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } } } })).await?;
+    t.world
+        .workload(
+            "StatefulSet",
+            "db",
+            2,
+            json!({ "spec": { "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } } } }),
+        )
+        .await?;
     t.meddle("StatefulSet", "db", image(2)).await?;
-    t.world.until(&t.world.workload_path("StatefulSet", "db"), "half way", |set| set["status"]["updatedReplicas"] == 1 && set["status"]["readyReplicas"] == 2 && set["status"]["observedGeneration"] == set["metadata"]["generation"]).await?;
+    t.world
+        .until(&t.world.workload_path("StatefulSet", "db"), "half way", |set| {
+            set["status"]["updatedReplicas"] == 1
+                && set["status"]["readyReplicas"] == 2
+                && set["status"]["observedGeneration"] == set["metadata"]["generation"]
+        })
+        .await?;
     let outcome = t.act("rollback-statefulset", "db", &json!({})).await?;
     expect(&outcome, "Changed", "applied", "rolled statefulset")?;
-    ensure!(outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("has a partition")), "{:#}", outcome.result);
+    ensure!(
+        outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("has a partition")),
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }
 
 async fn overwritten_while_waiting(t: T) -> Result<()> {
-    t.world.workload("Deployment", "web", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } })).await?;
+    t.world
+        .workload(
+            "Deployment",
+            "web",
+            1,
+            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } }),
+        )
+        .await?;
     t.meddle("Deployment", "web", image(2)).await?;
     settled(&t, "Deployment", "web").await?;
     let run = t.run("rollback-deployment", "web").await?;
     let running = run.start(&t.world)?;
     let path = t.world.workload_path("Deployment", "web");
-    t.world.until(&path, "rolled back", |object| object["spec"]["template"]["spec"]["containers"][0]["image"] == "shop/web:1").await?;
+    t.world
+        .until(&path, "rolled back", |object| {
+            object["spec"]["template"]["spec"]["containers"][0]["image"] == "shop/web:1"
+        })
+        .await?;
     t.meddle("Deployment", "web", image(2)).await?;
     let outcome = running.complete(&t.world).await?;
     expect(&outcome, "NotVerified", "applied", "its pod template is another one now")
@@ -165,7 +226,11 @@ async fn conflict_with_a_new_rollout(t: T) -> Result<()> {
         t.meddle("Deployment", "web", image(number)).await?;
     }
     let outcome = running.complete(&t.world).await?;
-    ensure!(["Changed", "Conflict"].contains(&outcome.result["code"].as_str().unwrap_or_default()), "{:#}", outcome.result);
+    ensure!(
+        ["Changed", "Conflict"].contains(&outcome.result["code"].as_str().unwrap_or_default()),
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }
 
@@ -187,7 +252,13 @@ async fn secrets_are_hidden(t: T) -> Result<()> {
     let back = t.act("rollback-deployment", "web", &json!({})).await?;
     let forth = t.undo(&back, "web").await?;
     for outcome in [&back, &forth] {
-        ensure!(outcome.result["code"] == "Changed" && !outcome.result.to_string().contains("topsecret") && !outcome.stderr.contains("topsecret"), "{:#}", outcome.result);
+        ensure!(
+            outcome.result["code"] == "Changed"
+                && !outcome.result.to_string().contains("topsecret")
+                && !outcome.stderr.contains("topsecret"),
+            "{:#}",
+            outcome.result
+        );
     }
     Ok(())
 }
@@ -197,19 +268,38 @@ async fn stray_fields_are_gone(t: T) -> Result<()> {
     for kind in ["StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
         t.world.workload(kind, &name, 1, json!({})).await?;
-        t.meddle(kind, &name, json!({ "spec": { "template": { "spec": { "nodeSelector": { "kubernetes.io/hostname": "node-a" } } } } })).await?;
+        t.meddle(
+            kind,
+            &name,
+            json!({ "spec": { "template": { "spec": { "nodeSelector": { "kubernetes.io/hostname": "node-a" } } } } }),
+        )
+        .await?;
         settled(&t, kind, &name).await?;
         expect(&t.act(&format!("rollback-{name}"), &name, &json!({})).await?, "Changed", "applied", "rolled")?;
-        ensure!(t.object(kind, &name).await?["spec"]["template"]["spec"]["nodeSelector"].get("kubernetes.io/hostname").is_none(), "{kind}");
+        ensure!(
+            t.object(kind, &name).await?["spec"]["template"]["spec"]["nodeSelector"]
+                .get("kubernetes.io/hostname")
+                .is_none(),
+            "{kind}"
+        );
     }
     Ok(())
 }
 
 async fn warns_of_gitops(t: T) -> Result<()> {
     with_revisions(&t, "Deployment", "web", 2).await?;
-    t.meddle("Deployment", "web", json!({ "metadata": { "annotations": { "argocd.argoproj.io/tracking-id": "shop:apps/Deployment:shop/web" } } })).await?;
+    t.meddle(
+        "Deployment",
+        "web",
+        json!({ "metadata": { "annotations": { "argocd.argoproj.io/tracking-id": "shop:apps/Deployment:shop/web" } } }),
+    )
+    .await?;
     let outcome = t.act("rollback-deployment", "web", &json!({})).await?;
     expect(&outcome, "Changed", "applied", "rolled")?;
-    ensure!(outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("managed by Argo CD")), "{:#}", outcome.result);
+    ensure!(
+        outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("managed by Argo CD")),
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }

@@ -23,7 +23,11 @@ async fn every_kind_and_back(t: T) -> Result<()> {
         t.world.workload(kind, &name, 2, json!({})).await?;
         let outcome = t.act(&format!("scale-{name}"), &name, &json!({ "replicas": 4 })).await?;
         expect(&outcome, "Changed", "applied", "from 2 to 4; 4 of 4 replicas ready")?;
-        ensure!(outcome.result["changes"][0]["patch"] == json!([{ "op": "replace", "path": "/spec/replicas", "value": 4 }]), "{:#}", outcome.result);
+        ensure!(
+            outcome.result["changes"][0]["patch"] == json!([{ "op": "replace", "path": "/spec/replicas", "value": 4 }]),
+            "{:#}",
+            outcome.result
+        );
         ensure!(outcome.result["changes"][0]["object"]["subresource"] == "scale");
         let back = t.undo(&outcome, &name).await?;
         expect(&back, "Changed", "applied", "from 4 to 2; 2 of 2 replicas ready")?;
@@ -53,13 +57,21 @@ async fn custom_resource(t: T) -> Result<()> {
     t.world.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &crd).await?;
     let path = t.world.path(&format!("{group}/v1"), "widgets");
     let crd = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}");
-    t.world.until(&crd, "established", |crd| crd["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))).await?;
+    t.world
+        .until(&crd, "established", |crd| {
+            crd["status"]["conditions"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))
+        })
+        .await?;
     let widget = json!({ "apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": { "name": "w" }, "spec": { "size": 2 } });
     t.world.create(&path, &widget).await?;
     t.world.merge(&format!("{path}/w/status"), &json!({ "status": { "size": 2 } })).await?;
     // No Role is generated for kinds that are not built in: the administrator runs it.
     let run = test_cluster::runner::Run::new(&t.binary, &t.world.connection.kubeconfig, "scale", "w")
-        .with("TARGET_NAMESPACE", &t.world.namespace).with("TARGET_KIND", "Widget").with("TARGET_API_VERSION", format!("{group}/v1"))
+        .with("TARGET_NAMESPACE", &t.world.namespace)
+        .with("TARGET_KIND", "Widget")
+        .with("TARGET_API_VERSION", format!("{group}/v1"))
         .parameters(&json!({ "replicas": 3, "wait": false }));
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Changed", "applied", "scaled widget")?;
@@ -67,8 +79,13 @@ async fn custom_resource(t: T) -> Result<()> {
     t.world.merge(&format!("{path}/w/status"), &json!({ "status": { "size": 3 } })).await?;
     let outcome = t.complete(&run.clone().parameters(&json!({ "replicas": 3 }))).await?;
     expect(&outcome, "Unchanged", "none", "has 3 replicas already")?;
-    ensure!(outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("no selector")), "{:#}", outcome.result);
-    let unset = json!({ "apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": { "name": "unset" }, "spec": {} });
+    ensure!(
+        outcome.result["warnings"][0].as_str().is_some_and(|text| text.contains("no selector")),
+        "{:#}",
+        outcome.result
+    );
+    let unset =
+        json!({ "apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": { "name": "unset" }, "spec": {} });
     t.world.create(&path, &unset).await?;
     let outcome = t.complete(&run.with("TARGET_NAME", "unset")).await?;
     expect(&outcome, "Refused", "none", "is broken")
@@ -88,8 +105,18 @@ async fn from_and_to_zero(t: T) -> Result<()> {
 async fn guards(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 2, json!({})).await?;
     expect(&t.act("scale-deployment", "web", &json!({ "replicas": 0 })).await?, "Refused", "none", "allowZero")?;
-    expect(&t.act("scale-deployment", "web", &json!({ "replicas": 3, "currentReplicas": 1 })).await?, "Refused", "none", "has 2 replicas, not 1")?;
-    t.meddle("Deployment", "web", json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "true" } } })).await?;
+    expect(
+        &t.act("scale-deployment", "web", &json!({ "replicas": 3, "currentReplicas": 1 })).await?,
+        "Refused",
+        "none",
+        "has 2 replicas, not 1",
+    )?;
+    t.meddle(
+        "Deployment",
+        "web",
+        json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "true" } } }),
+    )
+    .await?;
     expect(&t.act("scale-deployment", "web", &json!({ "replicas": 3 })).await?, "Refused", "none", "is protected")
 }
 
@@ -100,34 +127,68 @@ async fn autoscaler_refuses(t: T) -> Result<()> {
         "spec": { "minReplicas": 1, "maxReplicas": 9, "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" } },
     });
     t.world.create(&t.world.path("autoscaling/v2", "horizontalpodautoscalers"), &autoscaler).await?;
-    expect(&t.act("scale-deployment", "web", &json!({ "replicas": 3 })).await?, "Refused", "none", "HorizontalPodAutoscaler web-hpa")?;
-    let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 3, "onAutoscaler": "ignore", "wait": false })).await?;
+    expect(
+        &t.act("scale-deployment", "web", &json!({ "replicas": 3 })).await?,
+        "Refused",
+        "none",
+        "HorizontalPodAutoscaler web-hpa",
+    )?;
+    let outcome =
+        t.act("scale-deployment", "web", &json!({ "replicas": 3, "onAutoscaler": "ignore", "wait": false })).await?;
     expect(&outcome, "Changed", "applied", "from 2 to 3; not waited for")
 }
 
 async fn not_found(t: T) -> Result<()> {
-    expect(&t.act("scale-deployment", "web", &json!({ "replicas": 3 })).await?, "TargetNotFound", "none", "does not exist")
+    expect(
+        &t.act("scale-deployment", "web", &json!({ "replicas": 3 })).await?,
+        "TargetNotFound",
+        "none",
+        "does not exist",
+    )
 }
 
 async fn forbidden(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 2, json!({})).await?;
     let account = t.account("cordon-node").await?;
-    let run = t.run("scale-deployment", "web").await?.with("KUBECONFIG", account.display()).parameters(&json!({ "replicas": 3 }));
+    let run = t
+        .run("scale-deployment", "web")
+        .await?
+        .with("KUBECONFIG", account.display())
+        .parameters(&json!({ "replicas": 3 }));
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Forbidden", "none", "missing permissions in namespace")?;
     let error = outcome.result["error"].as_str().unwrap_or_default();
-    for permission in ["get deployments (apps)", "patch deployments/scale (apps)", "watch deployments (apps)", "list pods (core)", "list horizontalpodautoscalers (autoscaling)"] {
+    for permission in [
+        "get deployments (apps)",
+        "patch deployments/scale (apps)",
+        "watch deployments (apps)",
+        "list pods (core)",
+        "list horizontalpodautoscalers (autoscaling)",
+    ] {
         ensure!(error.contains(permission), "{permission} is not named in {error}");
     }
-    ensure!(outcome.seen.iter().all(|entry| entry.resource.starts_with("selfsubject")), "nothing was tried: {:?}", outcome.seen);
+    ensure!(
+        outcome.seen.iter().all(|entry| entry.resource.starts_with("selfsubject")),
+        "nothing was tried: {:?}",
+        outcome.seen
+    );
     Ok(())
 }
 
 async fn overwritten_while_waiting(t: T) -> Result<()> {
-    t.world.workload("Deployment", "web", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } })).await?;
+    t.world
+        .workload(
+            "Deployment",
+            "web",
+            1,
+            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } }),
+        )
+        .await?;
     let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": 3 }));
     let running = run.start(&t.world)?;
-    t.world.until(&t.world.workload_path("Deployment", "web"), "scaled", |object| object["spec"]["replicas"] == 3).await?;
+    t.world
+        .until(&t.world.workload_path("Deployment", "web"), "scaled", |object| object["spec"]["replicas"] == 3)
+        .await?;
     t.meddle("Deployment", "web", json!({ "spec": { "replicas": 2 } })).await?;
     let outcome = running.complete(&t.world).await?;
     expect(&outcome, "NotVerified", "applied", "replicas are 2 now, not 3")?;
@@ -154,17 +215,39 @@ async fn conflict_is_decided_again(t: T) -> Result<()> {
 }
 
 async fn waits_in_vain(t: T) -> Result<()> {
-    t.world.create_workload("Deployment", "web", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } })).await?;
+    t.world
+        .create_workload(
+            "Deployment",
+            "web",
+            1,
+            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } }),
+        )
+        .await?;
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 2, "waitTimeout": "3s" })).await?;
     expect(&outcome, "NotVerified", "applied", "waitTimeout is over; deployment")?;
-    let run = t.run("scale-deployment", "web").await?.with("ACTION_TIMEOUT", "1s").parameters(&json!({ "replicas": 3, "waitTimeout": "10s" }));
+    let run = t
+        .run("scale-deployment", "web")
+        .await?
+        .with("ACTION_TIMEOUT", "1s")
+        .parameters(&json!({ "replicas": 3, "waitTimeout": "10s" }));
     let outcome = t.complete(&run).await?;
-    ensure!(["NotVerified", "DeadlineExceeded"].contains(&outcome.result["code"].as_str().unwrap_or_default()), "{:#}", outcome.result);
+    ensure!(
+        ["NotVerified", "DeadlineExceeded"].contains(&outcome.result["code"].as_str().unwrap_or_default()),
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }
 
 async fn names_the_image_that_cannot_be_pulled(t: T) -> Result<()> {
-    t.world.create_workload("Deployment", "web", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "image-pull" } } } } })).await?;
+    t.world
+        .create_workload(
+            "Deployment",
+            "web",
+            1,
+            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "image-pull" } } } } }),
+        )
+        .await?;
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 2 })).await?;
     expect(&outcome, "NotVerified", "applied", "container app: ImagePullBackOff")
 }
@@ -181,7 +264,8 @@ async fn a_quota_is_named(t: T) -> Result<()> {
 
 async fn dry_run_leaves_no_trace(t: T) -> Result<()> {
     let before = t.world.workload("Deployment", "web", 2, json!({})).await?;
-    let run = t.run("scale-deployment", "web").await?.with("ACTION_DRY_RUN", true).parameters(&json!({ "replicas": 3 }));
+    let run =
+        t.run("scale-deployment", "web").await?.with("ACTION_DRY_RUN", true).parameters(&json!({ "replicas": 3 }));
     let outcome = t.complete(&run).await?;
     expect(&outcome, "DryRun", "none", "would scale deployment")?;
     ensure!(outcome.result["changes"][0]["patch"][0]["value"] == 3, "{:#}", outcome.result);
@@ -197,16 +281,27 @@ async fn pod_leads_to_its_deployment(t: T) -> Result<()> {
     let pod = pods[0]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     // The union of what a pod may lead to.
     let run = test_cluster::runner::Run::new(&t.binary, &t.account("scale").await?, "scale", &pod)
-        .with("TARGET_NAMESPACE", &t.world.namespace).with("TARGET_KIND", "pod").parameters(&json!({ "replicas": 3 }));
+        .with("TARGET_NAMESPACE", &t.world.namespace)
+        .with("TARGET_KIND", "pod")
+        .parameters(&json!({ "replicas": 3 }));
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Changed", "applied", "scaled deployment")?;
-    ensure!(outcome.result["target"]["kind"] == "Deployment" && outcome.result["target"]["resolvedFrom"]["name"] == json!(pod), "{:#}", outcome.result);
+    ensure!(
+        outcome.result["target"]["kind"] == "Deployment"
+            && outcome.result["target"]["resolvedFrom"]["name"] == json!(pod),
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }
 
 async fn another_uid(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    let run = t.run("scale-deployment", "web").await?.with("TARGET_UID", "00000000-0000-0000-0000-000000000000").parameters(&json!({ "replicas": 2 }));
+    let run = t
+        .run("scale-deployment", "web")
+        .await?
+        .with("TARGET_UID", "00000000-0000-0000-0000-000000000000")
+        .parameters(&json!({ "replicas": 2 }));
     expect(&t.complete(&run).await?, "Refused", "none", "is another object by now")
 }
 
@@ -214,7 +309,11 @@ async fn lost_answer_is_found_out(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 2, json!({})).await?;
     let rule = Rule { fault: Fault::LoseAnswer, method: "PATCH", contains: "/scale", lacks: "dryRun", times: 1 };
     let (proxy, kubeconfig) = t.through_proxy("scale-deployment", rule).await?;
-    let run = t.run("scale-deployment", "web").await?.with("KUBECONFIG", kubeconfig.display()).parameters(&json!({ "replicas": 3 }));
+    let run = t
+        .run("scale-deployment", "web")
+        .await?
+        .with("KUBECONFIG", kubeconfig.display())
+        .parameters(&json!({ "replicas": 3 }));
     let outcome = t.complete(&run).await?;
     ensure!(proxy.hits() == 1, "the fault hit");
     expect(&outcome, "Changed", "applied", "from 2 to 3; 3 of 3 replicas ready")
@@ -225,7 +324,12 @@ async fn lost_answer_of_a_number_that_is_gone(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 2, json!({})).await?;
     let rule = Rule { fault: Fault::Drop, method: "PATCH", contains: "/scale", lacks: "dryRun", times: 1 };
     let (proxy, kubeconfig) = t.through_proxy("scale-deployment", rule).await?;
-    let run = t.run("scale-deployment", "web").await?.with("KUBECONFIG", kubeconfig.display()).parameters(&json!({ "replicas": 3 })).unjudged();
+    let run = t
+        .run("scale-deployment", "web")
+        .await?
+        .with("KUBECONFIG", kubeconfig.display())
+        .parameters(&json!({ "replicas": 3 }))
+        .unjudged();
     let outcome = t.complete(&run).await?;
     ensure!(proxy.hits() == 1, "the fault hit");
     expect(&outcome, "Changed", "applied", "from 2 to 3")?;
@@ -237,32 +341,59 @@ async fn few_requests(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 2, "wait": false })).await?;
     expect(&outcome, "Changed", "applied", "not waited for")?;
-    ensure!(outcome.result["requests"]["total"].as_u64().is_some_and(|total| total <= 5), "{:#}", outcome.result["requests"]);
+    ensure!(
+        outcome.result["requests"]["total"].as_u64().is_some_and(|total| total <= 5),
+        "{:#}",
+        outcome.result["requests"]
+    );
     ensure!(!outcome.seen.iter().any(|entry| entry.uri == "/api" || entry.uri == "/apis"), "no discovery");
     Ok(())
 }
 
 async fn controlled_by_events(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    let run = t.run("scale-deployment", "web").await?.with("ACTION_EVENTS", true).with("ACTION_ID", "exec-7").parameters(&json!({ "replicas": 2 }));
+    let run = t
+        .run("scale-deployment", "web")
+        .await?
+        .with("ACTION_EVENTS", true)
+        .with("ACTION_ID", "exec-7")
+        .parameters(&json!({ "replicas": 2 }));
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Changed", "applied", "from 1 to 2")?;
     ensure!(outcome.result.get("warnings").is_none(), "{:#}", outcome.result);
     let events = t.world.get(&t.world.path("events.k8s.io/v1", "events")).await?;
     let ours = events["items"].as_array().into_iter().flatten().find(|event| event["reason"] == "ActionChanged");
-    ensure!(ours.is_some_and(|event| event["note"].as_str().is_some_and(|note| note.starts_with("scaled deployment"))), "{events:#}");
+    ensure!(
+        ours.is_some_and(|event| event["note"].as_str().is_some_and(|note| note.starts_with("scaled deployment"))),
+        "{events:#}"
+    );
     Ok(())
 }
 
 async fn sigterm_tells_what_is_known(t: T) -> Result<()> {
-    t.world.create_workload("Deployment", "web", 1, json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } })).await?;
+    t.world
+        .create_workload(
+            "Deployment",
+            "web",
+            1,
+            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } }),
+        )
+        .await?;
     let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": 2 }));
     let running = run.start(&t.world)?;
-    t.world.until(&t.world.workload_path("Deployment", "web"), "scaled and seen", |object| object["spec"]["replicas"] == 2 && object["status"]["replicas"] == 2).await?;
+    t.world
+        .until(&t.world.workload_path("Deployment", "web"), "scaled and seen", |object| {
+            object["spec"]["replicas"] == 2 && object["status"]["replicas"] == 2
+        })
+        .await?;
     running.signal(nix::sys::signal::Signal::SIGTERM)?;
     let outcome = running.complete(&t.world).await?;
     let effect = outcome.result["effect"].as_str().unwrap_or_default().to_owned();
-    ensure!(outcome.exit == 143 && outcome.result["code"] == "Interrupted" && effect == "applied", "{:#}", outcome.result);
+    ensure!(
+        outcome.exit == 143 && outcome.result["code"] == "Interrupted" && effect == "applied",
+        "{:#}",
+        outcome.result
+    );
     Ok(())
 }
 
@@ -272,6 +403,10 @@ async fn memory_is_small(t: T) -> Result<()> {
     expect(&outcome, "Changed", "applied", "from 2 to 4")?;
     // The promise is for the release binary; a debug build has larger code, and is only told.
     let most = if test_cluster::assets::variable("ACTION_RUNNER").is_some() { 12 << 10 } else { 40 << 10 };
-    ensure!(outcome.peak_kib > 0 && outcome.peak_kib <= most, "peak memory is {} KiB, at most {most} is promised", outcome.peak_kib);
+    ensure!(
+        outcome.peak_kib > 0 && outcome.peak_kib <= most,
+        "peak memory is {} KiB, at most {most} is promised",
+        outcome.peak_kib
+    );
     Ok(())
 }

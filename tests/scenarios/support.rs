@@ -53,7 +53,8 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// The binary that cargo built for this test, or the one that is to be judged in its place.
 pub fn binary() -> PathBuf {
-    test_cluster::assets::variable("ACTION_RUNNER").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_action-runner")), PathBuf::from)
+    test_cluster::assets::variable("ACTION_RUNNER")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_action-runner")), PathBuf::from)
 }
 
 /// Three nodes for all scenarios.
@@ -64,7 +65,9 @@ pub async fn nodes(connection: &Connection) -> Result<()> {
     }
     for name in ["node-a", "node-b", "node-c"] {
         node(&world, name).await?;
-        world.merge(&format!("/api/v1/nodes/{name}"), &json!({ "metadata": { "labels": { "test/pool": "shared" } } })).await?;
+        world
+            .merge(&format!("/api/v1/nodes/{name}"), &json!({ "metadata": { "labels": { "test/pool": "shared" } } }))
+            .await?;
     }
     Ok(())
 }
@@ -98,7 +101,9 @@ impl T {
 
     /// The YAML that the runner prints for an action.
     pub fn rbac(&self, action: &str) -> Result<String> {
-        let output = std::process::Command::new(&self.binary).args(["rbac", action, "--namespace", &self.world.namespace, "--events"]).output()?;
+        let output = std::process::Command::new(&self.binary)
+            .args(["rbac", action, "--namespace", &self.world.namespace, "--events"])
+            .output()?;
         ensure!(output.status.success(), "rbac {action}: {}", String::from_utf8_lossy(&output.stdout));
         Ok(String::from_utf8(output.stdout)?)
     }

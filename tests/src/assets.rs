@@ -21,7 +21,11 @@ struct Binary {
 const BINARIES: [Binary; 5] = [
     Binary { name: "etcd", package: "go.etcd.io/etcd/server/v3", module: "kubernetes" },
     Binary { name: "kube-apiserver", package: "k8s.io/kubernetes/cmd/kube-apiserver", module: "kubernetes" },
-    Binary { name: "kube-controller-manager", package: "k8s.io/kubernetes/cmd/kube-controller-manager", module: "kubernetes" },
+    Binary {
+        name: "kube-controller-manager",
+        package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+        module: "kubernetes",
+    },
     Binary { name: "kube-scheduler", package: "k8s.io/kubernetes/cmd/kube-scheduler", module: "kubernetes" },
     Binary { name: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok", module: "kwok" },
 ];
@@ -46,13 +50,22 @@ impl Assets {
         let missing: Vec<&Binary> = BINARIES.iter().filter(|binary| !assets.path(binary.name).is_file()).collect();
         if !missing.is_empty() {
             check_go()?;
-            say(&format!("building {} binaries of the test cluster (Kubernetes {KUBERNETES}); this takes 5 to 15 minutes, once", missing.len()));
+            say(&format!(
+                "building {} binaries of the test cluster (Kubernetes {KUBERNETES}); this takes 5 to 15 minutes, once",
+                missing.len()
+            ));
         }
         for (index, binary) in missing.iter().enumerate() {
             let started = Instant::now();
             say(&format!("  [{}/{}] {} …", index + 1, missing.len(), binary.name));
             build(binary, &assets.cache)?;
-            say(&format!("  [{}/{}] {} built in {} s", index + 1, missing.len(), binary.name, started.elapsed().as_secs()));
+            say(&format!(
+                "  [{}/{}] {} built in {} s",
+                index + 1,
+                missing.len(),
+                binary.name,
+                started.elapsed().as_secs()
+            ));
         }
         Ok(assets)
     }
@@ -81,8 +94,11 @@ pub fn tell(text: &str) {
 }
 
 fn cache_folder() -> Result<PathBuf> {
-    let base = variable("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let base = base.context("neither XDG_CACHE_HOME nor HOME is set: there is no place to keep the cluster's binaries")?;
+    let base = variable("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let base =
+        base.context("neither XDG_CACHE_HOME nor HOME is set: there is no place to keep the cluster's binaries")?;
     Ok(base.join("action-runner").join(format!("kubernetes-{KUBERNETES}-kwok-{KWOK}")))
 }
 

@@ -49,7 +49,11 @@ impl Entry {
     pub fn changes_something(&self) -> bool {
         let mutating = matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
         let review = self.resource.starts_with("selfsubject");
-        mutating && !review && self.resource != "events" && !self.uri.contains("dryRun=All") && (200..300).contains(&self.code)
+        mutating
+            && !review
+            && self.resource != "events"
+            && !self.uri.contains("dryRun=All")
+            && (200..300).contains(&self.code)
     }
 }
 
@@ -116,12 +120,17 @@ pub fn judge(result: &Value, seen: &[Entry]) -> Result<()> {
     let told = if dry_run { Vec::new() } else { told };
     let explain = || format!("\nresult: {result:#}\naudit log: {seen:#?}");
     match result.pointer("/effect").and_then(Value::as_str) {
-        Some("none") => ensure!(changed.is_empty() && told.is_empty(), "effect is none, and the API server changed something{}", explain()),
+        Some("none") => ensure!(
+            changed.is_empty() && told.is_empty(),
+            "effect is none, and the API server changed something{}",
+            explain()
+        ),
         Some("applied") => {
             ensure!(!changed.is_empty(), "effect is applied, and the API server changed nothing{}", explain());
             let mut seen: Vec<String> = changed.iter().map(|entry| seen_key(entry)).collect();
             let mut said: Vec<String> = told.iter().map(told_key).collect();
-            (seen.sort(), said.sort());
+            seen.sort();
+            said.sort();
             ensure!(seen == said, "changes are not what the API server saw: {said:?} against {seen:?}{}", explain());
         }
         Some("unknown") => {}
@@ -130,12 +139,17 @@ pub fn judge(result: &Value, seen: &[Entry]) -> Result<()> {
     let count = |field: &str| result.pointer(&format!("/requests/{field}")).and_then(Value::as_u64).unwrap_or_default();
     let (total, unanswered, seen) = (count("total"), count("unanswered"), u64::try_from(seen.len())?);
     // What was cut off may or may not have reached the API server; everything else has.
-    ensure!((total - unanswered..=total).contains(&seen), "requests: {total} sent, {unanswered} unanswered, the API server saw {seen}{}", explain());
+    ensure!(
+        (total - unanswered..=total).contains(&seen),
+        "requests: {total} sent, {unanswered} unanswered, the API server saw {seen}{}",
+        explain()
+    );
     Ok(())
 }
 
 fn seen_key(entry: &Entry) -> String {
-    let (operation, sub) = if entry.subresource == "eviction" { ("evict", "") } else { ("patch", entry.subresource.as_str()) };
+    let (operation, sub) =
+        if entry.subresource == "eviction" { ("evict", "") } else { ("patch", entry.subresource.as_str()) };
     format!("{operation} {} {} {} {sub}", entry.resource, entry.namespace, entry.name)
 }
 
@@ -143,7 +157,13 @@ fn told_key(change: &Value) -> String {
     let text = |pointer: &str| change.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     // Plurals of the kinds under test are regular.
     let resource = format!("{}s", text("/object/kind").to_lowercase());
-    format!("{} {resource} {} {} {}", text("/operation"), text("/object/namespace"), text("/object/name"), text("/object/subresource"))
+    format!(
+        "{} {resource} {} {} {}",
+        text("/operation"),
+        text("/object/namespace"),
+        text("/object/name"),
+        text("/object/subresource")
+    )
 }
 
 #[cfg(test)]
@@ -153,8 +173,14 @@ mod tests {
 
     fn patch(uri: &str, code: u64) -> Entry {
         Entry {
-            id: uri.to_owned(), verb: "patch".to_owned(), uri: uri.to_owned(), resource: "nodes".to_owned(),
-            subresource: String::new(), namespace: String::new(), name: "n1".to_owned(), code,
+            id: uri.to_owned(),
+            verb: "patch".to_owned(),
+            uri: uri.to_owned(),
+            resource: "nodes".to_owned(),
+            subresource: String::new(),
+            namespace: String::new(),
+            name: "n1".to_owned(),
+            code,
         }
     }
 
@@ -171,6 +197,9 @@ mod tests {
         assert!(judge(&result("applied", 1, &json!([])), &real).is_err(), "it does not say what");
         assert!(judge(&result("applied", 2, &change), &real).is_err(), "it counts wrongly");
         assert!(judge(&result("applied", 1, &change), &[patch("/a", 422)]).is_err(), "it was refused");
-        assert!(judge(&result("none", 1, &json!([])), &[patch("/a?dryRun=All", 200)]).is_ok(), "a dry run changes nothing");
+        assert!(
+            judge(&result("none", 1, &json!([])), &[patch("/a?dryRun=All", 200)]).is_ok(),
+            "a dry run changes nothing"
+        );
     }
 }

@@ -50,7 +50,9 @@ impl Cluster {
     /// Our own cluster, or the one of `TEST_KUBECONFIG`.
     pub fn start() -> Result<Self> {
         if let Some(file) = variable("TEST_KUBECONFIG") {
-            tell("TEST_KUBECONFIG is set: using that cluster. THE AUDIT JUDGE IS OFF: what runs report is not compared with what the API server saw.");
+            tell(
+                "TEST_KUBECONFIG is set: using that cluster. THE AUDIT JUDGE IS OFF: what runs report is not compared with what the API server saw.",
+            );
             return Ok(Self { connection: existing(Path::new(&file))?, supervisor: None });
         }
         let (supervisor, connection) = supervisor::start()?;
@@ -59,8 +61,10 @@ impl Cluster {
 }
 
 fn existing(file: &Path) -> Result<Connection> {
-    let kubeconfig = Kubeconfig::read_from(file).with_context(|| format!("TEST_KUBECONFIG: failed to read {}", file.display()))?;
-    let cluster = kubeconfig.clusters.first().and_then(|one| one.cluster.as_ref()).context("TEST_KUBECONFIG names no cluster")?;
+    let kubeconfig =
+        Kubeconfig::read_from(file).with_context(|| format!("TEST_KUBECONFIG: failed to read {}", file.display()))?;
+    let cluster =
+        kubeconfig.clusters.first().and_then(|one| one.cluster.as_ref()).context("TEST_KUBECONFIG names no cluster")?;
     let server = cluster.server.clone().context("TEST_KUBECONFIG's cluster has no server")?;
     let authority = cluster.certificate_authority.clone().map(PathBuf::from).unwrap_or_default();
     Ok(Connection { kubeconfig: file.to_path_buf(), server, authority, audit_log: None, logs: None })

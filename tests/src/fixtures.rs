@@ -20,16 +20,30 @@ pub struct World {
 }
 
 /// How long a fixture may take to get where it should be.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 impl World {
     /// A new namespace, named after the test.
     pub async fn new(connection: &Connection, test: &str) -> Result<Self> {
+        let short: String = test
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .take(40)
+            .collect();
+        Self::named(connection, &format!("{}-{:08x}", short.trim_matches('-'), unique())).await
+    }
+
+    /// A new namespace of this very name.
+    pub async fn named(connection: &Connection, namespace: &str) -> Result<Self> {
         let client = cluster::client(&connection.kubeconfig).await?;
-        let short: String = test.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).take(40).collect();
-        let namespace = format!("{}-{:08x}", short.trim_matches('-'), unique());
+        let namespace = namespace.to_owned();
         let world = Self { connection: connection.clone(), namespace, client, folder: tempfile::tempdir()? };
-        world.create("/api/v1/namespaces", &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": world.namespace } })).await?;
+        world
+            .create(
+                "/api/v1/namespaces",
+                &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": world.namespace } }),
+            )
+            .await?;
         Ok(world)
     }
 
@@ -51,13 +65,16 @@ impl World {
 
     async fn send(&self, method: &str, path: &str, content_type: &str, body: Option<&Value>) -> Result<Value> {
         let body = body.map(ToString::to_string).unwrap_or_default().into_bytes();
-        let request = http::Request::builder().method(method).uri(path).header("content-type", content_type).body(body)?;
+        let request =
+            http::Request::builder().method(method).uri(path).header("content-type", content_type).body(body)?;
         Ok(self.client.request::<Value>(request).await?)
     }
 
     /// Creates an object.
     pub async fn create(&self, path: &str, object: &Value) -> Result<Value> {
-        self.send("POST", path, "application/json", Some(object)).await.with_context(|| format!("failed to create {object}"))
+        self.send("POST", path, "application/json", Some(object))
+            .await
+            .with_context(|| format!("failed to create {object}"))
     }
 
     /// Reads an object.
@@ -67,12 +84,17 @@ impl World {
 
     /// Changes an object by merge patch, as somebody else.
     pub async fn merge(&self, path: &str, patch: &Value) -> Result<Value> {
-        self.send("PATCH", path, "application/merge-patch+json", Some(patch)).await.with_context(|| format!("failed to patch {path}"))
+        self.send("PATCH", path, "application/merge-patch+json", Some(patch))
+            .await
+            .with_context(|| format!("failed to patch {path}"))
     }
 
     /// Deletes an object.
     pub async fn delete(&self, path: &str) -> Result<()> {
-        self.send("DELETE", path, "application/json", None).await.map(|_| ()).with_context(|| format!("failed to delete {path}"))
+        self.send("DELETE", path, "application/json", None)
+            .await
+            .map(|_| ())
+            .with_context(|| format!("failed to delete {path}"))
     }
 
     /// Waits until a condition on an object holds.
@@ -145,7 +167,10 @@ impl World {
                     if kind.ends_with("Binding") {
                         document["roleRef"]["name"] = json!(own);
                     }
-                    let place = document["metadata"]["namespace"].as_str().map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+                    let place = document["metadata"]["namespace"]
+                        .as_str()
+                        .map(|namespace| format!("/namespaces/{namespace}"))
+                        .unwrap_or_default();
                     format!("/apis/rbac.authorization.k8s.io/v1{place}/{}s", kind.to_lowercase())
                 }
                 other => bail!("rbac printed a {other}"),
@@ -171,7 +196,10 @@ impl World {
         let pods = self.get(&self.path("v1", "pods")).await.unwrap_or_default();
         let mut text = format!("pods of {}:\n", self.namespace);
         for pod in pods["items"].as_array().into_iter().flatten() {
-            text.push_str(&format!("  {} {} {}\n", pod["metadata"]["name"], pod["status"]["phase"], pod["status"]["containerStatuses"]));
+            text.push_str(&format!(
+                "  {} {} {}\n",
+                pod["metadata"]["name"], pod["status"]["phase"], pod["status"]["containerStatuses"]
+            ));
         }
         let events = self.get(&self.path("v1", "events")).await.unwrap_or_default();
         for event in events["items"].as_array().into_iter().flatten() {

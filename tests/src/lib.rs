@@ -9,7 +9,9 @@
 pub mod assets;
 pub mod audit;
 mod cluster;
+mod components;
 pub mod fixtures;
+mod inputs;
 pub mod proxy;
 pub mod runner;
 mod supervisor;

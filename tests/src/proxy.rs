@@ -68,13 +68,18 @@ struct Shared {
 impl Proxy {
     /// Before this API server, with one rule.
     pub async fn start(server: &str, authority: &Path, folder: &Path, rule: Rule) -> Result<Self> {
-        let upstream: SocketAddr = server.trim_start_matches("https://").trim_end_matches('/').parse().context("the API server has no plain address")?;
+        let upstream: SocketAddr = server
+            .trim_start_matches("https://")
+            .trim_end_matches('/')
+            .parse()
+            .context("the API server has no plain address")?;
         let mut roots = rustls::RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(authority)? {
             roots.add(certificate?)?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let client = rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+        let client =
+            rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let client = client.with_root_certificates(roots).with_no_client_auth();
         let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         let own_file = folder.join("proxy.crt");
@@ -85,7 +90,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let hits = Arc::new(AtomicU32::new(0));
-        let shared = Arc::new(Shared { upstream, tls: TlsConnector::from(Arc::new(client)), rule: Mutex::new(rule), hits: hits.clone() });
+        let shared = Arc::new(Shared {
+            upstream,
+            tls: TlsConnector::from(Arc::new(client)),
+            rule: Mutex::new(rule),
+            hits: hits.clone(),
+        });
         let task = tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), shared));
         Ok(Self { server: format!("https://{address}"), authority: own_file, hits, task })
     }
@@ -103,7 +113,8 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
             let Ok(stream) = tls.accept(stream).await else { return };
             let service = hyper::service::service_fn(move |request| handle(request, shared.clone()));
             // A connection that a fault ends is an error here, and meant.
-            let _meant = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _meant =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -136,7 +147,10 @@ impl Shared {
     fn fault(&self, request: &Request<Incoming>) -> Option<Fault> {
         let mut rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner);
         let uri = request.uri().to_string();
-        let hit = rule.times > 0 && request.method() == rule.method && uri.contains(rule.contains) && (rule.lacks.is_empty() || !uri.contains(rule.lacks));
+        let hit = rule.times > 0
+            && request.method() == rule.method
+            && uri.contains(rule.contains)
+            && (rule.lacks.is_empty() || !uri.contains(rule.lacks));
         if !hit {
             return None;
         }

@@ -26,6 +26,8 @@ pub struct Run {
 pub struct Outcome {
     /// The result: the last line of stdout.
     pub result: Value,
+    /// The result as it stands on stdout, its fields in their order.
+    pub text: String,
     /// The lines before it.
     pub lines: Vec<Value>,
     /// Logs.
@@ -84,15 +86,18 @@ impl Run {
 
     /// The command line that a person could copy.
     pub fn command_line(&self) -> String {
-        let shown = self.environment.iter().filter(|(name, _)| !matches!(name.as_str(), "LOG_LEVEL" | "ACTION_TIMEOUT" | "LOG_FORMAT"));
-        let quoted = |value: &str| if value.contains(['{', ' ', '"']) { format!("'{value}'") } else { value.to_owned() };
-        let variables: Vec<String> = shown.map(|(name, value)| format!("{name}={}", quoted(value))).collect();
-        format!("{} action-runner", variables.join(" "))
+        const ORDER: [&str; 6] =
+            ["KUBECONFIG", "ACTION_TYPE", "TARGET_NAMESPACE", "TARGET_NAME", "ACTION_PARAMETERS", "ACTION_ID"];
+        let quoted =
+            |value: &str| if value.contains(['{', ' ', '"']) { format!("'{value}'") } else { value.to_owned() };
+        let shown = ORDER.iter().filter_map(|name| Some(format!("{name}={}", quoted(self.environment.get(*name)?))));
+        format!("{} action-runner", shown.collect::<Vec<_>>().join(" "))
     }
 
     /// Starts it.
     pub fn start(&self, world: &World) -> Result<Running> {
-        let audit = world.connection.audit_log.as_deref().filter(|_| self.judged).map(AuditLog::from_now).transpose()?;
+        let audit =
+            world.connection.audit_log.as_deref().filter(|_| self.judged).map(AuditLog::from_now).transpose()?;
         let child = Command::new(&self.binary)
             .env_clear()
             .envs(&self.environment)
@@ -138,10 +143,15 @@ impl Running {
         let status = self.child.wait().await?;
         let stderr = String::from_utf8_lossy(&err).into_owned();
         let text = String::from_utf8(out).context("stdout is not UTF-8")?;
-        let mut lines = text.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>().with_context(|| format!("stdout is not JSON: {text}\n{stderr}"))?;
+        let mut lines = text
+            .lines()
+            .map(serde_json::from_str::<Value>)
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(|| format!("stdout is not JSON: {text}\n{stderr}"))?;
         let result = lines.pop().with_context(|| format!("no result\n{stderr}"))?;
         let exit = status.code().with_context(|| format!("killed: {status}"))?;
-        check(&result, &lines, exit, text.lines().last().unwrap_or_default()).with_context(|| format!("{result:#}\n{stderr}"))?;
+        check(&result, &lines, exit, text.lines().last().unwrap_or_default())
+            .with_context(|| format!("{result:#}\n{stderr}"))?;
         let mut seen = Vec::new();
         if let Some(audit) = &self.audit {
             let agent = result.pointer("/requests/userAgent").and_then(Value::as_str).unwrap_or_default();
@@ -150,7 +160,8 @@ impl Running {
             }
             judge(&result, &seen).with_context(|| stderr.clone())?;
         }
-        Ok(Outcome { result, lines, stderr, exit, seen, peak_kib })
+        let text = text.lines().last().unwrap_or_default().to_owned();
+        Ok(Outcome { result, text, lines, stderr, exit, seen, peak_kib })
     }
 }
 
@@ -162,9 +173,15 @@ fn high_water(pid: u32) -> u64 {
 
 /// What must hold of every result, whatever the run was.
 fn check(result: &Value, lines: &[Value], exit: i32, line: &str) -> Result<()> {
-    ensure!(line.starts_with(r#"{"apiVersion":"kubernetesexecution.kubernaut.io/v1alpha1","kind":"ActionResult","#), "the result does not begin as it should");
+    ensure!(
+        line.starts_with(r#"{"apiVersion":"kubernetesexecution.kubernaut.io/v1alpha1","kind":"ActionResult","#),
+        "the result does not begin as it should"
+    );
     ensure!(line.len() <= 8192, "the result line has {} bytes", line.len());
-    ensure!(lines.iter().all(|line| line["kind"] == "LogLine"), "something else than log lines stands before the result");
+    ensure!(
+        lines.iter().all(|line| line["kind"] == "LogLine"),
+        "something else than log lines stands before the result"
+    );
     let schema: Value = serde_json::from_str(include_str!("../../docs/schema/result.json"))?;
     let validator = jsonschema::validator_for(&schema).map_err(|error| anyhow::anyhow!("{error}"))?;
     if let Some(error) = validator.iter_errors(result).next() {
@@ -182,11 +199,20 @@ fn check(result: &Value, lines: &[Value], exit: i32, line: &str) -> Result<()> {
         "NotVerified" => 7,
         "DeadlineExceeded" => 8,
         "Unavailable" => 9,
-        "Interrupted" => if exit == 130 { 130 } else { 143 },
+        "Interrupted" => {
+            if exit == 130 {
+                130
+            } else {
+                143
+            }
+        }
         other => bail!("code is {other:?}"),
     };
     ensure!(exit == expected, "exit code {exit} does not go with {code}");
     ensure!(result["success"].as_bool() == Some(exit == 0), "success does not go with {code}");
-    ensure!(result.get("output").is_some() == (exit == 0) && result.get("error").is_some() == (exit != 0), "output or error is missing, or too much");
+    ensure!(
+        result.get("output").is_some() == (exit == 0) && result.get("error").is_some() == (exit != 0),
+        "output or error is missing, or too much"
+    );
     Ok(())
 }

@@ -61,12 +61,16 @@ impl Cluster {
             Connection::Kubeconfig { files, context, proxy } => from_files(files, context.as_ref(), proxy).await?,
         };
         if config.cluster_url.scheme_str() != Some("https") {
-            return Err(invalid(format!("the cluster's address {} is not https: the token would be readable on the way", config.cluster_url)));
+            return Err(invalid(format!(
+                "the cluster's address {} is not https: the token would be readable on the way",
+                config.cluster_url
+            )));
         }
         // kube would send every verb up to 16 times, evictions that a budget blocks included.
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_LIMIT);
-        let agent = HeaderValue::from_str(&ledger.requests().user_agent).map_err(|error| Error::Internal(error.to_string()))?;
+        let agent =
+            HeaderValue::from_str(&ledger.requests().user_agent).map_err(|error| Error::Internal(error.to_string()))?;
         config.headers.push((http::header::USER_AGENT, agent));
         let server = config.cluster_url.to_string();
         let namespace = config.default_namespace.parse().ok();
@@ -82,10 +86,13 @@ fn invalid(message: String) -> Error {
 async fn from_files(files: &[PathBuf], context: Option<&String>, proxy: &Proxy) -> Result<Config, Error> {
     let mut merged: Option<Kubeconfig> = None;
     for file in files {
-        let read = Kubeconfig::read_from(file).map_err(|error| invalid(format!("KUBECONFIG: {}{error}", permissions_hint(file))))?;
+        let read = Kubeconfig::read_from(file)
+            .map_err(|error| invalid(format!("KUBECONFIG: {}{error}", permissions_hint(file))))?;
         merged = Some(match merged {
             None => read,
-            Some(first) => first.merge(read).map_err(|error| invalid(format!("KUBECONFIG: {}: {error}", file.display())))?,
+            Some(first) => {
+                first.merge(read).map_err(|error| invalid(format!("KUBECONFIG: {}: {error}", file.display())))?
+            }
         });
     }
     let kubeconfig = merged.ok_or_else(|| invalid("KUBECONFIG: names no file".to_owned()))?;
@@ -105,21 +112,31 @@ async fn from_files(files: &[PathBuf], context: Option<&String>, proxy: &Proxy) 
 }
 
 /// The kubeconfig's own proxy, or the environment's unless the cluster's host is excepted from it.
-fn proxy_for(config: &Config, kubeconfig: &Kubeconfig, context: Option<&String>, proxy: &Proxy) -> Result<Option<http::Uri>, Error> {
+fn proxy_for(
+    config: &Config,
+    kubeconfig: &Kubeconfig,
+    context: Option<&String>,
+    proxy: &Proxy,
+) -> Result<Option<http::Uri>, Error> {
     let name = context.or(kubeconfig.current_context.as_ref());
     let context = kubeconfig.contexts.iter().find(|one| Some(&one.name) == name).and_then(|one| one.context.as_ref());
     let cluster = kubeconfig.clusters.iter().find(|one| context.is_some_and(|context| context.cluster == one.name));
     let own = cluster.and_then(|one| one.cluster.as_ref()?.proxy_url.clone()).filter(|url| !url.is_empty());
     let host = config.cluster_url.host().unwrap_or_default();
     let url = own.or_else(|| proxy.https.clone().filter(|url| !url.is_empty() && !proxy.bypassed_for(host)));
-    url.map(|url| url.parse().map_err(|error| invalid(format!("HTTPS_PROXY (or the kubeconfig's proxy-url): not an address ({error})")))).transpose()
+    url.map(|url| {
+        url.parse()
+            .map_err(|error| invalid(format!("HTTPS_PROXY (or the kubeconfig's proxy-url): not an address ({error})")))
+    })
+    .transpose()
 }
 
 /// An image without a shell has no cloud provider's login plugin; kube's own error would not even name it.
 fn check_plugin(kubeconfig: &Kubeconfig, context: Option<&String>) -> Result<(), Error> {
     let name = context.or(kubeconfig.current_context.as_ref());
     let context = kubeconfig.contexts.iter().find(|one| Some(&one.name) == name).and_then(|one| one.context.as_ref());
-    let user = context.and_then(|context| kubeconfig.auth_infos.iter().find(|one| Some(&one.name) == context.user.as_ref()));
+    let user =
+        context.and_then(|context| kubeconfig.auth_infos.iter().find(|one| Some(&one.name) == context.user.as_ref()));
     let command = user.and_then(|user| user.auth_info.as_ref()?.exec.as_ref()?.command.clone());
     match command {
         Some(command) if !on_path(&command) => Err(invalid(format!(
@@ -130,12 +147,16 @@ fn check_plugin(kubeconfig: &Kubeconfig, context: Option<&String>) -> Result<(),
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "PATH is no input of the action, but where the system looks for a login plugin")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "PATH is no input of the action, but where the system looks for a login plugin"
+)]
 fn on_path(command: &str) -> bool {
     if command.contains('/') {
         return Path::new(command).exists();
     }
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(command).exists()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(command).exists()))
 }
 
 fn permissions_hint(file: &Path) -> String {

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
+use super::read::may_read_again;
 use super::status::{Failure, Status};
 use super::{Cluster, Query, READ_LIMIT, build, with_query};
 use crate::error::{Error, Result};
@@ -268,7 +269,7 @@ impl<T: Item> Watcher<T> {
                 }
                 Err(failure) => failure,
             };
-            if !self.cluster.may_read_again(&failure, attempt) || !self.cluster.pause(attempt, &failure).await {
+            if !may_read_again(&failure, attempt) || !self.cluster.pause(attempt, &failure).await {
                 let what = format!("watch {}", self.query.resource.plural());
                 let permission = self.query.permission("watch");
                 let (namespace, name) = (self.query.namespace.as_ref(), self.query.name.as_ref());
@@ -296,7 +297,8 @@ impl<T: Item> Watcher<T> {
         if head.status.is_success() {
             return Ok(Ok(lines(body)));
         }
-        let body = http_body_util::Limited::new(body, LINE_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
+        let body =
+            http_body_util::Limited::new(body, LINE_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
         Ok(Err(Failure::Status(Status::read(&head, &body.unwrap_or_default()))))
     }
 }

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use http::Method;
 use http_body_util::BodyExt;
 
+use super::read::may_read_again;
 use super::status::{Failure, Status};
 use super::{Cluster, READ_LIMIT, build, with_query};
 use crate::error::{Error, Result};
@@ -69,10 +70,12 @@ impl Cluster {
         loop {
             let request = build(Method::GET, &uri, "", Vec::new()).map_err(LogError::Run)?;
             let failure = match self.open_log(request, attempt > 0).await {
-                Ok(body) => return Ok(LogLines { body, buffer: BytesMut::new(), line_limit, skipped: 0, ended: false }),
+                Ok(body) => {
+                    return Ok(LogLines { body, buffer: BytesMut::new(), line_limit, skipped: 0, ended: false });
+                }
                 Err(failure) => failure,
             };
-            if !self.may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+            if !may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
                 return Err(self.log_error(pod, options, failure).await);
             }
             attempt += 1;
@@ -90,20 +93,23 @@ impl Cluster {
         if head.status.is_success() {
             return Ok(body.into_data_stream().boxed());
         }
-        let body = http_body_util::Limited::new(body, ERROR_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
+        let body =
+            http_body_util::Limited::new(body, ERROR_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
         Err(Failure::Status(Status::read(&head, &body.unwrap_or_default())))
     }
 
     async fn log_error(&self, pod: &ObjectRef, options: &LogOptions, failure: Failure) -> LogError {
         match failure {
             Failure::Status(status) if matches!(status.code, 401 | 403) => {
-                let permission = Permission::on_target("get", &pod.resource).sub("log");
+                let permission = Permission::on_target("get", &pod.resource).on_sub("log");
                 let what = format!("read the log of {pod}");
                 LogError::Run(self.denied(&what, status, &permission, pod.namespace.as_ref(), Some(&pod.name)).await)
             }
             // 400 "waiting to start", 404 "pod not found", 500 from a kubelet that has lost the file: this container's own.
             Failure::Status(status) => LogError::Container(status.message),
-            Failure::Network(error) => LogError::Container(format!("failed to read the log of container {}: {error}", options.container)),
+            Failure::Network(error) => {
+                LogError::Container(format!("failed to read the log of container {}: {error}", options.container))
+            }
         }
     }
 }

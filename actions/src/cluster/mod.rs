@@ -82,7 +82,12 @@ impl Cluster {
     }
 
     /// Sends one request and waits for the head of its answer.
-    async fn exchange(&self, request: Request<Vec<u8>>, limit: Duration, retry: bool) -> Result<Response<Body>, Failure> {
+    async fn exchange(
+        &self,
+        request: Request<Vec<u8>>,
+        limit: Duration,
+        retry: bool,
+    ) -> Result<Response<Body>, Failure> {
         let limit = limit.min(self.remaining());
         self.ledger.request(retry);
         let answer = tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await;
@@ -130,7 +135,9 @@ impl Cluster {
                 message: format!("failed to {what}: {}{}", self.server, connect::explain(&*source)),
                 source: Some(source),
             },
-            Failure::Status(status) => Error::Unavailable { message: format!("failed to {what}: {status}"), source: None },
+            Failure::Status(status) => {
+                Error::Unavailable { message: format!("failed to {what}: {status}"), source: None }
+            }
         }
     }
 }

@@ -87,7 +87,9 @@ impl Cluster {
             Err(failure) => failure,
         };
         if matches!(&failure, Failure::Status(status) if status.code == 404) {
-            return Err(Error::TargetNotFound(format!("{object} does not exist; check TARGET_NAME and TARGET_NAMESPACE")));
+            return Err(Error::TargetNotFound(format!(
+                "{object} does not exist; check TARGET_NAME and TARGET_NAMESPACE"
+            )));
         }
         let permission = Permission::on_target("get", &object.resource);
         let permission = Permission { subresource, ..permission };
@@ -140,19 +142,26 @@ impl Cluster {
             namespaced: bool,
         }
         // The version's two parts are checked here, before they reach the path.
-        Resource::discovered(api_version, kind, "x", true).map_err(|error| Error::InvalidRequest(format!("TARGET_API_VERSION, TARGET_KIND: {error}")))?;
+        Resource::discovered(api_version, kind, "x", true)
+            .map_err(|error| Error::InvalidRequest(format!("TARGET_API_VERSION, TARGET_KIND: {error}")))?;
         let root = if api_version.contains('/') { "/apis" } else { "/api" };
-        let unknown = || Error::InvalidRequest(format!("TARGET_API_VERSION, TARGET_KIND: the API server serves no kind {kind} in {api_version}"));
+        let unknown = || {
+            Error::InvalidRequest(format!(
+                "TARGET_API_VERSION, TARGET_KIND: the API server serves no kind {kind} in {api_version}"
+            ))
+        };
         let body = match self.read(&format!("{root}/{api_version}")).await {
             Ok(body) => body,
             Err(Failure::Status(status)) if status.code == 404 => return Err(unknown()),
             Err(failure) => return Err(self.unavailable(&format!("look up {api_version}"), failure)),
         };
         let served: Served = parse(&body, "look up the kind")?;
-        let found = served.resources.into_iter().find(|one| one.kind.eq_ignore_ascii_case(kind) && !one.name.contains('/'));
+        let found =
+            served.resources.into_iter().find(|one| one.kind.eq_ignore_ascii_case(kind) && !one.name.contains('/'));
         let found = found.ok_or_else(unknown)?;
-        Resource::discovered(api_version, &found.kind, &found.name, found.namespaced)
-            .map_err(|error| Error::Internal(format!("the API server names a resource that breaks its own rules: {error}")))
+        Resource::discovered(api_version, &found.kind, &found.name, found.namespaced).map_err(|error| {
+            Error::Internal(format!("the API server names a resource that breaks its own rules: {error}"))
+        })
     }
 
     /// A GET, sent again while that can help.
@@ -164,18 +173,10 @@ impl Cluster {
                 Ok(body) => return Ok(body),
                 Err(failure) => failure,
             };
-            if !self.may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+            if !may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
                 return Err(failure);
             }
             attempt += 1;
-        }
-    }
-
-    pub(super) fn may_read_again(&self, failure: &Failure, attempt: u32) -> bool {
-        match failure {
-            Failure::Network(error) => !super::connect::hopeless(&**error),
-            Failure::Status(status) if status.code == 500 => attempt + 1 < TRIES_ON_500,
-            Failure::Status(status) => status.transient(),
         }
     }
 
@@ -195,15 +196,24 @@ impl Cluster {
             Failure::Status(Status { code: 404, message, .. }) => {
                 Error::TargetNotFound(format!("failed to {what}: the API server knows no such resource ({message})"))
             }
-            Failure::Status(status) if !status.transient() => {
-                Error::Internal(format!("failed to {what}: {status}"))
-            }
+            Failure::Status(status) if !status.transient() => Error::Internal(format!("failed to {what}: {status}")),
             failure => self.unavailable(what, failure),
         }
     }
 }
 
+/// Whether a read (or a review, or opening a watch) that failed may be sent again: it harms nobody, but must be able to help.
+pub(super) fn may_read_again(failure: &Failure, attempt: u32) -> bool {
+    match failure {
+        Failure::Network(error) => !super::connect::hopeless(&**error),
+        Failure::Status(status) if status.code == 500 => attempt + 1 < TRIES_ON_500,
+        Failure::Status(status) => status.transient(),
+    }
+}
+
 /// Reads an answer of the API server.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
-    serde_json::from_slice(body).map_err(|error| Error::unavailable(format!("failed to {what}: the answer is not what an API server sends"), error))
+    serde_json::from_slice(body).map_err(|error| {
+        Error::unavailable(format!("failed to {what}: the answer is not what an API server sends"), error)
+    })
 }

@@ -7,6 +7,7 @@ use k8s_openapi::api::authorization::v1::{ResourceRule, SubjectAccessReviewStatu
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::read::may_read_again;
 use super::status::{Failure, Status};
 use super::{Cluster, READ_LIMIT, build, read};
 use crate::error::{Error, Result};
@@ -81,7 +82,12 @@ impl Cluster {
     }
 
     /// Whether one permission is granted.
-    pub(super) async fn allowed(&self, permission: &Permission, namespace: Option<&Namespace>, name: Option<&Name>) -> Result<bool, Failure> {
+    pub(super) async fn allowed(
+        &self,
+        permission: &Permission,
+        namespace: Option<&Namespace>,
+        name: Option<&Name>,
+    ) -> Result<bool, Failure> {
         let body = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
             "spec": { "resourceAttributes": permission.attributes(namespace, name) },
@@ -98,12 +104,13 @@ impl Cluster {
             let request = request.map_err(|error| Failure::Network(error.into()))?;
             let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
                 Ok(body) => {
-                    let review: Review<T> = read::parse(&body, "review permissions").map_err(|error| Failure::Network(error.into()))?;
+                    let review: Review<T> =
+                        read::parse(&body, "review permissions").map_err(|error| Failure::Network(error.into()))?;
                     return review.status.ok_or_else(|| Failure::Network("the review has no status".into()));
                 }
                 Err(failure) => failure,
             };
-            if !self.may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+            if !may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
                 return Err(failure);
             }
             attempt += 1;
@@ -133,7 +140,10 @@ impl Cluster {
             Ok(true) => Error::Refused(format!("failed to {what}: {}", status.message)),
             Ok(false) => forbidden(vec![permission.clone()], namespace),
             Err(why) => Error::Forbidden {
-                message: format!("failed to {what}: {}; whether a permission is missing could not be asked ({why})", status.message),
+                message: format!(
+                    "failed to {what}: {}; whether a permission is missing could not be asked ({why})",
+                    status.message
+                ),
                 missing: vec![],
             },
         }
@@ -142,7 +152,9 @@ impl Cluster {
 
 fn unauthenticated(status: &Status) -> Error {
     Error::Forbidden {
-        message: format!("{status}; the credentials are not valid (any more): check the ServiceAccount's token or the kubeconfig's user"),
+        message: format!(
+            "{status}; the credentials are not valid (any more): check the ServiceAccount's token or the kubeconfig's user"
+        ),
         missing: vec![],
     }
 }

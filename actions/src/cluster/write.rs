@@ -108,7 +108,8 @@ impl Cluster {
     /// Patches an object, and returns what the server then stored (in a dry run: would have).
     pub async fn patch(&self, object: &ObjectRef, before: &Value, patch: &Patch, commit: Commit) -> Result<Value> {
         let what = format!("patch {object}");
-        let permission = Permission { subresource: patch.subresource, ..Permission::on_target("patch", &object.resource) };
+        let permission =
+            Permission { subresource: patch.subresource, ..Permission::on_target("patch", &object.resource) };
         let mut attempt = 0;
         loop {
             let failure = match self.patch_once(object, before, patch, commit, attempt > 0).await? {
@@ -117,14 +118,22 @@ impl Cluster {
                 Outcome::Unknown(failure) => return Err(self.unavailable(&what, failure)),
             };
             attempt += 1;
-            let again = matches!(&failure, Failure::Network(_)) || matches!(&failure, Failure::Status(status) if status.transient());
+            let again = matches!(&failure, Failure::Network(_))
+                || matches!(&failure, Failure::Status(status) if status.transient());
             if !again || attempt == TRIES || !self.pause(attempt, &failure).await {
                 return Err(self.write_error(&what, failure, &permission, object).await);
             }
         }
     }
 
-    async fn patch_once(&self, object: &ObjectRef, before: &Value, patch: &Patch, commit: Commit, retry: bool) -> Result<Outcome> {
+    async fn patch_once(
+        &self,
+        object: &ObjectRef,
+        before: &Value,
+        patch: &Patch,
+        commit: Commit,
+        retry: bool,
+    ) -> Result<Outcome> {
         let manager = match patch.proof {
             Proof::FieldManager => format!("{FIELD_MANAGER}/{}", self.run),
             Proof::Annotation { .. } => FIELD_MANAGER.to_owned(),
@@ -169,7 +178,14 @@ impl Cluster {
     }
 
     /// The answer to a write is lost: what became of it?
-    async fn look_after(&self, object: &ObjectRef, patch: &Patch, manager: &str, horizon: Instant, failure: Failure) -> Outcome {
+    async fn look_after(
+        &self,
+        object: &ObjectRef,
+        patch: &Patch,
+        manager: &str,
+        horizon: Instant,
+        failure: Failure,
+    ) -> Outcome {
         tracing::warn!(%failure, "the answer to the write is lost, looking at the object");
         // Our mark is a proof at once; its absence is one only after the server cannot apply the write any more.
         for wait in [false, true] {
@@ -237,12 +253,9 @@ impl Cluster {
             };
         }
         self.ledger.write_begins();
-        let failure = match self.call(request, limit + MARGIN, false).await {
-            Ok(_) => {
-                self.ledger.write_applied(change);
-                return Ok(());
-            }
-            Err(failure) => failure,
+        let Err(failure) = self.call(request, limit + MARGIN, false).await else {
+            self.ledger.write_applied(change);
+            return Ok(());
         };
         if matches!(&failure, Failure::Status(status) if status.code < 500) {
             self.ledger.write_not_applied();
@@ -253,7 +266,14 @@ impl Cluster {
 
     /// An eviction leaves no mark, but it was bound to the pod's resourceVersion: it is the first change after that, or
     /// it was not applied. So the pod's history, read from that version, tells.
-    async fn look_after_eviction(&self, pod: &ObjectRef, before: &Value, change: Change, limit: Duration, failure: Failure) -> Result<()> {
+    async fn look_after_eviction(
+        &self,
+        pod: &ObjectRef,
+        before: &Value,
+        change: Change,
+        limit: Duration,
+        failure: Failure,
+    ) -> Result<()> {
         tracing::warn!(%failure, "the answer to the eviction is lost, looking at the pod's history");
         let version = text(before, "/metadata/resourceVersion").unwrap_or_default();
         match self.first_change(pod, version, limit + MARGIN).await {
@@ -282,11 +302,16 @@ impl Cluster {
             Failure::Status(status) if status.blocked_by_budget() => {
                 Error::Blocked { message: format!("failed to {what}: {}", status.message) }
             }
-            Failure::Status(status) if status.code == 500 && status.message.contains("more than one PodDisruptionBudget") => {
-                Error::Refused(format!("failed to {what}: {}; leave only one budget that selects the pod", status.message))
+            Failure::Status(status)
+                if status.code == 500 && status.message.contains("more than one PodDisruptionBudget") =>
+            {
+                Error::Refused(format!(
+                    "failed to {what}: {}; leave only one budget that selects the pod",
+                    status.message
+                ))
             }
             failure => {
-                let permission = Permission::on_target("create", &pod.resource).sub("eviction");
+                let permission = Permission::on_target("create", &pod.resource).on_sub("eviction");
                 self.write_error(what, failure, &permission, pod).await
             }
         }
@@ -296,11 +321,13 @@ impl Cluster {
     pub async fn post_event(&self, event: Value) -> Result<(), String> {
         /// The run is over; nobody waits for an event.
         const LIMIT: Duration = Duration::from_secs(5);
-        let Some(namespace) = text(&event, "/metadata/namespace").and_then(|name| name.parse::<Namespace>().ok()) else {
+        let Some(namespace) = text(&event, "/metadata/namespace").and_then(|name| name.parse::<Namespace>().ok())
+        else {
             return Err("it has no namespace".to_owned());
         };
         let uri = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-        let request = build(Method::POST, &uri, "application/json", event.to_string().into_bytes()).map_err(|error| error.to_string())?;
+        let request = build(Method::POST, &uri, "application/json", event.to_string().into_bytes())
+            .map_err(|error| error.to_string())?;
         self.call(request, LIMIT, false).await.map(|_| ()).map_err(|failure| failure.to_string())
     }
 
@@ -324,8 +351,13 @@ impl Cluster {
         match status.code {
             401 | 403 => self.denied(what, status, permission, object.namespace.as_ref(), Some(&object.name)).await,
             404 => Error::TargetNotFound(format!("failed to {what}: {}", status.message)),
-            409 => Error::Conflict(format!("failed to {what}: someone else changed it at the same time ({})", status.message)),
-            422 if status.failed_test() => Error::Conflict(format!("failed to {what}: what the decision rested on has changed")),
+            409 => Error::Conflict(format!(
+                "failed to {what}: someone else changed it at the same time ({})",
+                status.message
+            )),
+            422 if status.failed_test() => {
+                Error::Conflict(format!("failed to {what}: what the decision rested on has changed"))
+            }
             400 if status.message.contains("dry run") || status.message.contains("dryRun") => webhook(what, &status),
             400 | 413 | 415 | 422 => Error::Refused(format!("failed to {what}: {}", status.message)),
             _ if status.transient() => self.unavailable(what, Failure::Status(status)),
@@ -338,7 +370,9 @@ impl Cluster {
 fn evicted(pod: &Value) -> bool {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
     conditions.is_some_and(|all| {
-        all.iter().any(|one| text(one, "/type") == Some("DisruptionTarget") && text(one, "/reason") == Some("EvictionByEvictionAPI"))
+        all.iter().any(|one| {
+            text(one, "/type") == Some("DisruptionTarget") && text(one, "/reason") == Some("EvictionByEvictionAPI")
+        })
     })
 }
 

@@ -57,7 +57,8 @@ impl Redactor {
         let mut clean = line.to_vec();
         let mut count = 0;
         for (pattern, replacement) in patterns() {
-            let found = pattern.find_iter(&clean).filter(|found| !found.as_bytes().ends_with(REPLACEMENT.as_bytes())).count();
+            let found =
+                pattern.find_iter(&clean).filter(|found| !found.as_bytes().ends_with(REPLACEMENT.as_bytes())).count();
             if found > 0 {
                 clean = pattern.replace_all(&clean, replacement.as_bytes()).into_owned();
                 count += found;
@@ -120,7 +121,8 @@ mod tests {
     fn a_private_key_is_removed_over_its_lines() {
         let mut redactor = Redactor::default();
         let lines = ["a", "-----BEGIN RSA PRIVATE KEY-----", "MIIEow", "-----END RSA PRIVATE KEY-----", "b"];
-        let clean: Vec<_> = lines.iter().map(|line| String::from_utf8(redactor.line(line.as_bytes()).0).unwrap()).collect();
+        let clean: Vec<_> =
+            lines.iter().map(|line| String::from_utf8(redactor.line(line.as_bytes()).0).unwrap()).collect();
         assert_eq!(clean, ["a", REPLACEMENT, REPLACEMENT, REPLACEMENT, "b"]);
     }
 

@@ -67,7 +67,9 @@ pub struct PodSources {
 impl From<Pod> for LogPod {
     fn from(pod: Pod) -> Self {
         let status = pod.status.unwrap_or_default();
-        let of = |statuses: Option<Vec<ContainerStatus>>, kind| statuses.unwrap_or_default().into_iter().map(move |status| container(status, kind));
+        let of = |statuses: Option<Vec<ContainerStatus>>, kind| {
+            statuses.unwrap_or_default().into_iter().map(move |status| container(status, kind))
+        };
         let containers = of(status.init_container_statuses, ContainerKind::Init)
             .chain(of(status.container_statuses, ContainerKind::Main))
             .chain(of(status.ephemeral_container_statuses, ContainerKind::Ephemeral))
@@ -77,7 +79,11 @@ impl From<Pod> for LogPod {
 }
 
 fn container(status: ContainerStatus, kind: ContainerKind) -> LogContainer {
-    let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref()).map(|waiting| waiting.reason.clone().unwrap_or_default());
+    let waiting = status
+        .state
+        .as_ref()
+        .and_then(|state| state.waiting.as_ref())
+        .map(|waiting| waiting.reason.clone().unwrap_or_default());
     let ran_before = status.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
     LogContainer {
         name: status.name,
@@ -99,7 +105,11 @@ impl PodSources {
                 container: container.name.clone(),
                 kind: container.kind,
                 previous,
-                obstacle: container.waiting.as_ref().map(|reason| format!("it has not started yet ({reason})")).filter(|_| !previous),
+                obstacle: container
+                    .waiting
+                    .as_ref()
+                    .map(|reason| format!("it has not started yet ({reason})"))
+                    .filter(|_| !previous),
             };
             if instances != Instances::Current && container.restarted {
                 all.push(source(true));
@@ -118,22 +128,34 @@ pub async fn pods(cluster: &Cluster, named: &Named) -> Result<(Option<ObjectRef>
         Named::Selection { namespace, selector } => {
             let pods = select(cluster, namespace, selector.clone()).await?;
             if pods.is_empty() {
-                return Err(Error::TargetNotFound(format!("no pod in namespace {namespace} has the labels {selector:?}; check TARGET_SELECTOR")));
+                return Err(Error::TargetNotFound(format!(
+                    "no pod in namespace {namespace} has the labels {selector:?}; check TARGET_SELECTOR"
+                )));
             }
             return Ok((None, pods));
         }
         Named::Object(object) => object,
     };
     let found = workload::find(cluster, object, |_| false).await?;
-    let namespace = found.object.namespace.clone().ok_or_else(|| Error::InvalidRequest(format!("{object} has no pods of its own")))?;
+    let namespace = found
+        .object
+        .namespace
+        .clone()
+        .ok_or_else(|| Error::InvalidRequest(format!("{object} has no pods of its own")))?;
     let pods = match found.kind() {
         Some(Kind::Pod) => {
-            let pod: LogPod = serde_json::from_value(found.value).map_err(|error| Error::Internal(error.to_string()))?;
+            let pod: LogPod =
+                serde_json::from_value(found.value).map_err(|error| Error::Internal(error.to_string()))?;
             vec![in_namespace(&namespace, pod)?]
         }
         Some(Kind::CronJob) => {
             let uids = jobs_of(cluster, &found.object).await?;
-            if uids.is_empty() { Vec::new() } else { select(cluster, &namespace, format!("batch.kubernetes.io/controller-uid in ({})", uids.join(","))).await? }
+            if uids.is_empty() {
+                Vec::new()
+            } else {
+                select(cluster, &namespace, format!("batch.kubernetes.io/controller-uid in ({})", uids.join(",")))
+                    .await?
+            }
         }
         _ => select(cluster, &namespace, selector(&found.value)).await?,
     };
@@ -148,7 +170,8 @@ async fn select(cluster: &Cluster, namespace: &Namespace, labels: String) -> Res
 
 fn in_namespace(namespace: &Namespace, pod: LogPod) -> Result<PodSources> {
     let name = server_name(&pod.name)?;
-    let object = ObjectRef { resource: Kind::Pod.resource(), namespace: Some(namespace.clone()), name, uid: Some(pod.uid) };
+    let object =
+        ObjectRef { resource: Kind::Pod.resource(), namespace: Some(namespace.clone()), name, uid: Some(pod.uid) };
     Ok(PodSources { pod: object, containers: pod.containers })
 }
 
@@ -167,7 +190,10 @@ mod tests {
 
     fn sources(state: Value, last: Value, instances: Instances) -> Vec<(bool, bool)> {
         let status = json!({ "name": "app", "image": "", "imageID": "", "ready": false, "restartCount": 1, "state": state, "lastState": last });
-        let pod: LogPod = serde_json::from_value(json!({ "metadata": { "name": "web-1" }, "status": { "containerStatuses": [status] } })).unwrap();
+        let pod: LogPod = serde_json::from_value(
+            json!({ "metadata": { "name": "web-1" }, "status": { "containerStatuses": [status] } }),
+        )
+        .unwrap();
         let all = in_namespace(&"shop".parse().unwrap(), pod).unwrap().sources(instances);
         all.into_iter().map(|source| (source.previous, source.obstacle.is_some())).collect()
     }
@@ -178,7 +204,12 @@ mod tests {
     #[case::only_before(json!({ "running": {} }), json!({ "terminated": { "exitCode": 1 } }), Instances::Previous, &[(true, false)])]
     #[case::in_back_off(json!({ "waiting": { "reason": "CrashLoopBackOff" } }), json!({ "terminated": { "exitCode": 1 } }), Instances::Both, &[(false, false)])]
     #[case::not_started(json!({ "waiting": { "reason": "ImagePullBackOff" } }), json!({}), Instances::Both, &[(false, true)])]
-    fn asks_for_the_logs_there_are(#[case] state: Value, #[case] last: Value, #[case] instances: Instances, #[case] expected: &[(bool, bool)]) {
+    fn asks_for_the_logs_there_are(
+        #[case] state: Value,
+        #[case] last: Value,
+        #[case] instances: Instances,
+        #[case] expected: &[(bool, bool)],
+    ) {
         assert_eq!(sources(state, last, instances), expected);
     }
 }

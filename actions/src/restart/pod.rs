@@ -107,7 +107,7 @@ impl Action for RestartPod {
     fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
         let mut all = BTreeSet::from([
             Permission::on_target("get", resource),
-            Permission::on_target("create", resource).sub("eviction"),
+            Permission::on_target("create", resource).on_sub("eviction"),
             Permission::of("list", &budgets()),
             Permission::of("watch", &budgets()),
         ]);
@@ -150,15 +150,21 @@ impl Action for RestartPod {
             return already(format!("{object} is being deleted"));
         }
         if annotation(pod, PROTECTED) == Some("true") {
-            return Decision::Refuse(format!("{object} is protected by its annotation {PROTECTED}; remove it, or ask whoever set it"));
+            return Decision::Refuse(format!(
+                "{object} is protected by its annotation {PROTECTED}; remove it, or ask whoever set it"
+            ));
         }
         if annotation(pod, "kubernetes.io/config.mirror").is_some() {
-            return Decision::Refuse(format!("{object} is a static pod, which only its kubelet can restart: change or move its manifest on the node"));
+            return Decision::Refuse(format!(
+                "{object} is a static pod, which only its kubelet can restart: change or move its manifest on the node"
+            ));
         }
         let finished = matches!(text(pod, "/status/phase"), Some("Succeeded" | "Failed"));
         if (controller(pod).is_none() || finished) && !self.force {
             let why = if finished { "it has run to its end" } else { "no controller owns it" };
-            return Decision::Refuse(format!("nothing would replace {object}: {why}; set force to true to evict it for good"));
+            return Decision::Refuse(format!(
+                "nothing would replace {object}: {why}; set force to true to evict it for good"
+            ));
         }
         Decision::Change(Evict)
     }
@@ -184,8 +190,13 @@ impl Action for RestartPod {
             }
             // Its resourceVersion moves with its status; its UID must not.
             eviction.pod = cluster.get(&target.object).await?;
-            if uid(&eviction.pod) != target.object.uid.as_deref().unwrap_or_default() || text(&eviction.pod, "/metadata/deletionTimestamp").is_some() {
-                return Err(Error::Conflict(format!("{} was deleted by someone else while a disruption budget was waited for", target.object)));
+            if uid(&eviction.pod) != target.object.uid.as_deref().unwrap_or_default()
+                || text(&eviction.pod, "/metadata/deletionTimestamp").is_some()
+            {
+                return Err(Error::Conflict(format!(
+                    "{} was deleted by someone else while a disruption budget was waited for",
+                    target.object
+                )));
             }
         }
     }
@@ -193,10 +204,13 @@ impl Action for RestartPod {
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
         // Gone already: what else there was at that time is not known, so nothing can be recognised as its replacement.
         let Some(pod) = target.pod.as_ref().filter(|_| now.is_null()) else { return Ok(self.details(target)) };
-        let Some(owner) = controller(pod).and_then(|owner| text(owner, "/uid")) else { return Ok(self.details(target)) };
+        let Some(owner) = controller(pod).and_then(|owner| text(owner, "/uid")) else {
+            return Ok(self.details(target));
+        };
         let query = Query::beside(&target.object, Kind::Pod.resource(), shared_labels(pod));
         let mut pods: Follow<PodView> = cluster.follow(query).await?;
-        let known = |pod: &PodView| pod.uid == uid_of(target) || target.siblings.iter().any(|sibling| sibling.uid == pod.uid);
+        let known =
+            |pod: &PodView| pod.uid == uid_of(target) || target.siblings.iter().any(|sibling| sibling.uid == pod.uid);
         let node = daemon_node(pod);
         let mut stuck: Option<tokio::time::Instant> = None;
         loop {
@@ -231,7 +245,10 @@ impl Action for RestartPod {
             (Some(message), _, _) => message.clone(),
             (None, true, _) => format!("would evict {object}"),
             (None, false, Some(replacement)) => {
-                format!("evicted {object}; its replacement {replacement} is ready after {:.1} s", told.took.as_secs_f32())
+                format!(
+                    "evicted {object}; its replacement {replacement} is ready after {:.1} s",
+                    told.took.as_secs_f32()
+                )
             }
             (None, false, None) => format!("evicted {object}; not waited for a replacement"),
         }
@@ -252,7 +269,9 @@ impl RestartPod {
         run: &RunContext,
     ) -> Result<Option<tokio::time::Instant>> {
         use crate::pod::Outlook;
-        let failed = |cause: &str| Error::NotVerified(format!("the replacement of {} does not become ready: {cause}", target.object));
+        let failed = |cause: &str| {
+            Error::NotVerified(format!("the replacement of {} does not become ready: {cause}", target.object))
+        };
         let Some((cause, outlook)) = worst else {
             run.progress.report(&format!("{}: waiting for its replacement", target.object));
             *stuck = None;
@@ -305,7 +324,8 @@ async fn siblings(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<
 
 fn budgets() -> Resource {
     // Constants that pass their own checks.
-    Resource::discovered("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", true).unwrap_or_else(|_| Kind::Pod.resource())
+    Resource::discovered("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", true)
+        .unwrap_or_else(|_| Kind::Pod.resource())
 }
 
 /// Until a budget changes; what blocks is named when the time is over.
@@ -326,7 +346,8 @@ mod tests {
     use rstest::rstest;
 
     fn target(pod: Value) -> Target {
-        let object = ObjectRef { resource: Kind::Pod.resource(), namespace: None, name: "web-1".parse().unwrap(), uid: None };
+        let object =
+            ObjectRef { resource: Kind::Pod.resource(), namespace: None, name: "web-1".parse().unwrap(), uid: None };
         Target { object, pod: Some(pod), siblings: Vec::new() }
     }
 

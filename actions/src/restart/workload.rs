@@ -84,7 +84,8 @@ impl RestartWorkload {
     }
 
     fn earlier(&self, target: &Target, run: &RunContext) -> Earlier {
-        let objects = std::iter::once(&target.found.value).chain(target.revisions.iter().map(|revision| &revision.object));
+        let objects =
+            std::iter::once(&target.found.value).chain(target.revisions.iter().map(|revision| &revision.object));
         mark::earlier(run, &self.request(target), objects)
     }
 }
@@ -121,7 +122,10 @@ impl Action for RestartWorkload {
     async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
         let found = workload::find(cluster, guard::object(named)?, |kind| kind == Kind::ReplicaSet).await?;
         let kind = found.kind().filter(|kind| *kind != Kind::ReplicaSet).ok_or_else(|| {
-            Error::InvalidRequest(format!("{} has no rollout: nothing controls it that has one; restart its pods one by one with restart-pod", found.object))
+            Error::InvalidRequest(format!(
+                "{} has no rollout: nothing controls it that has one; restart its pods one by one with restart-pod",
+                found.object
+            ))
         })?;
         let revisions = match run.id {
             Some(_) => revision::list(cluster, kind, &found.object, &found.value).await?,
@@ -145,10 +149,14 @@ impl Action for RestartWorkload {
         }
         let now = Workload::read(target.kind, &target.found.value);
         if now.paused {
-            return Decision::Refuse(format!("{object} is paused, a restart would only begin when it is resumed; resume it first (kubectl rollout resume)"));
+            return Decision::Refuse(format!(
+                "{object} is paused, a restart would only begin when it is resumed; resume it first (kubectl rollout resume)"
+            ));
         }
         if now.on_delete {
-            return Decision::Refuse(format!("{object} has the update strategy OnDelete, a restart would replace nothing; restart its pods one by one with restart-pod"));
+            return Decision::Refuse(format!(
+                "{object} has the update strategy OnDelete, a restart would replace nothing; restart its pods one by one with restart-pod"
+            ));
         }
         Decision::Change(self.patch(target, run))
     }
@@ -162,8 +170,13 @@ impl Action for RestartWorkload {
         let overwritten = |value: &Value| {
             let found = text(value, RESTARTED_AT_PATH).map(str::to_owned);
             (found != ours).then(|| {
-                let writer = guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
-                format!("{RESTARTED_AT} is {} now, not {}{writer}", found.as_deref().unwrap_or("gone"), ours.as_deref().unwrap_or("unset"))
+                let writer =
+                    guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
+                format!(
+                    "{RESTARTED_AT} is {} now, not {}{writer}",
+                    found.as_deref().unwrap_or("gone"),
+                    ours.as_deref().unwrap_or("unset")
+                )
             })
         };
         let rollout = Rollout {
@@ -189,7 +202,9 @@ impl Action for RestartWorkload {
     fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
         let object = &target.found.object;
         let ready = match (details.ready_replicas, details.desired_replicas) {
-            (Some(ready), Some(desired)) => format!("; {ready} of {desired} new pods ready after {:.1} s", told.took.as_secs_f32()),
+            (Some(ready), Some(desired)) => {
+                format!("; {ready} of {desired} new pods ready after {:.1} s", told.took.as_secs_f32())
+            }
             _ => "; not waited for".to_owned(),
         };
         match (&told.already, told.dry_run) {

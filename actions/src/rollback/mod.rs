@@ -122,7 +122,8 @@ impl Rollback {
     }
 
     fn earlier(&self, target: &Target, run: &RunContext) -> Earlier {
-        let objects = std::iter::once(&target.found.value).chain(target.revisions.iter().map(|revision| &revision.object));
+        let objects =
+            std::iter::once(&target.found.value).chain(target.revisions.iter().map(|revision| &revision.object));
         mark::earlier(run, &self.request(target), objects)
     }
 
@@ -147,7 +148,9 @@ impl Rollback {
     /// The revision that a run with these parameters is about, also when it is the present one already.
     fn goal<'a>(&self, target: &'a Target, run: &RunContext) -> Option<&'a Revision> {
         match self.earlier(target, run) {
-            Earlier::Same(mark) => target.revisions.iter().find(|revision| Some(revision.name.as_str()) == text(&mark.previous, "/to")),
+            Earlier::Same(mark) => {
+                target.revisions.iter().find(|revision| Some(revision.name.as_str()) == text(&mark.previous, "/to"))
+            }
             _ => choose::revision(self, &target.revisions, target.current()).ok(),
         }
     }
@@ -171,11 +174,13 @@ impl Action for Rollback {
     fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
         let mut all = guard::owner_permissions(resource);
         all.insert(Permission::on_target("get", resource));
-        let Some(kind) = resource.built_in().filter(|kind| !matches!(kind, Kind::ReplicaSet | Kind::Pod)) else { return all };
+        let Some(kind) = resource.built_in().filter(|kind| !matches!(kind, Kind::ReplicaSet | Kind::Pod)) else {
+            return all;
+        };
         all.insert(Permission::on_target("patch", resource));
         all.insert(Permission::of("list", &revision::resource(kind)));
         if kind == Kind::StatefulSet {
-            all.insert(Permission::of("create", &Kind::Pod.resource()).sub("eviction"));
+            all.insert(Permission::of("create", &Kind::Pod.resource()).on_sub("eviction"));
         }
         if self.wait || kind == Kind::StatefulSet {
             all.insert(Permission::on_target("watch", resource));
@@ -193,24 +198,34 @@ impl Action for Rollback {
             problems.push("ACTION_PARAMETERS: toRevision, toRevisionName: expected one of them, got both".to_owned());
         }
         if self.to_revision.is_some_and(|number| number < 1) {
-            problems.push("ACTION_PARAMETERS: toRevision: expected 1 or more; leave it out to go to the revision before".to_owned());
+            problems.push(
+                "ACTION_PARAMETERS: toRevision: expected 1 or more; leave it out to go to the revision before"
+                    .to_owned(),
+            );
         }
         problems
     }
 
     async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
-        let found = workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
+        let found =
+            workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
         let kind = found.kind().filter(|kind| matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet));
         let kind = kind.ok_or_else(|| {
             Error::InvalidRequest(format!("{} has no revisions, and nothing that has some controls it", found.object))
         })?;
         let revisions = revision::list(cluster, kind, &found.object, &found.value).await?;
         if let Some(tool) = guard::managed_by(&found.value) {
-            run.progress.warn(format!("{} is managed by {tool}, which may put the newer template back: change it there too", found.object));
+            run.progress.warn(format!(
+                "{} is managed by {tool}, which may put the newer template back: change it there too",
+                found.object
+            ));
         }
         let partition = Workload::read(kind, &found.value).partition;
         if partition > 0 {
-            run.progress.warn(format!("{} has a partition: only pods with ordinal {partition} and above are rolled back", found.object));
+            run.progress.warn(format!(
+                "{} has a partition: only pods with ordinal {partition} and above are rolled back",
+                found.object
+            ));
         }
         Ok(Target { found, kind, revisions })
     }
@@ -257,7 +272,8 @@ impl Action for Rollback {
         let ours = template(now);
         let overwritten = |value: &Value| {
             (template(value) != ours).then(|| {
-                let writer = guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
+                let writer =
+                    guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
                 format!("its pod template is another one now{writer}")
             })
         };
@@ -271,7 +287,11 @@ impl Action for Rollback {
         };
         let reached = rollout.wait(cluster, &run.progress).await?;
         let goal = self.goal(target, run);
-        Ok(Details { desired_replicas: Some(reached.desired), ready_replicas: Some(reached.ready), ..details(target, goal) })
+        Ok(Details {
+            desired_replicas: Some(reached.desired),
+            ready_replicas: Some(reached.ready),
+            ..details(target, goal)
+        })
     }
 
     fn details(&self, target: &Target) -> Details {
@@ -296,9 +316,14 @@ impl Action for Rollback {
 
     fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
         let object = &target.found.object;
-        let to = details.to_revision.as_ref().map_or_else(|| "an earlier revision".to_owned(), |to| format!("revision {} ({})", to.number, to.name));
+        let to = details
+            .to_revision
+            .as_ref()
+            .map_or_else(|| "an earlier revision".to_owned(), |to| format!("revision {} ({})", to.number, to.name));
         let ready = match (details.ready_replicas, details.desired_replicas) {
-            (Some(ready), Some(desired)) => format!("; {ready} of {desired} pods ready after {:.1} s", told.took.as_secs_f32()),
+            (Some(ready), Some(desired)) => {
+                format!("; {ready} of {desired} pods ready after {:.1} s", told.took.as_secs_f32())
+            }
             _ => "; not waited for".to_owned(),
         };
         match (&told.already, told.dry_run) {
@@ -321,7 +346,8 @@ fn details(target: &Target, to: Option<&Revision>) -> Details {
 
 fn named(revision: &Revision) -> RevisionName {
     let containers = revision.template.pointer("/spec/containers").and_then(Value::as_array);
-    let images = containers.into_iter().flatten().filter_map(|container| text(container, "/image").map(str::to_owned)).collect();
+    let images =
+        containers.into_iter().flatten().filter_map(|container| text(container, "/image").map(str::to_owned)).collect();
     RevisionName { name: revision.name.clone(), number: revision.number, images }
 }
 
@@ -330,13 +356,19 @@ fn refusal(target: &Target) -> Option<String> {
     let object = &target.found.object;
     if let Some(owner) = controller(&target.found.value) {
         let (kind, name) = (text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default());
-        return Some(format!("{object} is controlled by the {kind} {name}, which would put its own template back: roll that back"));
+        return Some(format!(
+            "{object} is controlled by the {kind} {name}, which would put its own template back: roll that back"
+        ));
     }
     let now = Workload::read(target.kind, &target.found.value);
     if now.paused {
-        return Some(format!("{object} is paused, a rollback would only begin when it is resumed; resume it first (kubectl rollout resume)"));
+        return Some(format!(
+            "{object} is paused, a rollback would only begin when it is resumed; resume it first (kubectl rollout resume)"
+        ));
     }
-    now.on_delete.then(|| format!("{object} has the update strategy OnDelete, a rollback would replace no pod; change the strategy first"))
+    now.on_delete.then(|| {
+        format!("{object} has the update strategy OnDelete, a rollback would replace no pod; change the strategy first")
+    })
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision
             // Gone or changed meanwhile: the controller got to it first.
             Ok(()) | Err(Error::TargetNotFound(_) | Error::Conflict(_)) => {}
             Err(Error::Blocked { message }) => {
-                return Err(Error::NotVerified(format!("the template was put back, and {object} of the abandoned revision stands in the way: {message}")));
+                return Err(Error::NotVerified(format!(
+                    "the template was put back, and {object} of the abandoned revision stands in the way: {message}"
+                )));
             }
             Err(error) => return Err(error),
         }
@@ -32,7 +34,11 @@ pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision
 
 fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, partition: i64) -> bool {
     let ordinal = pod.name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse::<i64>().ok()).unwrap_or_default();
-    pod.owner == set.uid && pod.revision.as_deref() != Some(revision) && !pod.ready && !pod.terminating && ordinal >= partition
+    pod.owner == set.uid
+        && pod.revision.as_deref() != Some(revision)
+        && !pod.ready
+        && !pod.terminating
+        && ordinal >= partition
 }
 
 async fn wait_until_observed(cluster: &Cluster, set: &ObjectRef, patched: &Value) -> Result<()> {
@@ -60,9 +66,25 @@ mod tests {
     #[case::ready("db-1", "bad", true, false)]
     #[case::of_the_goal("db-1", "good", false, false)]
     #[case::below_the_partition("db-0", "bad", false, false)]
-    fn only_what_stands_in_the_way(#[case] name: &str, #[case] revision: &str, #[case] ready: bool, #[case] stuck: bool) {
-        let set = ObjectRef { resource: Kind::StatefulSet.resource(), namespace: None, name: "db".parse().unwrap(), uid: Some("s".to_owned()) };
-        let pod = PodView { name: name.to_owned(), revision: Some(revision.to_owned()), ready, owner: set.uid.clone(), ..PodView::default() };
+    fn only_what_stands_in_the_way(
+        #[case] name: &str,
+        #[case] revision: &str,
+        #[case] ready: bool,
+        #[case] stuck: bool,
+    ) {
+        let set = ObjectRef {
+            resource: Kind::StatefulSet.resource(),
+            namespace: None,
+            name: "db".parse().unwrap(),
+            uid: Some("s".to_owned()),
+        };
+        let pod = PodView {
+            name: name.to_owned(),
+            revision: Some(revision.to_owned()),
+            ready,
+            owner: set.uid.clone(),
+            ..PodView::default()
+        };
         assert_eq!(is_stuck(&pod, &set, "good", 1), stuck);
     }
 }

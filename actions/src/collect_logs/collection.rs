@@ -1,0 +1,307 @@
+//! Reading the logs, and writing what fits: from bytes to lines of bounded length and number, without secrets.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::budget::Budget;
+use super::redact::Redactor;
+use super::{CollectLogs, Destination, Details, Report, Source, Target};
+use crate::action::{LogSink, RunContext};
+use crate::cluster::{Cluster, LogError, LogOptions};
+use crate::error::{Error, Result};
+
+/// Container runtimes split lines at 8 to 16 KiB; a line on stdout stays below.
+const LINE_LIMIT: usize = 8 << 10;
+/// How much of one raw line is looked at, so that a secret behind the cut is redacted and not halved.
+const RAW_LINE_LIMIT: usize = 64 << 10;
+/// One line of a container's log, as it stands on stdout.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogLine<'a> {
+    /// `LogLine`
+    pub kind: &'static str,
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod.
+    pub pod: &'a str,
+    /// The container.
+    pub container: &'a str,
+    /// Whether it is from the instance before the last restart.
+    pub previous: bool,
+    /// When it was written, if `timestamps`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<&'a str>,
+    /// The line.
+    pub line: &'a str,
+}
+
+pub(super) fn report(source: &Source, lines: usize, dropped_lines: usize, error: Option<String>) -> Report {
+    Report {
+        pod: source.pod.name.to_string(),
+        container: source.container.clone(),
+        kind: source.kind,
+        previous: source.previous,
+        lines,
+        dropped_lines,
+        error,
+    }
+}
+
+/// What was read so far.
+pub(super) struct Collection {
+    budget: Budget,
+    errors: Vec<Option<String>>,
+    redacted: usize,
+    cut: usize,
+}
+
+impl Collection {
+    pub(super) fn new(logs: &CollectLogs, target: &Target) -> Self {
+        let most = usize::try_from(logs.max_bytes).unwrap_or(usize::MAX);
+        let errors = target.sources.iter().map(|source| source.obstacle.clone()).collect();
+        Self { budget: Budget::new(most, target.sources.len()), errors, redacted: 0, cut: 0 }
+    }
+
+    /// Warnings for single containers; an error when there was something to read and nothing of it could be.
+    pub(super) fn complain(&self, target: &Target, run: &RunContext) -> Result<()> {
+        /// Enough to see the pattern; `details.containers` has all of them.
+        const WARNINGS: usize = 5;
+        let failed: Vec<_> = target
+            .sources
+            .iter()
+            .zip(&self.errors)
+            .filter_map(|(source, error)| Some((source, error.as_ref()?)))
+            .collect();
+        let tried = target.sources.iter().filter(|source| source.obstacle.is_none()).count();
+        let failed_reads = failed.iter().filter(|(source, _)| source.obstacle.is_none()).count();
+        for (source, error) in failed.iter().take(WARNINGS) {
+            run.progress.warn(format!("container {} of {}: {error}", source.container, source.pod));
+        }
+        match failed.first() {
+            Some((source, error)) if tried > 0 && failed_reads == tried && self.budget.is_empty() => {
+                Err(Error::Unavailable {
+                    message: format!(
+                        "none of {tried} logs could be read; container {} of {}: {error}",
+                        source.container, source.pod
+                    ),
+                    source: None,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl CollectLogs {
+    /// Reads one log into the collection. Only what concerns the whole run is an error.
+    pub(super) async fn read(
+        &self,
+        cluster: &Cluster,
+        source: &Source,
+        index: usize,
+        collection: &RefCell<Collection>,
+    ) -> Result<()> {
+        let options = LogOptions {
+            container: source.container.clone(),
+            previous: source.previous,
+            since_seconds: self.since_seconds,
+            tail_lines: self.tail_lines,
+            timestamps: self.timestamps,
+        };
+        let mut log = match cluster.logs(&source.pod, &options, RAW_LINE_LIMIT).await {
+            Ok(log) => log,
+            Err(LogError::Run(error)) => return Err(error),
+            Err(LogError::Container(why)) => {
+                collection.borrow_mut().set_error(index, why);
+                return Ok(());
+            }
+        };
+        let mut redactor = Redactor::default();
+        let mut seen = 0_usize;
+        loop {
+            let line = match tokio::time::timeout(cluster.remaining(), log.next()).await {
+                Ok(Ok(Some(line))) => line,
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(why)) => {
+                    collection.borrow_mut().set_error(index, why);
+                    return Ok(());
+                }
+                Err(_) => {
+                    collection.borrow_mut().set_error(index, "not read to its end: the time was over".to_owned());
+                    return Ok(());
+                }
+            };
+            seen += 1;
+            let mut collection = collection.borrow_mut();
+            if seen == 1 && kubelet_error(&line.bytes) {
+                collection.set_error(index, String::from_utf8_lossy(&line.bytes).into_owned());
+                continue;
+            }
+            let mut bytes = line.bytes;
+            if self.redact {
+                let (clean, count) = redactor.line(&bytes);
+                bytes = clean;
+                collection.redacted += count;
+            }
+            let (encoded, cut) = self.encode(source, &bytes, line.cut);
+            collection.cut += usize::from(cut);
+            collection.budget.push(index, encoded);
+        }
+    }
+
+    /// A line as it is written, at most [`LINE_LIMIT`] bytes, and whether it lost its end.
+    fn encode(&self, source: &Source, bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
+        let text = String::from_utf8_lossy(bytes);
+        let (timestamp, whole) = match text.split_once(' ').filter(|_| self.timestamps) {
+            Some((timestamp, line)) => (Some(timestamp), line),
+            None => (None, text.as_ref()),
+        };
+        let (mut kept, mut lost) = (whole.len(), cut);
+        loop {
+            let end = floor_char_boundary(whole, kept);
+            lost += kept - end;
+            let mut line = whole.get(..end).unwrap_or_default().to_owned();
+            if lost > 0 {
+                line.push_str(&format!("… [cut: {lost} more bytes]"));
+            }
+            let encoded = match self.destination {
+                Destination::Stdout => encode_json(source, timestamp, &line),
+                Destination::Directory => timestamp.map(|time| format!("{time} {line}")).unwrap_or(line).into_bytes(),
+            };
+            if encoded.len() <= LINE_LIMIT {
+                return (encoded, lost > 0);
+            }
+            // Escapes make a line longer than it is: a quarter less until it fits.
+            let shorter = end.min(LINE_LIMIT) * 3 / 4;
+            lost += end - shorter;
+            kept = shorter;
+        }
+    }
+
+    pub(super) fn write(&self, target: &Target, collection: Collection, sink: &dyn LogSink) -> Result<Details> {
+        let unwritable = |error: std::io::Error| Error::Internal(format!("failed to write the log lines: {error}"));
+        let mut details = Details {
+            pods: target.pods,
+            cut_lines: collection.cut,
+            redacted: collection.redacted,
+            ..Details::default()
+        };
+        let shares = collection.budget.into_shares();
+        for ((source, share), error) in target.sources.iter().zip(shares).zip(collection.errors) {
+            match &self.directory {
+                Some(folder) => write_file(folder, source, &share.lines).map_err(unwritable)?,
+                None => share.lines.iter().try_for_each(|line| sink.write_line(line)).map_err(unwritable)?,
+            }
+            details.lines += share.lines.len();
+            details.bytes += share.bytes;
+            details.dropped_lines += share.dropped;
+            details.containers.push(report(source, share.lines.len(), share.dropped, error));
+        }
+        Ok(details)
+    }
+}
+
+impl Collection {
+    fn set_error(&mut self, index: usize, why: String) {
+        if let Some(error) = self.errors.get_mut(index) {
+            *error = Some(why);
+        }
+    }
+}
+
+fn floor_char_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
+}
+
+/// The kubelet answers 200 and this as the log when the runtime has lost the file (kubernetes#142258).
+fn kubelet_error(line: &[u8]) -> bool {
+    line.starts_with(b"unable to retrieve container logs for ")
+        || line.starts_with(b"failed to try resolving symlinks in path ")
+}
+
+fn encode_json(source: &Source, timestamp: Option<&str>, line: &str) -> Vec<u8> {
+    let namespace = source.pod.namespace.as_ref().map(ToString::to_string).unwrap_or_default();
+    let line = LogLine {
+        kind: "LogLine",
+        namespace: &namespace,
+        pod: source.pod.name.as_str(),
+        container: &source.container,
+        previous: source.previous,
+        timestamp,
+        line,
+    };
+    // Strings and a bool: serialising them cannot fail.
+    serde_json::to_vec(&line).unwrap_or_default()
+}
+
+/// The names were checked: pod names are subdomains, container names labels; neither has a path in it.
+fn write_file(folder: &Path, source: &Source, lines: &VecDeque<Vec<u8>>) -> std::io::Result<()> {
+    use std::io::Write;
+    let suffix = if source.previous { "_previous" } else { "" };
+    let path = folder.join(format!("{}_{}{suffix}.log", source.pod.name, source.container));
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    for line in lines {
+        file.write_all(line)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect_logs::ContainerKind;
+    use crate::object::{Kind, ObjectRef};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn logs(parameters: Value) -> CollectLogs {
+        serde_json::from_value(parameters).unwrap()
+    }
+
+    fn source() -> Source {
+        let pod = ObjectRef {
+            resource: Kind::Pod.resource(),
+            namespace: Some("shop".parse().unwrap()),
+            name: "web-1".parse().unwrap(),
+            uid: None,
+        };
+        Source { pod, container: "app".to_owned(), kind: ContainerKind::Main, previous: false, obstacle: None }
+    }
+
+    #[test]
+    fn a_line_is_an_object_of_its_own() {
+        let (line, cut) = logs(json!({})).encode(&source(), b"2026-11-23T10:00:00.1Z hello", 0);
+        assert!(!cut);
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            r#"{"kind":"LogLine","namespace":"shop","pod":"web-1","container":"app","previous":false,"timestamp":"2026-11-23T10:00:00.1Z","line":"hello"}"#
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_longer_than_the_limit(bytes in proptest::collection::vec(any::<u8>(), 0..20_000)) {
+            let (line, _) = logs(json!({ "timestamps": false })).encode(&source(), &bytes, 0);
+            prop_assert!(line.len() <= LINE_LIMIT);
+            prop_assert!(serde_json::from_slice::<Value>(&line).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_cut_line_says_how_much_is_missing() {
+        let (line, cut) = logs(json!({ "timestamps": false })).encode(&source(), &vec![b'x'; 10_000], 90_000);
+        let line: Value = serde_json::from_slice(&line).unwrap();
+        let text = line["line"].as_str().unwrap();
+        let kept = text.chars().filter(|c| *c == 'x').count();
+        assert!(
+            cut && text.ends_with(&format!("… [cut: {} more bytes]", 100_000 - kept)),
+            "{}",
+            &text[text.len() - 40..]
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! The components of the control plane, and the flags they are started with.
+
+use std::path::PathBuf;
+
+/// Where things are: a folder and the ports.
+pub struct Plan {
+    /// Everything the components read and write.
+    pub folder: PathBuf,
+    /// etcd for its clients.
+    pub etcd: u16,
+    /// etcd for its peers (there are none).
+    pub etcd_peer: u16,
+    /// The API server.
+    pub api: u16,
+    /// The kubelet that kwok plays.
+    pub kubelet: u16,
+}
+
+/// Many clients at once, all of them ours: no throttling, or tests wait for nothing.
+const UNTHROTTLED: [(&str, &str); 2] = [("kube-api-qps", "500"), ("kube-api-burst", "1000")];
+
+fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
+    pairs.iter().map(|(name, value)| format!("--{name}={value}")).collect()
+}
+
+impl Plan {
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    /// The API server's address.
+    pub fn server(&self) -> String {
+        format!("https://127.0.0.1:{}", self.api)
+    }
+
+    fn etcd_address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.etcd)
+    }
+
+    /// etcd, in memory as far as possible.
+    pub fn etcd(&self) -> Vec<String> {
+        let (client, peer) = (self.etcd_address(), format!("http://127.0.0.1:{}", self.etcd_peer));
+        flags(&[
+            ("data-dir", &self.path("etcd")),
+            ("unsafe-no-fsync", "true"),
+            ("log-level", "error"),
+            ("listen-client-urls", &client),
+            ("advertise-client-urls", &client),
+            ("listen-peer-urls", &peer),
+            ("initial-advertise-peer-urls", &peer),
+            ("initial-cluster", &format!("default={peer}")),
+        ])
+    }
+
+    /// kube-apiserver, with its audit log.
+    pub fn api_server(&self) -> Vec<String> {
+        flags(&[
+            ("etcd-servers", &self.etcd_address()),
+            ("cert-dir", &self.path("pki")),
+            ("secure-port", &self.api.to_string()),
+            ("bind-address", "127.0.0.1"),
+            ("advertise-address", "127.0.0.1"),
+            ("service-cluster-ip-range", "10.96.0.0/16"),
+            ("authorization-mode", "Node,RBAC"),
+            ("token-auth-file", &self.path("tokens.csv")),
+            ("service-account-issuer", "https://kubernetes.default.svc"),
+            ("service-account-key-file", &self.path("sa.pub")),
+            ("service-account-signing-key-file", &self.path("sa.key")),
+            ("audit-policy-file", &self.path("audit.yaml")),
+            ("audit-log-path", &self.path("audit.log")),
+            // The log must show the last request of a run soon; a batch would hide it.
+            ("audit-log-mode", "blocking"),
+            ("kubelet-preferred-address-types", "InternalIP"),
+            ("profiling", "false"),
+        ])
+    }
+
+    fn controller(&self, more: &[(&str, &str)]) -> Vec<String> {
+        let kubeconfig = self.path("admin.kubeconfig");
+        let common = [("kubeconfig", kubeconfig.as_str()), ("secure-port", "0"), ("leader-elect", "false")];
+        flags(&[&common, &UNTHROTTLED[..], more].concat())
+    }
+
+    /// kube-controller-manager.
+    pub fn controller_manager(&self) -> Vec<String> {
+        self.controller(&[
+            ("use-service-account-credentials", "true"),
+            ("service-account-private-key-file", &self.path("sa.key")),
+            ("root-ca-file", &self.path("pki/apiserver.crt")),
+            ("concurrent-deployment-syncs", "20"),
+            ("concurrent-replicaset-syncs", "20"),
+        ])
+    }
+
+    /// kube-scheduler.
+    pub fn scheduler(&self) -> Vec<String> {
+        self.controller(&[])
+    }
+
+    /// kwok: all nodes and their pods, and the kubelet's API for logs.
+    pub fn kwok(&self) -> Vec<String> {
+        flags(&[
+            ("kubeconfig", &self.path("admin.kubeconfig")),
+            ("manage-all-nodes", "true"),
+            ("node-ip", "127.0.0.1"),
+            ("node-port", &self.kubelet.to_string()),
+            ("server-address", &format!("127.0.0.1:{}", self.kubelet)),
+            ("config", &self.path("kwok.yaml")),
+            ("tls-cert-file", &self.path("kubelet.crt")),
+            ("tls-private-key-file", &self.path("kubelet.key")),
+        ])
+    }
+}
