@@ -63,3 +63,19 @@ impl LogSink for StdoutLines {
         line(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_termination_message_replaces_what_was_there_and_is_never_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("termination-log");
+        terminate(&path, "x").unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "an earlier, longer message").unwrap();
+        terminate(&path, "{}").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}");
+    }
+}

@@ -125,6 +125,32 @@ fn sub_commands_print_text(#[case] arguments: &[&str], #[case] says: &str) {
     assert!(String::from_utf8(output.stdout).unwrap().contains(says));
 }
 
+/// Started by the test below in a process of its own; by itself it does nothing.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "as main.rs does")]
+fn panics() {
+    if test_cluster::assets::variable("PANIC_NOW").is_some() {
+        let trail = action_runner::trail::Trail::new(jiff::Timestamp::now());
+        action_runner::report_panics(trail, std::process::exit);
+        panic!("with a secret in it");
+    }
+}
+
+#[test]
+fn a_panic_ends_with_a_result() {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    let output = program.args(["--exact", "panics", "--nocapture"]).env("PANIC_NOW", "1").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let results: Vec<&str> = text.lines().filter(|line| line.contains(r#""kind":"ActionResult""#)).collect();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(results.len(), 1, "{text}");
+    assert!(
+        results[0].contains(r#""code":"Internal""#)
+            && results[0].contains("please report it")
+            && !results[0].contains("secret")
+    );
+}
+
 #[test]
 fn the_release_binary_is_static_and_small() {
     let Some(path) = test_cluster::assets::variable("ACTION_RUNNER") else {

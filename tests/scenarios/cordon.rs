@@ -9,7 +9,7 @@ use test_cluster::runner::{Outcome, Run};
 use crate::support::{T, expect, node, scenarios};
 
 scenarios!("cordon": there_and_back, already_so, keeps_the_reason, protected, not_found, forbidden, dry_run_leaves_no_trace,
-    others_taints_stay, conflict_is_told, lost_answers_are_found_out, warns_of_a_foreign_cordon);
+    others_taints_stay, conflict_is_told, overwritten_meanwhile, lost_answers_are_found_out, warns_of_a_foreign_cordon);
 
 /// A node of this scenario alone.
 async fn own_node(t: &T) -> Result<String> {
@@ -102,17 +102,31 @@ async fn others_taints_stay(t: T) -> Result<()> {
 }
 
 async fn conflict_is_told(t: T) -> Result<()> {
-    // Somebody turns the node back and forth all the time.
+    // Somebody else cordons the node just before our write: it is so already then.
     let name = own_node(&t).await?;
-    let run = t.run("cordon-node", &name).await?;
-    let running = run.start(&t.world)?;
-    for turn in 0..10 {
-        t.world.merge(&format!("/api/v1/nodes/{name}"), &json!({ "spec": { "unschedulable": turn % 2 == 0 } })).await?;
-    }
-    let outcome = running.complete(&t.world).await?;
-    let code = outcome.result["code"].as_str().unwrap_or_default();
-    ensure!(["Changed", "Unchanged", "Conflict", "NotVerified"].contains(&code), "{:#}", outcome.result);
-    Ok(())
+    let fault = Fault::ChangeFirst {
+        path: format!("/api/v1/nodes/{name}"),
+        patch: r#"{"spec":{"unschedulable":true}}"#.to_owned(),
+    };
+    let rule = Rule { fault, method: "PATCH", contains: "/nodes/", lacks: "dryRun", times: 1 };
+    let (proxy, kubeconfig) = t.through_proxy("cordon-node", rule).await?;
+    let outcome = t.complete(&Run::new(&t.binary, &kubeconfig, "cordon-node", &name)).await?;
+    ensure!(proxy.hits() == 1, "the fault hit");
+    expect(&outcome, "Unchanged", "none", "is cordoned already")
+}
+
+async fn overwritten_meanwhile(t: T) -> Result<()> {
+    // Somebody uncordons it between our write and our second look.
+    let name = own_node(&t).await?;
+    let fault = Fault::ChangeFirst {
+        path: format!("/api/v1/nodes/{name}"),
+        patch: r#"{"spec":{"unschedulable":null}}"#.to_owned(),
+    };
+    // The second GET: the first one finds the node.
+    let rule = Rule { fault, method: "GET", contains: "/nodes/", lacks: "watch", times: 2 };
+    let (_proxy, kubeconfig) = t.through_proxy("cordon-node", rule).await?;
+    let outcome = t.complete(&Run::new(&t.binary, &kubeconfig, "cordon-node", &name)).await?;
+    expect(&outcome, "NotVerified", "applied", "someone else changed it back")
 }
 
 async fn lost_answers_are_found_out(t: T) -> Result<()> {

@@ -1,13 +1,13 @@
 //! What is wrong with a request is said before anything is sent.
 
-use anyhow::{Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::runner::Run;
 
 use crate::support::{T, expect, scenarios};
 
-scenarios!("requests": bad_names_send_nothing, unreachable_server, untrusted_server, bad_token, lost_read_is_read_again, version_in_the_user_agent);
+scenarios!("requests": bad_names_send_nothing, unreachable_server, untrusted_server, bad_token, lost_read_is_read_again, version_in_the_user_agent, the_readme_tells_the_truth);
 
 async fn bad_names_send_nothing(t: T) -> Result<()> {
     let long = "a".repeat(300);
@@ -86,4 +86,43 @@ async fn version_in_the_user_agent(t: T) -> Result<()> {
     );
     ensure!(t.world.connection.audit_log.is_none() || !outcome.seen.is_empty());
     Ok(())
+}
+
+/// The result that README.md shows is the one that its command gives, but for what differs from run to run.
+async fn the_readme_tells_the_truth(t: T) -> Result<()> {
+    t.world.workload("Deployment", "web", 3, json!({})).await?;
+    let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 5 })).await?;
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))?;
+    let shown = readme
+        .split("```json\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .context("README.md shows no result")?;
+    let mut shown: Value = serde_json::from_str(shown)?;
+    let text = outcome.text.replace(&t.world.namespace, "shop");
+    let mut real: Value = serde_json::from_str(&text)?;
+    mask(&mut shown);
+    mask(&mut real);
+    ensure!(shown == real, "README.md shows {shown:#}, and it is {real:#}");
+    Ok(())
+}
+
+/// Replaces what differs from run to run.
+fn mask(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                if matches!(name.as_str(), "startTime" | "endTime" | "uid" | "durationMs" | "userAgent" | "revision") {
+                    *field = Value::Null;
+                } else if name == "output" {
+                    let sentence = field.as_str().unwrap_or_default();
+                    *field = json!(sentence.split(" after ").next());
+                } else {
+                    mask(field);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        _ => {}
+    }
 }

@@ -195,17 +195,16 @@ async fn failing_rollout_is_told_by_its_deadline(t: T) -> Result<()> {
 
 async fn conflict_is_decided_again(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    let run = t.run("restart-deployment", "web").await?.parameters(&json!({ "wait": false }));
-    let running = run.start(&t.world)?;
-    for turn in 0..10 {
-        t.meddle("Deployment", "web", json!({ "spec": { "minReadySeconds": turn } })).await?;
+    for (times, code, effect) in [(1, "Changed", "applied"), (9, "Conflict", "none")] {
+        let path = t.world.workload_path("Deployment", "web");
+        let fault = Fault::ChangeFirst { path, patch: r#"{"spec":{"revisionHistoryLimit":N}}"#.to_owned() };
+        let rule = Rule { fault, method: "PATCH", contains: "/deployments/", lacks: "dryRun", times };
+        let (proxy, kubeconfig) = t.through_proxy("restart-deployment", rule).await?;
+        let run = t.run("restart-deployment", "web").await?.with("KUBECONFIG", kubeconfig.display());
+        let outcome = t.complete(&run).await?;
+        ensure!(proxy.hits() == u32::min(times, 3), "the fault hit {} times", proxy.hits());
+        expect(&outcome, code, effect, "")?;
     }
-    let outcome = running.complete(&t.world).await?;
-    ensure!(
-        ["Changed", "Conflict"].contains(&outcome.result["code"].as_str().unwrap_or_default()),
-        "{:#}",
-        outcome.result
-    );
     Ok(())
 }
 

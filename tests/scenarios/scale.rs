@@ -3,12 +3,13 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::proxy::{Fault, Rule};
+use test_cluster::runner::Outcome;
 
 use crate::support::{T, expect, scenarios};
 
 scenarios!("scale":
     every_kind_and_back, already_so, custom_resource, from_and_to_zero, guards, autoscaler_refuses, not_found, forbidden,
-    overwritten_while_waiting, conflict_is_decided_again, waits_in_vain, names_the_image_that_cannot_be_pulled, a_quota_is_named,
+    overwritten_while_waiting, conflict_is_decided_again, conflict_that_a_guard_refuses, conflict_without_end, answer_that_never_comes, waits_in_vain, names_the_image_that_cannot_be_pulled, a_quota_is_named,
     dry_run_leaves_no_trace, pod_leads_to_its_deployment, another_uid, lost_answer_is_found_out, lost_answer_of_a_number_that_is_gone,
     few_requests, controlled_by_events, sigterm_tells_what_is_known, memory_is_small,
 );
@@ -196,22 +197,45 @@ async fn overwritten_while_waiting(t: T) -> Result<()> {
     Ok(())
 }
 
-async fn conflict_is_decided_again(t: T) -> Result<()> {
-    // Somebody scales between our look and our write, again and again: in the end it is either done or said.
+/// Somebody sets another number between our look and our write.
+async fn meddled(t: &T, times: u32, parameters: &Value) -> Result<Outcome> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": 9, "wait": false }));
-    let mut codes = Vec::new();
-    for round in 0..6 {
-        let running = run.start(&t.world)?;
-        for number in 0..12 {
-            t.meddle("Deployment", "web", json!({ "spec": { "replicas": 1 + (round + number) % 3 } })).await?;
-        }
-        let outcome = running.complete(&t.world).await?;
-        let code = outcome.result["code"].as_str().unwrap_or_default().to_owned();
-        ensure!(["Changed", "Unchanged", "Conflict"].contains(&code.as_str()), "{:#}", outcome.result);
-        codes.push(code);
-    }
+    let path = t.world.workload_path("Deployment", "web");
+    let fault = Fault::ChangeFirst { path, patch: r#"{"spec":{"replicas":N}}"#.to_owned() };
+    let rule = Rule { fault, method: "PATCH", contains: "/scale", lacks: "dryRun", times };
+    let (proxy, kubeconfig) = t.through_proxy("scale-deployment", rule).await?;
+    let run = t.run("scale-deployment", "web").await?.with("KUBECONFIG", kubeconfig.display()).parameters(parameters);
+    let outcome = t.complete(&run).await?;
+    ensure!(proxy.hits() == times.min(3), "the fault hit {} times", proxy.hits());
+    Ok(outcome)
+}
+
+async fn conflict_is_decided_again(t: T) -> Result<()> {
+    let outcome = meddled(&t, 1, &json!({ "replicas": 3 })).await?;
+    expect(&outcome, "Changed", "applied", " to 3; 3 of 3 replicas ready")
+}
+
+async fn conflict_that_a_guard_refuses(t: T) -> Result<()> {
+    let outcome = meddled(&t, 1, &json!({ "replicas": 3, "currentReplicas": 1 })).await?;
+    expect(&outcome, "Refused", "none", " replicas, not 1")
+}
+
+async fn conflict_without_end(t: T) -> Result<()> {
+    let outcome = meddled(&t, 9, &json!({ "replicas": 3 })).await?;
+    expect(&outcome, "Conflict", "none", "changed the target 3 times")?;
+    ensure!(outcome.result["retryable"] == true);
     Ok(())
+}
+
+async fn answer_that_never_comes(t: T) -> Result<()> {
+    // The write is applied, its answer stalls: the run ends in time, and finds out that it was applied.
+    t.world.workload("Deployment", "web", 1, json!({})).await?;
+    let rule = Rule { fault: Fault::Stall, method: "PATCH", contains: "/scale", lacks: "dryRun", times: 1 };
+    let (proxy, kubeconfig) = t.through_proxy("scale-deployment", rule).await?;
+    let run = t.run("scale-deployment", "web").await?.with("KUBECONFIG", kubeconfig.display());
+    let outcome = t.complete(&run.parameters(&json!({ "replicas": 2 }))).await?;
+    ensure!(proxy.hits() == 1, "the fault hit");
+    expect(&outcome, "Changed", "applied", "from 1 to 2")
 }
 
 async fn waits_in_vain(t: T) -> Result<()> {

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::SendRequest;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -18,12 +19,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// What to do to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The API server gets it and answers; the answer is lost, the connection ends.
     LoseAnswer,
     /// The API server never gets it; the connection ends.
     Drop,
+    /// The API server gets it and answers; the answer never comes, the connection stays.
+    Stall,
+    /// Somebody else changes an object just before the API server gets it: a merge patch, with the administrator's token.
+    /// Every `N` in the patch becomes a number that has not been there before.
+    ChangeFirst {
+        /// The object's path.
+        path: String,
+        /// The merge patch.
+        patch: String,
+    },
 }
 
 /// A fault, and which requests it hits.
@@ -121,18 +132,20 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
 
 async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answer> {
     let fault = shared.fault(&request);
-    if fault == Some(Fault::Drop) {
-        anyhow::bail!("dropped on purpose");
+    match &fault {
+        Some(Fault::Drop) => anyhow::bail!("dropped on purpose"),
+        Some(Fault::ChangeFirst { path, patch }) => shared.change(path, patch).await?,
+        _ => {}
     }
-    let stream = TcpStream::connect(shared.upstream).await?;
-    let name = ServerName::from(shared.upstream.ip());
-    let stream = shared.tls.connect(name, stream).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let answer = sender.send_request(request).await?;
-    if fault == Some(Fault::LoseAnswer) {
-        answer.into_body().collect().await?;
-        anyhow::bail!("lost on purpose");
+    let mut sender = shared.connect().await?;
+    let answer = sender.send_request(request.map(BodyExt::boxed)).await?;
+    match &fault {
+        Some(Fault::LoseAnswer) => {
+            answer.into_body().collect().await?;
+            anyhow::bail!("lost on purpose");
+        }
+        Some(Fault::Stall) => std::future::pending().await,
+        _ => {}
     }
     let (head, body) = answer.into_parts();
     // The connection must live as long as the body: a watch lasts minutes.
@@ -144,6 +157,30 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answe
 }
 
 impl Shared {
+    /// A connection to the API server.
+    async fn connect(&self) -> Result<SendRequest<BoxBody<Bytes, hyper::Error>>> {
+        let stream = TcpStream::connect(self.upstream).await?;
+        let stream = self.tls.connect(ServerName::from(self.upstream.ip()), stream).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    /// Changes an object as the administrator.
+    async fn change(&self, path: &str, patch: &str) -> Result<()> {
+        static NUMBER: AtomicU32 = AtomicU32::new(20);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let body = Full::new(Bytes::from(patch.replace('N', &number.to_string()))).map_err(|never| match never {});
+        let request = Request::patch(path)
+            .header("host", self.upstream.to_string())
+            .header("authorization", format!("Bearer {}", crate::cluster::ADMIN_TOKEN))
+            .header("content-type", "application/merge-patch+json")
+            .body(body.boxed())?;
+        let answer = self.connect().await?.send_request(request).await?;
+        anyhow::ensure!(answer.status().is_success(), "the change by somebody else was refused: {}", answer.status());
+        Ok(())
+    }
+
     fn fault(&self, request: &Request<Incoming>) -> Option<Fault> {
         let mut rule = self.rule.lock().unwrap_or_else(PoisonError::into_inner);
         let uri = request.uri().to_string();
@@ -156,6 +193,6 @@ impl Shared {
         }
         rule.times -= 1;
         self.hits.fetch_add(1, Ordering::SeqCst);
-        Some(rule.fault)
+        Some(rule.fault.clone())
     }
 }
