@@ -44,6 +44,10 @@ pub fn state<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView> + 
     if let Some(why) = blocked_by_old(workload, pods.clone(), goal) {
         return State::Failed(why);
     }
+    // A pod whose node is gone terminates for ever: the person who waits must know which one.
+    let leaving = pods.clone().find(|pod| pod.terminating && goal.revision.is_some());
+    let leaving = leaving
+        .map(|pod| format!("; pod {} on {} is still terminating", pod.name, pod.node.as_deref().unwrap_or("no node")));
     let ours = pods.filter(|pod| goal.revision.is_none() || pod.revision.as_deref() == goal.revision);
     let serving = count(ours.clone().filter(|pod| pod.serves()));
     if counts_agree(workload, goal) && (goal.revision.is_none() || serving >= wanted) {
@@ -60,6 +64,7 @@ pub fn state<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView> + 
     }
     let reached = if goal.revision.is_some() { serving } else { workload.ready };
     let status = format!("{reached} of {wanted} {}pods are ready", if goal.revision.is_some() { "new " } else { "" });
+    let status = status + &leaving.unwrap_or_default();
     let failure = workload.replica_failure.as_ref().map(|message| format!("pods cannot be created: {message}"));
     let may_pass = worst.filter(|(_, outlook)| *outlook == Outlook::MayPass).map(|(cause, _)| cause);
     waiting(status, reached, failure.or(may_pass))
@@ -182,6 +187,14 @@ mod tests {
         let old = PodView { revision: Some("old".to_owned()), ..stuck("a", Outlook::Stays) };
         let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 1 });
         assert!(matches!(state(&deployment(status), [old].iter(), GOAL), State::Waiting(_)));
+    }
+
+    #[test]
+    fn an_old_pod_that_does_not_go_is_named() {
+        let leaving = PodView { terminating: true, node: Some("n1".to_owned()), ..pod("c", "old", true) };
+        let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 2 });
+        let State::Waiting(waiting) = state(&deployment(status), [leaving].iter(), GOAL) else { panic!() };
+        assert_eq!(waiting.status, "0 of 2 new pods are ready; pod c on n1 is still terminating");
     }
 
     #[test]

@@ -14,7 +14,8 @@ scenarios!("cordon": there_and_back, already_so, keeps_the_reason, protected, no
 /// A node of this scenario alone.
 async fn own_node(t: &T) -> Result<String> {
     let name = format!("node-{:08x}", unique());
-    node(&t.world, &name).await?;
+    // Tainted, so that no pod of another scenario lands on a node that is deleted in the end.
+    node(&t.world, &name, json!([{ "key": "test/own", "effect": "NoSchedule" }])).await?;
     Ok(name)
 }
 

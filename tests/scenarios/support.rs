@@ -64,7 +64,7 @@ pub async fn nodes(connection: &Connection) -> Result<()> {
         return Ok(());
     }
     for name in ["node-a", "node-b", "node-c"] {
-        node(&world, name).await?;
+        node(&world, name, json!([])).await?;
         world
             .merge(&format!("/api/v1/nodes/{name}"), &json!({ "metadata": { "labels": { "test/pool": "shared" } } }))
             .await?;
@@ -72,14 +72,18 @@ pub async fn nodes(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// A node that kwok plays, ready.
-pub async fn node(world: &World, name: &str) -> Result<Value> {
-    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "test/namespace": world.namespace } } });
+/// A node that kwok plays, ready, with these taints.
+pub async fn node(world: &World, name: &str, taints: Value) -> Result<Value> {
+    let labels = json!({ "kubernetes.io/hostname": name, "test/namespace": world.namespace });
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels }, "spec": { "taints": taints },
+    });
     world.create("/api/v1/nodes", &node).await?;
     let ready = |node: &Value| {
-        let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
+        let conditions = node["status"]["conditions"].as_array();
+        let taints = node["spec"]["taints"].as_array();
         conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
-            && node.pointer("/spec/taints").is_none()
+            && taints.is_none_or(|all| all.iter().all(|one| one["key"] == "test/own"))
     };
     world.until(&format!("/api/v1/nodes/{name}"), "ready", ready).await
 }

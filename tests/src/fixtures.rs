@@ -196,9 +196,14 @@ impl World {
         let pods = self.get(&self.path("v1", "pods")).await.unwrap_or_default();
         let mut text = format!("pods of {}:\n", self.namespace);
         for pod in pods["items"].as_array().into_iter().flatten() {
+            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            let conditions: Vec<String> = conditions.map(|one| format!("{}={}", one["type"], one["status"])).collect();
             text.push_str(&format!(
-                "  {} {} {}\n",
-                pod["metadata"]["name"], pod["status"]["phase"], pod["status"]["containerStatuses"]
+                "  {} {} {} {}\n",
+                pod["metadata"]["name"],
+                pod["status"]["phase"],
+                conditions.join(" "),
+                pod["status"]["containerStatuses"]
             ));
         }
         let events = self.get(&self.path("v1", "events")).await.unwrap_or_default();
