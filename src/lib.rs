@@ -13,6 +13,7 @@ pub mod cli;
 pub mod event;
 pub mod output;
 pub mod pipeline;
+mod prepare;
 pub mod request;
 pub mod result;
 mod secrets;

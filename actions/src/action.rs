@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::names::ActionId;
 use crate::object::{Kind, ObjectRef, Resource};
 use crate::permission::Permission;
+use crate::workload::Found;
 
 /// What an action is pointed at.
 #[derive(Debug, Clone)]
@@ -150,12 +151,20 @@ impl RollbackInformation {
 
 /// A target that was looked up, whatever else an action found out about it.
 pub trait Subject {
-    /// The object (none for a selection).
-    fn object(&self) -> Option<&ObjectRef>;
+    /// The object that was looked up, where there is one.
+    fn found(&self) -> Option<&Found>;
+    /// Its name.
+    fn object(&self) -> Option<&ObjectRef> {
+        self.found().map(|found| &found.object)
+    }
     /// The object that was named, when it led to this one.
-    fn resolved_from(&self) -> Option<&ObjectRef>;
+    fn resolved_from(&self) -> Option<&ObjectRef> {
+        self.found().and_then(|found| found.resolved_from.as_ref())
+    }
     /// The object as the API server gave it.
-    fn value(&self) -> Option<&Value>;
+    fn value(&self) -> Option<&Value> {
+        self.found().map(|found| &found.value)
+    }
 }
 
 /// How the effect came about, for the sentence that tells it.

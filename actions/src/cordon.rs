@@ -13,7 +13,7 @@ use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Su
 use crate::cluster::{Cluster, Commit, Patch, Proof};
 use crate::error::{Error, Result};
 use crate::guard::{self, annotate, operations};
-use crate::object::{Kind, ObjectRef, Resource, annotation, uid};
+use crate::object::{Kind, Resource, annotation, uid};
 use crate::parameters::{Period, Waiting, one_minute, yes};
 use crate::permission::Permission;
 use crate::workload::{self, Found};
@@ -69,14 +69,8 @@ pub struct Details {
 pub struct Target(Found);
 
 impl Subject for Target {
-    fn object(&self) -> Option<&ObjectRef> {
-        Some(&self.0.object)
-    }
-    fn resolved_from(&self) -> Option<&ObjectRef> {
-        None
-    }
-    fn value(&self) -> Option<&Value> {
-        Some(&self.0.value)
+    fn found(&self) -> Option<&Found> {
+        Some(&self.0)
     }
 }
 

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::action::RunContext;
-use crate::object::annotation;
+use crate::cluster::{Patch, Proof};
+use crate::guard::{CHANGE_CAUSE, annotate, operations};
+use crate::object::{annotation, number, uid};
 
 /// The annotation.
 pub const EXECUTIONS: &str = "kubernetesexecution.kubernaut.io/executions";
@@ -75,6 +77,22 @@ pub fn earlier<'a>(run: &RunContext, request: &Value, objects: impl Iterator<Ite
 /// The sentence that refuses an id that was used for another request.
 pub fn used_for_another(mark: &Mark) -> String {
     format!("ACTION_ID {} was used for another request on this object at {}; use a new one", mark.id, mark.time)
+}
+
+/// A patch of a workload with this run's mark in it: it rests on the object's UID and generation, and keeps the reason.
+pub fn patch(run: &RunContext, request: &Value, previous: Value, value: &Value, changes: Vec<Value>) -> Patch {
+    let mut annotations = vec![(EXECUTIONS, Mark::new(run, request, previous).on_top_of(value))];
+    if let Some(reason) = &run.reason {
+        annotations.push((CHANGE_CAUSE, reason.clone()));
+    }
+    let mut patch = vec![
+        json!({ "op": "test", "path": "/metadata/uid", "value": uid(value) }),
+        json!({ "op": "test", "path": "/metadata/generation", "value": number(value, "/metadata/generation") }),
+    ];
+    patch.extend(changes);
+    patch.extend(annotate(value, "", &annotations));
+    let proof = Proof::Annotation { key: EXECUTIONS, holds: format!("\"{}\"", run.run) };
+    Patch { subresource: None, operations: operations(json!(patch)), proof }
 }
 
 /// The first 16 hex digits of a SHA-256: enough to tell requests apart, short enough for an annotation.

@@ -85,14 +85,8 @@ pub struct Target {
 }
 
 impl Subject for Target {
-    fn object(&self) -> Option<&ObjectRef> {
-        Some(&self.found.object)
-    }
-    fn resolved_from(&self) -> Option<&ObjectRef> {
-        self.found.resolved_from.as_ref()
-    }
-    fn value(&self) -> Option<&Value> {
-        Some(&self.found.value)
+    fn found(&self) -> Option<&Found> {
+        Some(&self.found)
     }
 }
 

@@ -6,6 +6,7 @@
 //! `docs/how-a-run-goes.md` for what each of them does differently.
 
 mod connect;
+mod evict;
 mod follow;
 mod logs;
 mod read;
@@ -22,11 +23,12 @@ use kube::client::Body;
 use tokio::time::Instant;
 
 pub use connect::{Connection, Proxy};
+pub use evict::Eviction;
 pub use follow::{Follow, Item};
 pub use logs::{Line, LogError, LogLines, LogOptions};
 pub use read::Query;
 pub use review::{Access, KnownRules, forbidden};
-pub use write::{Commit, Eviction, Patch, Proof};
+pub use write::{Commit, Patch, Proof};
 
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;

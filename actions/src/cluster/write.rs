@@ -23,7 +23,7 @@ use crate::permission::Permission;
 const WRITE_SECONDS: u64 = 10;
 
 /// How long after its server-side timeout a write counts as over: the answer travels, clocks differ a little.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
 /// How often a write is sent whose earlier tries are known not to have been applied.
 const TRIES: u32 = 3;
@@ -86,15 +86,6 @@ impl Patch {
                 .is_some_and(|entries| entries.iter().any(|entry| text(entry, "/manager") == Some(manager))),
         }
     }
-}
-
-/// An eviction: by the API, so that disruption budgets hold.
-#[derive(Debug, Clone)]
-pub struct Eviction {
-    /// The pod as it was decided upon: its UID and resourceVersion are the preconditions.
-    pub pod: Value,
-    /// The pod's own grace period when `None`.
-    pub grace_period_seconds: Option<u32>,
 }
 
 /// What became of a write.
@@ -224,99 +215,6 @@ impl Cluster {
         patch.tests_hold(now)
     }
 
-    /// Evicts a pod.
-    pub async fn evict(&self, pod: &ObjectRef, eviction: &Eviction, commit: Commit) -> Result<()> {
-        let mut options = json!({
-            "preconditions": { "uid": uid(&eviction.pod), "resourceVersion": text(&eviction.pod, "/metadata/resourceVersion") }
-        });
-        if let (Some(seconds), Some(options)) = (eviction.grace_period_seconds, options.as_object_mut()) {
-            options.insert("gracePeriodSeconds".to_owned(), json!(seconds));
-        }
-        let body = json!({
-            "apiVersion": "policy/v1", "kind": "Eviction",
-            "metadata": { "name": pod.name, "namespace": pod.namespace },
-            "deleteOptions": options,
-        });
-        let limit = self.write_limit()?;
-        let timeout = format!("{}ms", limit.as_millis());
-        let pairs = if commit == Commit::DryRun { ("dryRun", "All") } else { ("timeout", timeout.as_str()) };
-        let uri = with_query(&pod.path(Some("eviction")), &[pairs]);
-        let request = build(Method::POST, &uri, "application/json", body.to_string().into_bytes())?;
-        let change = Change { object: pod.to_target(), operation: Operation::Evict, patch: None };
-        let what = format!("evict {pod}");
-        if commit == Commit::DryRun {
-            self.ledger.dry_run_begins();
-            self.ledger.would_change(change);
-            return match self.call(request, limit, false).await {
-                Ok(_) => Ok(()),
-                Err(failure) => Err(self.evict_error(&what, failure, pod).await),
-            };
-        }
-        self.ledger.write_begins();
-        let Err(failure) = self.call(request, limit + MARGIN, false).await else {
-            self.ledger.write_applied(change);
-            return Ok(());
-        };
-        if matches!(&failure, Failure::Status(status) if status.code < 500) {
-            self.ledger.write_not_applied();
-            return Err(self.evict_error(&what, failure, pod).await);
-        }
-        self.look_after_eviction(pod, &eviction.pod, change, limit, failure).await
-    }
-
-    /// An eviction leaves no mark, but it was bound to the pod's resourceVersion: it is the first change after that, or
-    /// it was not applied. So the pod's history, read from that version, tells.
-    async fn look_after_eviction(
-        &self,
-        pod: &ObjectRef,
-        before: &Value,
-        change: Change,
-        limit: Duration,
-        failure: Failure,
-    ) -> Result<()> {
-        tracing::warn!(%failure, "the answer to the eviction is lost, looking at the pod's history");
-        let version = text(before, "/metadata/resourceVersion").unwrap_or_default();
-        match self.first_change(pod, version, limit + MARGIN).await {
-            Some(first) if evicted(&first) && !evicted(before) => {
-                self.ledger.write_applied(change);
-                return Ok(());
-            }
-            Some(_) => {
-                self.ledger.write_not_applied();
-                return Err(self.unavailable(&format!("evict {pod} (it was not evicted)"), failure));
-            }
-            None => {}
-        }
-        if let Ok(now) = self.get(pod).await
-            && text(&now, "/metadata/resourceVersion") == Some(version)
-        {
-            self.ledger.write_not_applied();
-            return Err(self.unavailable(&format!("evict {pod} (it was not evicted)"), failure));
-        }
-        self.ledger.write_unknown();
-        Err(self.unavailable(&format!("evict {pod}: whether it was evicted by this request cannot be known"), failure))
-    }
-
-    async fn evict_error(&self, what: &str, failure: Failure, pod: &ObjectRef) -> Error {
-        match failure {
-            Failure::Status(status) if status.blocked_by_budget() => {
-                Error::Blocked { message: format!("failed to {what}: {}", status.message) }
-            }
-            Failure::Status(status)
-                if status.code == 500 && status.message.contains("more than one PodDisruptionBudget") =>
-            {
-                Error::Refused(format!(
-                    "failed to {what}: {}; leave only one budget that selects the pod",
-                    status.message
-                ))
-            }
-            failure => {
-                let permission = Permission::on_target("create", &pod.resource).on_sub("eviction");
-                self.write_error(what, failure, &permission, pod).await
-            }
-        }
-    }
-
     /// Posts an event, once. It changes nothing about any object, so it is no part of the run's effect.
     pub async fn post_event(&self, event: Value) -> Result<(), String> {
         /// The run is over; nobody waits for an event.
@@ -332,7 +230,7 @@ impl Cluster {
     }
 
     /// How long this write may take: the server's limit, or what is left of the run's.
-    fn write_limit(&self) -> Result<Duration> {
+    pub(super) fn write_limit(&self) -> Result<Duration> {
         /// Less than this is not worth a write: its answer would come too late to be told.
         const LEAST: Duration = Duration::from_millis(500);
         let left = self.remaining().saturating_sub(MARGIN);
@@ -343,7 +241,13 @@ impl Cluster {
     }
 
     /// What a refused write means.
-    async fn write_error(&self, what: &str, failure: Failure, permission: &Permission, object: &ObjectRef) -> Error {
+    pub(super) async fn write_error(
+        &self,
+        what: &str,
+        failure: Failure,
+        permission: &Permission,
+        object: &ObjectRef,
+    ) -> Error {
         let status = match failure {
             Failure::Status(status) => status,
             failure @ Failure::Network(_) => return self.unavailable(what, failure),
@@ -364,16 +268,6 @@ impl Cluster {
             _ => Error::Refused(format!("failed to {what}: {status}")),
         }
     }
-}
-
-/// Whether the eviction API has been at the pod: it sets this condition before it deletes.
-fn evicted(pod: &Value) -> bool {
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
-    conditions.is_some_and(|all| {
-        all.iter().any(|one| {
-            text(one, "/type") == Some("DisruptionTarget") && text(one, "/reason") == Some("EvictionByEvictionAPI")
-        })
-    })
 }
 
 /// An admission webhook that may have side effects makes every dry run fail; that is no failure of the action.

@@ -25,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::object::{Kind, ObjectRef, Resource};
 use crate::parameters::{Waiting, yes};
 use crate::permission::Permission;
+use crate::workload::Found;
 use collection::{Collection, report};
 pub use sources::{ContainerKind, Source};
 
@@ -147,14 +148,11 @@ pub struct Target {
 }
 
 impl Subject for Target {
+    fn found(&self) -> Option<&Found> {
+        None
+    }
     fn object(&self) -> Option<&ObjectRef> {
         self.object.as_ref()
-    }
-    fn resolved_from(&self) -> Option<&ObjectRef> {
-        None
-    }
-    fn value(&self) -> Option<&Value> {
-        None
     }
 }
 

@@ -20,7 +20,7 @@ use crate::permission::Permission;
 use crate::pod::PodView;
 use crate::rollout;
 use crate::wait::out_of_time;
-use crate::workload::PROTECTED;
+use crate::workload::{Found, PROTECTED};
 
 /// Labels that differ from pod to pod of one controller, or from revision to revision: a replacement has others.
 const OWN_LABELS: [&str; 6] = [
@@ -74,11 +74,11 @@ pub struct Target {
 }
 
 impl Subject for Target {
+    fn found(&self) -> Option<&Found> {
+        None
+    }
     fn object(&self) -> Option<&ObjectRef> {
         Some(&self.object)
-    }
-    fn resolved_from(&self) -> Option<&ObjectRef> {
-        None
     }
     fn value(&self) -> Option<&Value> {
         self.pod.as_ref()

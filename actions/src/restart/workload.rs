@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told, identity};
-use crate::cluster::{Cluster, Commit, Patch, Proof};
+use crate::cluster::{Cluster, Commit, Patch};
 use crate::error::{Error, Result};
-use crate::guard::{self, CHANGE_CAUSE, annotate, operations};
-use crate::mark::{self, EXECUTIONS, Earlier, Mark};
-use crate::object::{Kind, ObjectRef, Resource, number, text, uid};
+use crate::guard::{self, annotate};
+use crate::mark::{self, Earlier};
+use crate::object::{Kind, Resource, text, uid};
 use crate::parameters::{Period, Waiting, one_minute, yes};
 use crate::permission::Permission;
 use crate::revision::{self, Revision};
@@ -67,14 +67,8 @@ pub struct Target {
 }
 
 impl Subject for Target {
-    fn object(&self) -> Option<&ObjectRef> {
-        Some(&self.found.object)
-    }
-    fn resolved_from(&self) -> Option<&ObjectRef> {
-        self.found.resolved_from.as_ref()
-    }
-    fn value(&self) -> Option<&Value> {
-        Some(&self.found.value)
+    fn found(&self) -> Option<&Found> {
+        Some(&self.found)
     }
 }
 
@@ -224,19 +218,8 @@ impl RestartWorkload {
     fn patch(&self, target: &Target, run: &RunContext) -> Patch {
         let value = &target.found.value;
         let before = text(value, RESTARTED_AT_PATH);
-        let mark = Mark::new(run, &self.request(target), json!({ "restartedAt": before }));
-        let mut annotations = vec![(EXECUTIONS, mark.on_top_of(value))];
-        if let Some(reason) = &run.reason {
-            annotations.push((CHANGE_CAUSE, reason.clone()));
-        }
-        let mut patch = vec![
-            json!({ "op": "test", "path": "/metadata/uid", "value": uid(value) }),
-            json!({ "op": "test", "path": "/metadata/generation", "value": number(value, "/metadata/generation") }),
-        ];
-        patch.extend(annotate(value, "", &annotations));
-        patch.extend(annotate(value, "/spec/template", &[(RESTARTED_AT, restarted_at(run.now, before))]));
-        let proof = Proof::Annotation { key: EXECUTIONS, holds: format!("\"{}\"", run.run) };
-        Patch { subresource: None, operations: operations(json!(patch)), proof }
+        let changes = annotate(value, "/spec/template", &[(RESTARTED_AT, restarted_at(run.now, before))]);
+        mark::patch(run, &self.request(target), json!({ "restartedAt": before }), value, changes)
     }
 }
 

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told, identity};
-use crate::cluster::{Cluster, Commit, Patch, Proof};
+use crate::cluster::{Cluster, Commit, Patch};
 use crate::error::{Error, Result};
-use crate::guard::{self, CHANGE_CAUSE, annotate, operations};
-use crate::mark::{self, EXECUTIONS, Earlier, Mark};
-use crate::object::{Kind, ObjectRef, Resource, controller, number, text, uid};
+use crate::guard;
+use crate::mark::{self, Earlier};
+use crate::object::{Kind, Resource, controller, text, uid};
 use crate::parameters::{Period, Waiting, one_minute, yes};
 use crate::permission::Permission;
 use crate::revision::{self, Revision, normalized};
@@ -91,14 +91,8 @@ pub struct Target {
 }
 
 impl Subject for Target {
-    fn object(&self) -> Option<&ObjectRef> {
-        Some(&self.found.object)
-    }
-    fn resolved_from(&self) -> Option<&ObjectRef> {
-        self.found.resolved_from.as_ref()
-    }
-    fn value(&self) -> Option<&Value> {
-        Some(&self.found.value)
+    fn found(&self) -> Option<&Found> {
+        Some(&self.found)
     }
 }
 
@@ -128,21 +122,10 @@ impl Rollback {
     }
 
     fn patch(&self, target: &Target, to: &Revision, run: &RunContext) -> Patch {
-        let value = &target.found.value;
         let previous = target.current().map(|revision| revision.name.clone());
-        let mark = Mark::new(run, &self.request(target), json!({ "revision": previous, "to": to.name }));
-        let mut annotations = vec![(EXECUTIONS, mark.on_top_of(value))];
-        if let Some(reason) = &run.reason {
-            annotations.push((CHANGE_CAUSE, reason.clone()));
-        }
-        let mut patch = vec![
-            json!({ "op": "test", "path": "/metadata/uid", "value": uid(value) }),
-            json!({ "op": "test", "path": "/metadata/generation", "value": number(value, "/metadata/generation") }),
-            json!({ "op": "replace", "path": "/spec/template", "value": to.template }),
-        ];
-        patch.extend(annotate(value, "", &annotations));
-        let proof = Proof::Annotation { key: EXECUTIONS, holds: format!("\"{}\"", run.run) };
-        Patch { subresource: None, operations: operations(json!(patch)), proof }
+        let previous = json!({ "revision": previous, "to": to.name });
+        let change = json!({ "op": "replace", "path": "/spec/template", "value": to.template });
+        mark::patch(run, &self.request(target), previous, &target.found.value, vec![change])
     }
 
     /// The revision that a run with these parameters is about, also when it is the present one already.
