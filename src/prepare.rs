@@ -44,7 +44,7 @@ pub fn validate<A: Action>(request: &Request, trail: &Trail, sink: Arc<dyn LogSi
         Some(action) if problems.is_empty() => {
             let mut facts = trail.facts();
             facts.parameters = serde_json::to_value(&action).ok();
-            facts.repeatable = A::IDEMPOTENT || request.id.is_some() || request.target.uid.is_some();
+            facts.repeatable = A::repeatable(&context, request.target.uid.is_some());
             Ok((action, context))
         }
         _ => Err(Error::InvalidRequest(problems.join("; "))),

@@ -190,8 +190,10 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
 
     /// Whether the action changes nothing by nature.
     const READ_ONLY: bool = false;
-    /// Whether sending the same request again cannot apply it twice, also without an `ACTION_ID`.
-    const IDEMPOTENT: bool;
+    /// Whether sending the same request again cannot apply it twice: by nature, or because the marks of this id prevent it.
+    fn repeatable(run: &RunContext, _has_uid: bool) -> bool {
+        run.id.is_some()
+    }
 
     /// The kinds that it accepts; empty when it depends on the API server.
     fn kinds() -> &'static [Kind];

@@ -200,8 +200,10 @@ macro_rules! node_action {
             type Change = Patch;
             type Details = Details;
 
-            const IDEMPOTENT: bool = true;
 
+            fn repeatable(_run: &RunContext, _has_uid: bool) -> bool {
+                true
+            }
             fn kinds() -> &'static [Kind] {
                 &[Kind::Node]
             }

@@ -95,8 +95,9 @@ impl Action for Scale {
     type Change = Patch;
     type Details = Details;
 
-    const IDEMPOTENT: bool = true;
-
+    fn repeatable(_run: &RunContext, _has_uid: bool) -> bool {
+        true
+    }
     fn kinds() -> &'static [Kind] {
         &[Kind::Deployment, Kind::StatefulSet, Kind::ReplicaSet, Kind::ReplicationController, Kind::Pod]
     }

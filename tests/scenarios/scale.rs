@@ -426,6 +426,7 @@ async fn memory_is_small(t: T) -> Result<()> {
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 4 })).await?;
     expect(&outcome, "Changed", "applied", "from 2 to 4")?;
     // The promise is for the release binary; a debug build has larger code, and is only told.
+    test_cluster::assets::tell(&format!("peak memory of a scale run: {} KiB", outcome.peak_kib));
     let most = if test_cluster::assets::variable("ACTION_RUNNER").is_some() { 12 << 10 } else { 40 << 10 };
     ensure!(
         outcome.peak_kib > 0 && outcome.peak_kib <= most,

@@ -162,8 +162,10 @@ impl Action for CollectLogs {
     type Details = Details;
 
     const READ_ONLY: bool = true;
-    const IDEMPOTENT: bool = true;
 
+    fn repeatable(_run: &RunContext, _has_uid: bool) -> bool {
+        true
+    }
     fn kinds() -> &'static [Kind] {
         &[
             Kind::Pod,

@@ -94,7 +94,10 @@ impl Action for RestartPod {
     type Change = Evict;
     type Details = Details;
 
-    const IDEMPOTENT: bool = false;
+    /// An eviction leaves no mark; the UID of a pod that is gone is enough.
+    fn repeatable(_run: &RunContext, has_uid: bool) -> bool {
+        has_uid
+    }
 
     fn kinds() -> &'static [Kind] {
         &[Kind::Pod]

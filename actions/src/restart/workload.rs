@@ -89,8 +89,6 @@ impl Action for RestartWorkload {
     type Change = Patch;
     type Details = Details;
 
-    const IDEMPOTENT: bool = false;
-
     fn kinds() -> &'static [Kind] {
         &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet]
     }

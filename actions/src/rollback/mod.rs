@@ -144,8 +144,6 @@ impl Action for Rollback {
     type Change = Change;
     type Details = Details;
 
-    const IDEMPOTENT: bool = false;
-
     fn kinds() -> &'static [Kind] {
         &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet, Kind::Pod]
     }
