@@ -47,14 +47,27 @@ pub async fn run(variables: Vec<(OsString, OsString)>, trail: Trail) -> (ActionR
     }
     let timeout = request.timeout;
     let work = work(request, trail.clone());
-    let result = tokio::select! {
-        result = work => result,
-        () = tokio::time::sleep(timeout) => trail.fail(Code::DeadlineExceeded, cut_off(&trail, &format!("ACTION_TIMEOUT ({} s) is over", timeout.as_secs()))),
-        code = interrupted() => {
-            let name = if code == 130 { "SIGINT" } else { "SIGTERM" };
-            return (trail.fail(Code::Interrupted, cut_off(&trail, &format!("interrupted by {name}"))), code);
-        }
+    let cut = tokio::select! {
+        result = work => return with_exit(result),
+        () = tokio::time::sleep(timeout) => None,
+        code = interrupted() => Some(code),
     };
+    // A verified result stands, also when the event about it was cut off.
+    let finished = trail.facts().finished.clone();
+    match (finished, cut) {
+        (Some(result), _) => with_exit(result),
+        (None, None) => with_exit(trail.fail(
+            Code::DeadlineExceeded,
+            cut_off(&trail, &format!("ACTION_TIMEOUT ({} s) is over", timeout.as_secs())),
+        )),
+        (None, Some(code)) => {
+            let name = if code == 130 { "SIGINT" } else { "SIGTERM" };
+            (trail.fail(Code::Interrupted, cut_off(&trail, &format!("interrupted by {name}"))), code)
+        }
+    }
+}
+
+fn with_exit(result: ActionResult) -> (ActionResult, u8) {
     let exit = result.code.exit();
     (result, exit)
 }

@@ -22,7 +22,12 @@ fn main() -> ExitCode {
         }
         Asked::Wrong(message) => (trail.fail(Code::InvalidRequest, message), Code::InvalidRequest.exit()),
         Asked::Run => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(run(variables, trail)),
+            Ok(runtime) => {
+                let finished = runtime.block_on(run(variables, trail));
+                // A name lookup that hangs must not hold the result back.
+                runtime.shutdown_background();
+                finished
+            }
             Err(error) => (trail.fail(Code::Internal, format!("failed to start: {error}")), Code::Internal.exit()),
         },
     };

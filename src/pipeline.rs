@@ -9,6 +9,7 @@ use actions::Visitor;
 use actions::action::{Action, Decision, LogSink, Named, RunContext, Subject, Told};
 use actions::cluster::{Access, Cluster, Commit, KnownRules, forbidden};
 use actions::error::{Error, Result};
+use actions::ledger::Effect;
 use actions::object::{ObjectRef, Resource};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -69,6 +70,7 @@ async fn run<A: Action>(start: Start) -> Result<ActionResult> {
     );
     let result = pipeline.phases().instrument(span).await;
     let result = result.unwrap_or_else(|error| trail.error(&error));
+    trail.facts().finished = Some(result.clone());
     Ok(match events {
         Some(cluster) => crate::event::post(&cluster, &trail, result).await,
         None => result,
@@ -190,7 +192,7 @@ impl<A: Action> Pipeline<A> {
             Err(error) => return Err(error),
         }
         self.trail.facts().undo = Some(self.action.undo(target, true, &self.context));
-        let cluster = self.phase("execute", self.wait_limit());
+        let cluster = self.phase("execute", self.cluster.remaining().mul_f32(0.9));
         self.action.apply(&cluster, target, change, Commit::Execute).await
     }
 
@@ -206,7 +208,7 @@ impl<A: Action> Pipeline<A> {
 
     async fn verified(&self, target: &A::Target, now: &Value) -> Result<A::Details> {
         if self.dry_run || !self.waits() {
-            return Ok(self.action.details(target));
+            return Ok(self.action.details(target, &self.context));
         }
         let cluster = self.phase(if A::READ_ONLY { "execute" } else { "verify" }, self.wait_limit());
         self.action.verify(&cluster, target, now, &self.context).await
@@ -230,7 +232,9 @@ impl<A: Action> Pipeline<A> {
         }
         let now = target.value().cloned().unwrap_or_default();
         let details = self.verified(target, &now).await?;
-        Ok(self.told(target, &details, Code::Unchanged, Some(message)))
+        // Finishing an earlier run's work may have meant to change something after all.
+        let untouched = self.cluster.ledger().effect() == Effect::None;
+        Ok(self.told(target, &details, if untouched { Code::Unchanged } else { Code::Changed }, Some(message)))
     }
 
     fn told(&self, target: &A::Target, details: &A::Details, code: Code, already: Option<String>) -> ActionResult {

@@ -44,6 +44,8 @@ pub struct Facts {
     pub ledger: Ledger,
     /// States and warnings.
     pub progress: Progress,
+    /// The result, once it is known; what comes after (an event) does not change it.
+    pub finished: Option<ActionResult>,
     started: Timestamp,
     clock: Option<Instant>,
     phases: Vec<Phase>,

@@ -235,7 +235,7 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
         run: &RunContext,
     ) -> Result<Self::Details>;
     /// The details when nothing is waited for, or nothing was changed.
-    fn details(&self, target: &Self::Target) -> Self::Details;
+    fn details(&self, target: &Self::Target, run: &RunContext) -> Self::Details;
     /// How to take it back.
     fn undo(&self, target: &Self::Target, applied: bool, run: &RunContext) -> RollbackInformation;
     /// What was done, in a sentence for a person.

@@ -232,7 +232,7 @@ macro_rules! node_action {
             async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, _run: &RunContext) -> Result<Details> {
                 self.turn().verify(cluster, target, now).await
             }
-            fn details(&self, target: &Target) -> Details {
+            fn details(&self, target: &Target, _run: &RunContext) -> Details {
                 target.details($wanted)
             }
             fn undo(&self, _target: &Target, applied: bool, _run: &RunContext) -> RollbackInformation {

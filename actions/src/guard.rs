@@ -9,6 +9,7 @@ use crate::action::Named;
 use crate::error::{Error, Result};
 use crate::object::{Kind, ObjectRef, Resource, annotation, label, text};
 use crate::permission::Permission;
+use crate::workload::PROTECTED;
 
 /// The annotation in which Kubernetes keeps why a revision came about.
 pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
@@ -48,13 +49,25 @@ pub fn annotate(value: &Value, at: &str, annotations: &[(&str, String)]) -> Vec<
         operations.push(json!({ "op": "add", "path": format!("{at}/metadata"), "value": {} }));
     }
     if !value.pointer(&holder).is_some_and(Value::is_object) {
+        // Annotations do not move the generation: what somebody adds meanwhile must not be wiped.
+        operations.push(json!({ "op": "test", "path": holder, "value": null }));
         operations.push(json!({ "op": "add", "path": holder, "value": {} }));
     }
+    if at.is_empty() && value.pointer(&holder).is_some_and(Value::is_object) {
+        // Protected in the meantime is protected all the same. (A test of null passes where there is nothing.)
+        let protected = annotation(value, PROTECTED);
+        operations.push(json!({ "op": "test", "path": format!("{holder}/{}", escape(PROTECTED)), "value": protected }));
+    }
     operations.extend(annotations.iter().map(|(key, text)| {
-        let escaped = key.replace('~', "~0").replace('/', "~1");
+        let escaped = escape(key);
         json!({ "op": "add", "path": format!("{holder}/{escaped}"), "value": text })
     }));
     operations
+}
+
+/// A key as a JSON pointer has it.
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// Who wrote last, by the object's managed fields: a hint for the person who has to find out.
@@ -110,6 +123,13 @@ pub mod test_support {
         }
     }
 
+    /// Applies a patch as the API server does, where a test of null means "absent".
+    pub fn apply(value: &mut Value, operations: &[PatchOperation]) {
+        let changes: Vec<_> =
+            operations.iter().filter(|one| !matches!(one, PatchOperation::Test(_))).cloned().collect();
+        json_patch::patch(value, &changes).expect("a patch that fits");
+    }
+
     /// An object called `web` in `shop` (or in the cluster).
     pub fn found(kind: Kind, value: Value) -> Found {
         let resource = kind.resource();
@@ -131,7 +151,7 @@ mod tests {
     fn annotates_what_has_no_annotations_yet() {
         let mut value = json!({ "metadata": { "name": "x" }, "spec": { "template": {} } });
         let patch = annotate(&value, "/spec/template", &[("a/b", "1".to_owned())]);
-        json_patch::patch(&mut value, &operations(json!(patch))).unwrap();
+        test_support::apply(&mut value, &operations(json!(patch)));
         assert_eq!(value["spec"]["template"]["metadata"]["annotations"]["a/b"], "1");
     }
 

@@ -106,6 +106,7 @@ pub async fn current_pod_label(
     }
     let revisions = list(cluster, kind, workload, value).await?;
     // A DaemonSet's template in a revision may differ from the object's by defaults; the newest is then the current one.
-    let current = current(&revisions, value).or(revisions.first());
+    let newest = revisions.first().filter(|_| kind != Kind::Deployment);
+    let current = current(&revisions, value).or(newest);
     Ok(current.and_then(|revision| revision.pod_label.clone()))
 }

@@ -2,7 +2,7 @@
 
 use crate::object::Kind;
 use crate::pod::{Obstacle, Outlook, PodView};
-use crate::workload::Workload;
+use crate::workload::{OutOfTime, Workload};
 
 /// How far a rollout is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub struct Goal<'a> {
     pub generation: i64,
     /// The revision that its pods must be of; `None` where any revision will do (scale).
     pub revision: Option<&'a str>,
+    /// When the `ProgressDeadlineExceeded` that stood before the change was set: it speaks of an earlier rollout for as
+    /// long as it is that one (a rollback to an existing ReplicaSet does not reset it).
+    pub stale_deadline: Option<&'a str>,
 }
 
 /// How far a workload is on its way to a goal.
@@ -53,12 +56,16 @@ pub fn state<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView> + 
     if counts_agree(workload, goal) && (goal.revision.is_none() || serving >= wanted) {
         return State::Done;
     }
-    let worst = worst(ours.filter(|pod| !pod.terminating));
+    let live = ours.filter(|pod| !pod.terminating);
+    // What is about to be deleted may be broken: scaling down a crash loop is no failure.
+    let shrinking = goal.revision.is_none() && (wanted == 0 || count(live.clone()) > wanted);
+    let worst = worst(live).filter(|_| !shrinking);
     if let Some((cause, Outlook::Stays)) = &worst {
         return State::Failed(cause.clone());
     }
     // A scale is no rollout: the deadline that was exceeded is an earlier one's.
-    if let Some(message) = workload.out_of_time.as_ref().filter(|_| goal.revision.is_some()) {
+    let out_of_time = workload.out_of_time.as_ref().filter(|late| goal.stale_deadline != Some(late.since.as_str()));
+    if let Some(OutOfTime { message, .. }) = out_of_time.filter(|_| goal.revision.is_some()) {
         let cause = worst.map(|(cause, _)| format!("; {cause}")).unwrap_or_default();
         return State::Failed(format!("its progressDeadlineSeconds is exceeded: {message}{cause}"));
     }
@@ -138,7 +145,7 @@ mod tests {
         PodView { obstacle, ..pod(name, "new", false) }
     }
 
-    const GOAL: Goal<'static> = Goal { generation: 2, revision: Some("new") };
+    const GOAL: Goal<'static> = Goal { generation: 2, revision: Some("new"), stale_deadline: None };
 
     fn complete() -> Value {
         json!({ "observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2 })
@@ -190,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn scaling_down_a_crash_loop_is_no_failure() {
+        let goal = Goal { revision: None, ..GOAL };
+        let status = json!({ "observedGeneration": 2, "replicas": 3 });
+        let pods = ["a", "b", "c"].map(|name| stuck(name, Outlook::Stays));
+        assert!(matches!(state(&deployment(status.clone()), pods.iter(), goal), State::Waiting(_)));
+        assert!(matches!(state(&deployment(status), pods.iter().take(2), goal), State::Failed(_)));
+    }
+
+    #[test]
     fn an_old_pod_that_does_not_go_is_named() {
         let leaving = PodView { terminating: true, node: Some("n1".to_owned()), ..pod("c", "old", true) };
         let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 2 });
@@ -205,6 +221,15 @@ mod tests {
             panic!()
         };
         assert_eq!(why, "its progressDeadlineSeconds is exceeded: timed out; pod a: container app: X");
+    }
+
+    #[test]
+    fn a_deadline_that_an_earlier_rollout_exceeded_is_not_ours() {
+        let status = json!({ "observedGeneration": 2, "conditions": [ { "type": "Progressing", "status": "False",
+            "reason": "ProgressDeadlineExceeded", "message": "timed out", "lastUpdateTime": "2026-01-01T00:00:00Z" } ] });
+        let goal = Goal { stale_deadline: Some("2026-01-01T00:00:00Z"), ..GOAL };
+        assert!(matches!(state(&deployment(status.clone()), [].iter(), goal), State::Waiting(_)));
+        assert!(matches!(state(&deployment(status), [].iter(), GOAL), State::Failed(_)));
     }
 
     #[test]

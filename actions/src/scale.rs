@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
-use crate::cluster::{Cluster, Commit, Patch, Proof, Query};
+use crate::cluster::{Cluster, Commit, Follow, Patch, Proof, Query};
 use crate::error::{Error, Result};
 use crate::guard::{self, operations};
 use crate::object::{Kind, ObjectRef, Resource, number, text, uid};
@@ -188,7 +188,7 @@ impl Action for Scale {
         let wanted = self.replicas.get();
         let Some(kind) = target.found.kind() else {
             let ready = wait_by_scale(cluster, object, wanted, run).await?;
-            return Ok(Details { ready_replicas: Some(ready), ..self.details(target) });
+            return Ok(Details { ready_replicas: Some(ready), ..self.details(target, run) });
         };
         // A Scale does not carry the generation that its controller has to observe.
         let now = if now.pointer("/metadata/generation").is_some() { now.clone() } else { cluster.get(object).await? };
@@ -200,10 +200,10 @@ impl Action for Scale {
         let stuck_after = self.stuck_after.get();
         let rollout = Rollout { object, kind, now, of_newest_revision: false, overwritten: &overwritten, stuck_after };
         let reached = rollout.wait(cluster, &run.progress).await?;
-        Ok(Details { ready_replicas: Some(reached.ready), ..self.details(target) })
+        Ok(Details { ready_replicas: Some(reached.ready), ..self.details(target, run) })
     }
 
-    fn details(&self, target: &Target) -> Details {
+    fn details(&self, target: &Target, _run: &RunContext) -> Details {
         Details { from_replicas: target.replicas, to_replicas: self.replicas.get(), ready_replicas: None }
     }
 
@@ -313,7 +313,20 @@ async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
 /// Kinds that are not built in are only known through `/scale`: its count, and the readiness of the pods it selects.
 async fn wait_by_scale(cluster: &Cluster, object: &ObjectRef, wanted: i64, run: &RunContext) -> Result<i64> {
     let mut changes = cluster.follow_object(object, cluster.get(object).await?).await?;
+    let selector = text(&scale_of(cluster, object).await?, "/status/selector").unwrap_or_default().to_owned();
+    let mut pods: Option<Follow<PodView>> = match selector.as_str() {
+        "" => {
+            run.progress.warn(format!(
+                "{object} tells no selector in its /scale: verified by its own count, not by ready pods"
+            ));
+            None
+        }
+        selector => Some(cluster.follow(Query::beside(object, Kind::Pod.resource(), selector)).await?),
+    };
     loop {
+        if changes.items().get(object.name.as_str()).map(uid) != object.uid.as_deref() {
+            return Err(Error::NotVerified(format!("{object} was deleted while it was waited for")));
+        }
         let scale = scale_of(cluster, object).await?;
         let found = number(&scale, "/spec/replicas");
         if found != wanted {
@@ -322,32 +335,25 @@ async fn wait_by_scale(cluster: &Cluster, object: &ObjectRef, wanted: i64, run: 
             )));
         }
         let total = number(&scale, "/status/replicas");
-        let ready = ready_pods(cluster, object, text(&scale, "/status/selector"), run).await?.unwrap_or(total);
+        let serving = |pods: &Follow<PodView>| pods.items().values().filter(|pod| pod.serves()).count();
+        let ready = pods.as_ref().map_or(total, |pods| i64::try_from(serving(pods)).unwrap_or(i64::MAX));
         if total == wanted && ready == wanted {
             return Ok(ready);
         }
         run.progress.report(&format!("{object}: {ready} of {wanted} pods are ready"));
         tokio::select! {
             changed = changes.changed() => changed?,
+            changed = changed(&mut pods) => changed?,
             () = tokio::time::sleep(cluster.remaining()) => return Err(out_of_time(object, &run.progress)),
         }
     }
 }
 
-async fn ready_pods(
-    cluster: &Cluster,
-    object: &ObjectRef,
-    selector: Option<&str>,
-    run: &RunContext,
-) -> Result<Option<i64>> {
-    let Some(selector) = selector.filter(|selector| !selector.is_empty()) else {
-        run.progress
-            .warn(format!("{object} tells no selector in its /scale: verified by its own count, not by ready pods"));
-        return Ok(None);
-    };
-    let query = Query::beside(object, Kind::Pod.resource(), selector);
-    let (pods, _) = cluster.list::<PodView>(&query).await?;
-    Ok(i64::try_from(pods.iter().filter(|pod| pod.serves()).count()).ok())
+async fn changed(pods: &mut Option<Follow<PodView>>) -> Result<()> {
+    match pods {
+        Some(pods) => pods.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 #[cfg(test)]

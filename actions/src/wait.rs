@@ -45,7 +45,8 @@ pub struct Reached {
 impl Rollout<'_> {
     /// Waits until the rollout is done, cannot be, or the cluster's deadline comes.
     pub async fn wait(&self, cluster: &Cluster, progress: &Progress) -> Result<Reached> {
-        let generation = Workload::read(self.kind, &self.now).generation;
+        let before = Workload::read(self.kind, &self.now);
+        let (generation, stale) = (before.generation, before.out_of_time.map(|late| late.since));
         let mut workload = cluster.follow_object(self.object, self.now.clone()).await?;
         let mut patience = Patience::new(self.stuck_after);
         // First its controller must have seen the change: only then is there a newest revision to speak of.
@@ -57,17 +58,13 @@ impl Rollout<'_> {
             progress.report(&format!("{}: waiting for the controller to observe generation {generation}", self.object));
             self.next(cluster, &mut workload, None, None, progress).await?;
         }
+        let revision = self.revision(cluster, &mut workload, progress).await?;
         let value = self.ours(&workload)?.clone();
-        let revision = if self.of_newest_revision {
-            revision::current_pod_label(cluster, self.kind, self.object, &value).await?
-        } else {
-            None
-        };
         let query = Query::beside(self.object, Kind::Pod.resource(), selector(&value));
         let mut pods: Follow<PodView> = cluster.follow(query).await?;
         loop {
             let seen = Workload::read(self.kind, self.ours(&workload)?);
-            let goal = Goal { generation, revision: revision.as_deref() };
+            let goal = Goal { generation, revision: revision.as_deref(), stale_deadline: stale.as_deref() };
             let live = pods.items().values().filter(|pod| !pod.finished);
             match rollout::state(&seen, live, goal) {
                 State::Done => return Ok(Reached { desired: seen.desired, ready: seen.ready, revision }),
@@ -83,6 +80,27 @@ impl Rollout<'_> {
                     self.next(cluster, &mut workload, Some(&mut pods), until, progress).await?;
                 }
             }
+        }
+    }
+
+    /// The label of the newest revision's pods, where it matters. The controller may have observed the change and not have
+    /// made its revision yet (it does so when it is also scaled at that moment).
+    async fn revision(
+        &self,
+        cluster: &Cluster,
+        workload: &mut Follow<Value>,
+        progress: &Progress,
+    ) -> Result<Option<String>> {
+        if !self.of_newest_revision {
+            return Ok(None);
+        }
+        loop {
+            let value = self.ours(workload)?.clone();
+            if let Some(label) = revision::current_pod_label(cluster, self.kind, self.object, &value).await? {
+                return Ok(Some(label));
+            }
+            progress.report(&format!("{}: waiting for its new revision", self.object));
+            self.next(cluster, workload, None, None, progress).await?;
         }
     }
 

@@ -68,6 +68,15 @@ fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
     Some(object.sibling(resource, name, text(owner, "/uid").map(str::to_owned)))
 }
 
+/// A Deployment's own deadline, exceeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutOfTime {
+    /// What its controller says.
+    pub message: String,
+    /// When it last said so.
+    pub since: String,
+}
+
 /// A workload's own account of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
@@ -98,7 +107,7 @@ pub struct Workload {
     /// A StatefulSet's newest revision.
     pub update_revision: Option<String>,
     /// Why the Deployment's own deadline (`progressDeadlineSeconds`) was exceeded.
-    pub out_of_time: Option<String>,
+    pub out_of_time: Option<OutOfTime>,
     /// Why its pods cannot even be created (a quota, an admission plugin).
     pub replica_failure: Option<String>,
 }
@@ -127,8 +136,13 @@ impl Workload {
             ordered: kind == Kind::StatefulSet && text(object, "/spec/podManagementPolicy") != Some("Parallel"),
             partition: number(object, "/spec/updateStrategy/rollingUpdate/partition"),
             update_revision: text(object, "/status/updateRevision").map(str::to_owned),
-            out_of_time: condition(object, "Progressing", "False", Some("ProgressDeadlineExceeded")),
-            replica_failure: condition(object, "ReplicaFailure", "True", None),
+            out_of_time: condition(object, "Progressing", "False", Some("ProgressDeadlineExceeded")).map(|found| {
+                OutOfTime {
+                    message: message(found),
+                    since: text(found, "/lastUpdateTime").unwrap_or_default().to_owned(),
+                }
+            }),
+            replica_failure: condition(object, "ReplicaFailure", "True", None).map(message),
         }
     }
 
@@ -138,14 +152,17 @@ impl Workload {
     }
 }
 
-fn condition(object: &Value, kind: &str, status: &str, reason: Option<&str>) -> Option<String> {
-    let conditions = object.pointer("/status/conditions")?.as_array()?;
-    let found = conditions.iter().find(|one| {
+fn message(condition: &Value) -> String {
+    text(condition, "/message").unwrap_or("no message").to_owned()
+}
+
+fn condition<'a>(object: &'a Value, kind: &str, status: &str, reason: Option<&str>) -> Option<&'a Value> {
+    let fits = |one: &&Value| {
         text(one, "/type") == Some(kind)
             && text(one, "/status") == Some(status)
             && (reason.is_none() || text(one, "/reason") == reason)
-    })?;
-    Some(text(found, "/message").unwrap_or(kind).to_owned())
+    };
+    object.pointer("/status/conditions")?.as_array()?.iter().find(fits)
 }
 
 /// A workload's label selector, as a query has it. A ReplicationController's is a plain map.

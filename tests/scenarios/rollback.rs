@@ -9,11 +9,36 @@ use crate::support::{T, expect, scenarios};
 scenarios!("rollback":
     every_kind_and_forth, by_number, no_such_revision, already_that_template, guards, not_found_and_forbidden, dry_run_leaves_no_trace,
     same_id_applies_once, stuck_stateful_set, partition_is_warned_of, overwritten_while_waiting, conflict_with_a_new_rollout,
-    lost_answer_is_found_out, secrets_are_hidden, stray_fields_are_gone, warns_of_gitops,
+    resumed_after_somebody_else, after_an_exceeded_deadline, lost_answer_is_found_out, secrets_are_hidden, stray_fields_are_gone, warns_of_gitops,
 );
 
 fn image(number: u32) -> Value {
     json!({ "spec": { "template": { "spec": { "containers": [{ "name": "app", "image": format!("shop/web:{number}"), "env": [{ "name": "GREETING", "value": "hello" }] }] } } } })
+}
+
+async fn resumed_after_somebody_else(t: T) -> Result<()> {
+    // The first run put revision 1 back; somebody rolled out another template since. That is no success of ours.
+    with_revisions(&t, "Deployment", "web", 2).await?;
+    let run = t.run("rollback-deployment", "web").await?.with("ACTION_ID", "exec-1");
+    expect(&t.complete(&run).await?, "Changed", "applied", "back to revision 1")?;
+    t.meddle("Deployment", "web", image(3)).await?;
+    settled(&t, "Deployment", "web").await?;
+    expect(&t.complete(&run).await?, "NotVerified", "none", "has another template by now")
+}
+
+async fn after_an_exceeded_deadline(t: T) -> Result<()> {
+    // Going back to a ReplicaSet that exists does not reset the condition of the rollout that failed.
+    t.world.workload("Deployment", "web", 1, json!({ "spec": { "progressDeadlineSeconds": 2 } })).await?;
+    let mut bad = image(2);
+    bad["spec"]["template"]["metadata"] = json!({ "labels": { "test/mode": "never-ready" } });
+    t.meddle("Deployment", "web", bad).await?;
+    let late = |web: &Value| {
+        web["status"]["conditions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["reason"] == "ProgressDeadlineExceeded"))
+    };
+    t.world.until(&t.world.workload_path("Deployment", "web"), "late", late).await?;
+    expect(&t.act("rollback-deployment", "web", &json!({})).await?, "Changed", "applied", "1 of 1 pods ready")
 }
 
 /// A workload with this many revisions, images 1, 2, …

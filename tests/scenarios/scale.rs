@@ -9,7 +9,7 @@ use crate::support::{T, expect, scenarios};
 
 scenarios!("scale":
     every_kind_and_back, already_so, custom_resource, from_and_to_zero, guards, autoscaler_refuses, not_found, forbidden,
-    overwritten_while_waiting, conflict_is_decided_again, conflict_that_a_guard_refuses, conflict_without_end, answer_that_never_comes, waits_in_vain, names_the_image_that_cannot_be_pulled, a_quota_is_named,
+    overwritten_while_waiting, conflict_is_decided_again, conflict_that_a_guard_refuses, conflict_without_end, answer_that_never_comes, waits_in_vain, names_the_image_that_cannot_be_pulled, a_quota_is_named, a_crash_loop_is_scaled_away,
     dry_run_leaves_no_trace, pod_leads_to_its_deployment, another_uid, lost_answer_is_found_out, lost_answer_of_a_number_that_is_gone,
     few_requests, controlled_by_events, sigterm_tells_what_is_known, memory_is_small,
 );
@@ -274,6 +274,18 @@ async fn names_the_image_that_cannot_be_pulled(t: T) -> Result<()> {
         .await?;
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 2 })).await?;
     expect(&outcome, "NotVerified", "applied", "container app: ImagePullBackOff")
+}
+
+async fn a_crash_loop_is_scaled_away(t: T) -> Result<()> {
+    for kind in ["Deployment", "StatefulSet"] {
+        let name = kind.to_lowercase();
+        let extra = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "crash-loop" } } } } });
+        let path = t.world.create_workload(kind, &name, 3, extra).await?;
+        t.world.until(&path, "a pod", |object| object["status"]["replicas"].as_i64() > Some(0)).await?;
+        let outcome = t.act(&format!("scale-{name}"), &name, &json!({ "replicas": 0, "allowZero": true })).await?;
+        expect(&outcome, "Changed", "applied", "from 3 to 0")?;
+    }
+    Ok(())
 }
 
 async fn a_quota_is_named(t: T) -> Result<()> {

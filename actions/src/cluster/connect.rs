@@ -171,6 +171,9 @@ fn permissions_hint(file: &Path) -> String {
 
 fn client_error(error: kube::Error) -> Error {
     let text = Error::unavailable("", error).full_message();
+    if text.contains("auth exec") {
+        return invalid("KUBECONFIG: its login plugin failed; run it by hand to see why (its output may hold a token, and is not shown)".to_owned());
+    }
     let hint = if text.contains("No CA certificates were loaded") {
         "; the kubeconfig names no certificate authority and this system has none: set certificate-authority-data, or SSL_CERT_FILE"
     } else if text.contains("UnsupportedCertVersion") {
@@ -201,6 +204,15 @@ pub(super) fn explain(error: &(dyn StdError + 'static)) -> &'static str {
 pub(super) fn hopeless(error: &(dyn StdError + 'static)) -> bool {
     let text = chain(error);
     text.contains("invalid peer certificate") || text.contains("auth exec")
+}
+
+/// An error of a login plugin holds the plugin's output, which may be a token.
+pub(super) fn without_secrets(error: Box<dyn StdError + Send + Sync>) -> Box<dyn StdError + Send + Sync> {
+    if chain(&*error).contains("auth exec") {
+        "auth exec: the login plugin failed (its output is not shown)".into()
+    } else {
+        error
+    }
 }
 
 fn chain(error: &(dyn StdError + 'static)) -> String {

@@ -45,9 +45,11 @@ impl Cluster {
         let what = format!("evict {pod}");
         if commit == Commit::DryRun {
             self.ledger.dry_run_begins();
-            self.ledger.would_change(change);
             return match self.call(request, limit, false).await {
-                Ok(_) => Ok(()),
+                Ok(_) => {
+                    self.ledger.would_change(change);
+                    Ok(())
+                }
                 Err(failure) => Err(self.evict_error(&what, failure, pod).await),
             };
         }
@@ -76,15 +78,17 @@ impl Cluster {
         tracing::warn!(%failure, "the answer to the eviction is lost, looking at the pod's history");
         let version = text(before, "/metadata/resourceVersion").unwrap_or_default();
         match self.first_change(pod, version, limit + MARGIN).await {
+            // The condition has no identity: without a precondition that only one eviction can meet, this would prove nothing.
             Some(first) if evicted(&first) && !evicted(before) => {
                 self.ledger.write_applied(change);
                 return Ok(());
             }
-            Some(_) => {
+            Some(first) if !evicted(&first) && text(&first, "/metadata/deletionTimestamp").is_none() => {
                 self.ledger.write_not_applied();
                 return Err(self.unavailable(&format!("evict {pod} (it was not evicted)"), failure));
             }
-            None => {}
+            // Deleted, or evicted a second time: by whom is not known.
+            Some(_) | None => {}
         }
         if let Ok(now) = self.get(pod).await
             && text(&now, "/metadata/resourceVersion") == Some(version)

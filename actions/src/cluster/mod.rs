@@ -96,7 +96,7 @@ impl Cluster {
         self.ledger.answered();
         match answer {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Failure::Network(error.into())),
+            Ok(Err(error)) => Err(Failure::Network(connect::without_secrets(error.into()))),
             Err(_) => Err(Failure::Network(format!("no answer within {} s", limit.as_secs_f32()).into())),
         }
     }

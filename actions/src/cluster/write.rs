@@ -202,10 +202,16 @@ impl Cluster {
 
     /// The object as the write saw it: a sub-resource has another shape than the object.
     async fn as_written(&self, object: &ObjectRef, patch: &Patch, now: Value) -> Value {
-        if patch.subresource.is_some() && object.resource.built_in().is_none() {
+        if patch.subresource.is_none() {
+            return now;
+        }
+        if object.resource.built_in().is_none() {
             return self.get_sub(object, patch.subresource).await.unwrap_or(now);
         }
-        now
+        json!({
+            "metadata": { "name": object.name, "namespace": object.namespace, "uid": object.uid },
+            "spec": { "replicas": now.pointer("/spec/replicas") },
+        })
     }
 
     async fn rests_unchanged(&self, object: &ObjectRef, patch: &Patch, now: &Value) -> bool {

@@ -2,6 +2,11 @@
 
 use std::collections::VecDeque;
 
+/// What a line costs in memory beside its text: its place in the queue, and what the allocator rounds up.
+const LINE_COST: usize = 64;
+/// The most memory that lines may take: a Job's pod has 64 MiB, and very short lines cost many times their text.
+const MEMORY: usize = 40 << 20;
+
 /// What one container has kept.
 #[derive(Debug, Default)]
 pub struct Share {
@@ -19,13 +24,14 @@ pub struct Share {
 pub struct Budget {
     most: usize,
     held: usize,
+    lines: usize,
     shares: Vec<Share>,
 }
 
 impl Budget {
     /// For so many bytes and containers.
     pub fn new(most: usize, containers: usize) -> Self {
-        Self { most, held: 0, shares: std::iter::repeat_with(Share::default).take(containers).collect() }
+        Self { most, held: 0, lines: 0, shares: std::iter::repeat_with(Share::default).take(containers).collect() }
     }
 
     /// A line of one container.
@@ -35,11 +41,13 @@ impl Budget {
         share.bytes += size;
         self.held += size;
         share.lines.push_back(line);
-        while self.held > self.most {
+        self.lines += 1;
+        while self.held > self.most || self.held + self.lines * LINE_COST > MEMORY {
             let Some(largest) = self.shares.iter_mut().max_by_key(|share| share.bytes) else { return };
             let Some(oldest) = largest.lines.pop_front() else { return };
             largest.bytes -= oldest.len() + 1;
             largest.dropped += 1;
+            self.lines -= 1;
             self.held -= oldest.len() + 1;
         }
     }

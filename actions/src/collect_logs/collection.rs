@@ -156,7 +156,9 @@ impl CollectLogs {
     /// A line as it is written, at most [`LINE_LIMIT`] bytes, and whether it lost its end.
     fn encode(&self, source: &Source, bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
         let text = String::from_utf8_lossy(bytes);
-        let (timestamp, whole) = match text.split_once(' ').filter(|_| self.timestamps) {
+        // A server that ignores `timestamps` must not have its first word taken for one.
+        let is_time = |word: &str| word.len() <= 40 && word.parse::<jiff::Timestamp>().is_ok();
+        let (timestamp, whole) = match text.split_once(' ').filter(|(word, _)| self.timestamps && is_time(word)) {
             Some((timestamp, line)) => (Some(timestamp), line),
             None => (None, text.as_ref()),
         };
@@ -172,7 +174,7 @@ impl CollectLogs {
                 Destination::Stdout => encode_json(source, timestamp, &line),
                 Destination::Directory => timestamp.map(|time| format!("{time} {line}")).unwrap_or(line).into_bytes(),
             };
-            if encoded.len() <= LINE_LIMIT {
+            if encoded.len() <= LINE_LIMIT || end == 0 {
                 return (encoded, lost > 0);
             }
             // Escapes make a line longer than it is: a quarter less until it fits.

@@ -274,7 +274,7 @@ impl Action for CollectLogs {
         self.write(target, collection, run.sink.as_ref())
     }
 
-    fn details(&self, target: &Target) -> Details {
+    fn details(&self, target: &Target, _run: &RunContext) -> Details {
         let containers = target.sources.iter().map(|source| report(source, 0, 0, source.obstacle.clone())).collect();
         Details { pods: target.pods, containers, ..Details::default() }
     }

@@ -179,46 +179,52 @@ impl Action for RestartPod {
             cluster.evict(&target.object, &eviction, commit).await?;
             return Ok(Value::Null);
         }
-        // Opened only when a budget is in the way.
+        // Opened only when a budget is in the way; the wait for it ends with `waitTimeout` at the latest.
         let mut budgets: Option<Follow<Value>> = None;
+        let limit = self.wait_timeout.map_or(cluster.remaining(), Period::get);
+        let patient = cluster.until(tokio::time::Instant::now() + limit);
+        let mut known: Vec<String> = target.siblings.iter().map(|pod| pod.uid.clone()).collect();
         loop {
             let blocked = match cluster.evict(&target.object, &eviction, commit).await {
-                Ok(()) => return Ok(Value::Null),
+                Ok(()) => return Ok(json!({ "known": known })),
                 Err(Error::Blocked { message }) => message,
                 Err(error) => return Err(error),
             };
             match &mut budgets {
-                None => budgets = Some(cluster.follow(Query::beside(&target.object, self::budgets(), "")).await?),
-                Some(budgets) => wait_for_budget(cluster, budgets, &blocked).await?,
+                None => budgets = Some(patient.follow(Query::beside(&target.object, self::budgets(), "")).await?),
+                Some(budgets) => wait_for_budget(&patient, budgets, &blocked).await?,
             }
             // Its resourceVersion moves with its status; its UID must not.
             eviction.pod = cluster.get(&target.object).await?;
-            if uid(&eviction.pod) != target.object.uid.as_deref().unwrap_or_default()
-                || text(&eviction.pod, "/metadata/deletionTimestamp").is_some()
-            {
+            if uid(&eviction.pod) != uid_of(target) || text(&eviction.pod, "/metadata/deletionTimestamp").is_some() {
                 return Err(Error::Conflict(format!(
                     "{} was deleted by someone else while a disruption budget was waited for",
                     target.object
                 )));
+            }
+            // Pods that came meanwhile (they may be what moves the budget) are no replacements.
+            if self.wait {
+                known =
+                    siblings(cluster, &target.object, &eviction.pod).await?.into_iter().map(|pod| pod.uid).collect();
             }
         }
     }
 
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
         // Gone already: what else there was at that time is not known, so nothing can be recognised as its replacement.
-        let Some(pod) = target.pod.as_ref().filter(|_| now.is_null()) else { return Ok(self.details(target)) };
+        let known = now.get("known").and_then(Value::as_array);
+        let (Some(pod), Some(known)) = (target.pod.as_ref(), known) else { return Ok(self.details(target, run)) };
         let Some(owner) = controller(pod).and_then(|owner| text(owner, "/uid")) else {
-            return Ok(self.details(target));
+            return Ok(self.details(target, run));
         };
         let query = Query::beside(&target.object, Kind::Pod.resource(), shared_labels(pod));
         let mut pods: Follow<PodView> = cluster.follow(query).await?;
-        let known =
-            |pod: &PodView| pod.uid == uid_of(target) || target.siblings.iter().any(|sibling| sibling.uid == pod.uid);
+        let is_known = |pod: &PodView| pod.uid == uid_of(target) || known.iter().any(|uid| uid == pod.uid.as_str());
         let node = daemon_node(pod);
         let mut stuck: Option<tokio::time::Instant> = None;
         loop {
             let fresh = pods.items().values().filter(|pod| {
-                !known(pod) && pod.owner.as_deref() == Some(owner) && (node.is_none() || pod.node.as_deref() == node)
+                !is_known(pod) && pod.owner.as_deref() == Some(owner) && (node.is_none() || pod.node.as_deref() == node)
             });
             let old_is_gone = !pods.items().values().any(|pod| pod.uid == uid_of(target));
             if let Some(replacement) = fresh.clone().find(|pod| pod.serves() && old_is_gone) {
@@ -234,7 +240,7 @@ impl Action for RestartPod {
         }
     }
 
-    fn details(&self, _target: &Target) -> Details {
+    fn details(&self, _target: &Target, _run: &RunContext) -> Details {
         Details { replacement: None }
     }
 

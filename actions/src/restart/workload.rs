@@ -183,7 +183,7 @@ impl Action for RestartWorkload {
         Ok(Details { desired_replicas: Some(desired), ready_replicas: Some(ready), revision })
     }
 
-    fn details(&self, _target: &Target) -> Details {
+    fn details(&self, _target: &Target, _run: &RunContext) -> Details {
         Details { desired_replicas: None, ready_replicas: None, revision: None }
     }
 
@@ -266,7 +266,7 @@ mod tests {
         let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
         let mut target = target(Kind::Deployment, json!({ "template": { "metadata": {} } }), json!({}));
         let Decision::Change(patch) = restart().decide(&target, &run) else { panic!() };
-        json_patch::patch(&mut target.found.value, &patch.operations).unwrap();
+        crate::guard::test_support::apply(&mut target.found.value, &patch.operations);
         assert!(matches!(restart().decide(&target, &run), Decision::AlreadySo { resumed: true, .. }));
         let other = RunContext { id: Some("exec-2".parse().unwrap()), ..run };
         assert!(matches!(restart().decide(&target, &other), Decision::Change(_)));

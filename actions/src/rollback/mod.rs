@@ -20,7 +20,7 @@ use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Su
 use crate::cluster::{Cluster, Commit, Patch};
 use crate::error::{Error, Result};
 use crate::guard;
-use crate::mark::{self, Earlier};
+use crate::mark::{self, Earlier, Mark};
 use crate::object::{Kind, Resource, controller, text, uid};
 use crate::parameters::{Period, Waiting, one_minute, yes};
 use crate::permission::Permission;
@@ -108,6 +108,10 @@ impl Target {
     fn current(&self) -> Option<&Revision> {
         revision::current(&self.revisions, &self.found.value)
     }
+
+    fn named(&self, name: Option<&str>) -> Option<&Revision> {
+        self.revisions.iter().find(|revision| Some(revision.name.as_str()) == name)
+    }
 }
 
 impl Rollback {
@@ -128,14 +132,27 @@ impl Rollback {
         mark::patch(run, &self.request(target), previous, &target.found.value, vec![change])
     }
 
-    /// The revision that a run with these parameters is about, also when it is the present one already.
-    fn goal<'a>(&self, target: &'a Target, run: &RunContext) -> Option<&'a Revision> {
-        match self.earlier(target, run) {
-            Earlier::Same(mark) => {
-                target.revisions.iter().find(|revision| Some(revision.name.as_str()) == text(&mark.previous, "/to"))
-            }
-            _ => choose::revision(self, &target.revisions, target.current()).ok(),
+    /// What a resumed run has to finish: the template must still be the one that was put back, and the pods that stand in
+    /// its way must go, whether or not the first run got to them.
+    async fn resume(&self, cluster: &Cluster, target: &Target, mark: &Mark, now: &Value) -> Result<()> {
+        let object = &target.found.object;
+        let to = text(&mark.previous, "/to").unwrap_or_default();
+        let Some(revision) = target.named(Some(to)) else {
+            return Err(Error::NotVerified(format!(
+                "{object} was rolled back to {to} at {}; that revision is gone by now",
+                mark.time
+            )));
+        };
+        if now.pointer("/spec/template").map(normalized).as_ref() != Some(&revision.template) {
+            return Err(Error::NotVerified(format!(
+                "{object} was rolled back to {to} at {}, and has another template by now: someone else changed it",
+                mark.time
+            )));
         }
+        if Workload::read(target.kind, now).ordered {
+            stuck::evict(cluster, object, now, to).await?;
+        }
+        Ok(())
     }
 }
 
@@ -249,6 +266,9 @@ impl Action for Rollback {
     }
 
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
+        if let Earlier::Same(mark) = self.earlier(target, run) {
+            self.resume(cluster, target, &mark, now).await?;
+        }
         let template = |value: &Value| value.pointer("/spec/template").map(normalized);
         let ours = template(now);
         let overwritten = |value: &Value| {
@@ -267,16 +287,23 @@ impl Action for Rollback {
             stuck_after: self.stuck_after.get(),
         };
         let reached = rollout.wait(cluster, &run.progress).await?;
-        let goal = self.goal(target, run);
-        Ok(Details {
-            desired_replicas: Some(reached.desired),
-            ready_replicas: Some(reached.ready),
-            ..details(target, goal)
-        })
+        let (desired, ready) = (Some(reached.desired), Some(reached.ready));
+        Ok(Details { desired_replicas: desired, ready_replicas: ready, ..self.details(target, run) })
     }
 
-    fn details(&self, target: &Target) -> Details {
-        details(target, choose::revision(self, &target.revisions, target.current()).ok())
+    fn details(&self, target: &Target, run: &RunContext) -> Details {
+        let (from, to) = match self.earlier(target, run) {
+            Earlier::Same(mark) => {
+                (target.named(text(&mark.previous, "/revision")), target.named(text(&mark.previous, "/to")))
+            }
+            _ => (target.current(), choose::revision(self, &target.revisions, target.current()).ok()),
+        };
+        Details {
+            from_revision: from.map(named),
+            to_revision: to.map(named),
+            desired_replicas: None,
+            ready_replicas: None,
+        }
     }
 
     fn undo(&self, target: &Target, applied: bool, run: &RunContext) -> RollbackInformation {
@@ -318,11 +345,6 @@ impl Action for Rollback {
     fn waiting(&self) -> Option<Waiting> {
         Some(Waiting { wait: self.wait, timeout: self.wait_timeout, stuck_after: self.stuck_after })
     }
-}
-
-fn details(target: &Target, to: Option<&Revision>) -> Details {
-    let from_revision = target.current().map(named);
-    Details { from_revision, to_revision: to.map(named), desired_replicas: None, ready_replicas: None }
 }
 
 fn named(revision: &Revision) -> RevisionName {

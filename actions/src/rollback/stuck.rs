@@ -12,15 +12,29 @@ use crate::workload::{Workload, selector};
 /// Evicts the pods of other revisions that are not ready: the controller waits for them, forever. Only after it has seen
 /// the new template; before that it would make them anew from the bad one.
 pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<()> {
+    /// A kubelet writes the status of a crash-looping pod every few seconds; each time an eviction has to be bound anew.
+    const ROUNDS: u32 = 5;
     wait_until_observed(cluster, set, patched).await?;
+    for _ in 0..ROUNDS {
+        if !evict_once(cluster, set, patched, revision).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Evicts what stands in the way now; true when a pod changed before its eviction came, so that it may still be there.
+async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<bool> {
     let (pods, _) = cluster.list::<PodView>(&Query::beside(set, Kind::Pod.resource(), selector(patched))).await?;
     let partition = Workload::read(Kind::StatefulSet, patched).partition;
+    let mut changed = false;
     for pod in pods.iter().filter(|pod| is_stuck(pod, set, revision, partition)) {
         let object = set.sibling(Kind::Pod.resource(), server_name(&pod.name)?, Some(pod.uid.clone()));
         let seen = json!({ "metadata": { "uid": pod.uid, "resourceVersion": pod.version } });
         match cluster.evict(&object, &Eviction { pod: seen, grace_period_seconds: None }, Commit::Execute).await {
-            // Gone or changed meanwhile: the controller got to it first.
-            Ok(()) | Err(Error::TargetNotFound(_) | Error::Conflict(_)) => {}
+            // Gone: the controller got to it first.
+            Ok(()) | Err(Error::TargetNotFound(_)) => {}
+            Err(Error::Conflict(_)) => changed = true,
             Err(Error::Blocked { message }) => {
                 return Err(Error::NotVerified(format!(
                     "the template was put back, and {object} of the abandoned revision stands in the way: {message}"
@@ -29,7 +43,7 @@ pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(changed)
 }
 
 fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, partition: i64) -> bool {
