@@ -65,7 +65,7 @@ impl Rollout<'_> {
         loop {
             let seen = Workload::read(self.kind, self.ours(&workload)?);
             let goal = Goal { generation, revision: revision.as_deref(), stale_deadline: stale.as_deref() };
-            let live = pods.items().values().filter(|pod| !pod.finished);
+            let live = pods.items().values().filter(|pod| !pod.finished && self.owns(pod));
             match rollout::state(&seen, live, goal) {
                 State::Done => return Ok(Reached { desired: seen.desired, ready: seen.ready, revision }),
                 State::Failed(why) => {
@@ -107,6 +107,12 @@ impl Rollout<'_> {
     fn report(&self, progress: &Progress, waiting: &Waiting) {
         let obstacle = waiting.obstacle.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
         progress.report(&format!("{}: {}{obstacle}", self.object, waiting.status));
+    }
+
+    /// Selectors may overlap: another workload's broken pod is not in our way. A Deployment's pods are its ReplicaSets',
+    /// and carry their hash.
+    fn owns(&self, pod: &PodView) -> bool {
+        if self.kind == Kind::Deployment { pod.revision.is_some() } else { pod.owner == self.object.uid }
     }
 
     /// The workload as it is now; an error when it is gone, another one, or no longer what we made it.

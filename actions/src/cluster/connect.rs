@@ -74,7 +74,15 @@ impl Cluster {
         config.headers.push((http::header::USER_AGENT, agent));
         let server = config.cluster_url.to_string();
         let namespace = config.default_namespace.parse().ok();
-        let client = kube::Client::try_from(config).map_err(client_error)?;
+        // A kubeconfig's login plugin runs in here, and may wait for somebody to log in: not on the thread that keeps time.
+        let login = tokio::task::spawn_blocking(move || kube::Client::try_from(config));
+        let client = match tokio::time::timeout_at(deadline, login).await {
+            Ok(Ok(client)) => client.map_err(client_error)?,
+            Ok(Err(error)) => return Err(Error::Internal(error.to_string())),
+            Err(_) => {
+                return Err(Error::DeadlineExceeded("the kubeconfig's login plugin did not come to an end".to_owned()));
+            }
+        };
         Ok(Self { client, server, namespace, ledger, run: run.to_owned(), deadline })
     }
 }
