@@ -32,7 +32,7 @@ pub fn validate<A: Action>(request: &Request, trail: &Trail, sink: Arc<dyn LogSi
     check_kind::<A>(request, &mut problems);
     let action = match parse_parameters::<A>(&request.parameters) {
         Ok(action) => {
-            problems.extend(placeholder(request).iter().flat_map(|named| action.check(named, &context)));
+            problems.extend(provisional(request).iter().flat_map(|named| action.check(named, &context)));
             Some(action)
         }
         Err(more) => {
@@ -69,7 +69,7 @@ fn check_kind<A: Action>(request: &Request, problems: &mut Vec<String>) {
 }
 
 /// The target before the cluster was asked about its kind or namespace: enough for rules across parameters.
-fn placeholder(request: &Request) -> Option<Named> {
+fn provisional(request: &Request) -> Option<Named> {
     let target = &request.target;
     let namespace = target.namespace.clone().or_else(|| "default".parse().ok());
     if let Some(selector) = &target.selector {

@@ -54,10 +54,33 @@ async fn every_kind(t: &T) -> Result<()> {
     t.world.until(&t.world.workload_path("Job", "job"), "running", |job| job["status"]["ready"] == 1).await?;
     let outcome = t.act("collect-logs-job", "job", &json!({ "tailLines": 1 })).await?;
     ensure!(texts(&outcome) == ["line 49"], "{:#}", outcome.result);
+    cron_job(t).await?;
     let pod = t.world.pods("deployment").await?[0]["metadata"]["name"].as_str().context("no pod")?.to_owned();
     let outcome = t.act("collect-logs-pod", &pod, &json!({ "timestamps": false })).await?;
     ensure!(texts(&outcome).len() == 50 && outcome.lines[0].get("timestamp").is_none());
     expect(&t.act("collect-logs-pod", "no-such-pod", &json!({})).await?, "TargetNotFound", "none", "does not exist")
+}
+
+/// A CronJob's pods are its Jobs'; the Job here is one that the CronJob controls, without waiting for its schedule.
+async fn cron_job(t: &T) -> Result<()> {
+    let template = json!({ "spec": { "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "app", "image": "x" }] } } } });
+    let cron = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": { "name": "nightly" },
+        "spec": { "schedule": "0 3 * * *", "suspend": true, "jobTemplate": template },
+    });
+    let path = t.world.path("batch/v1", "cronjobs");
+    let uid = t.world.create(&path, &cron).await?["metadata"]["uid"].clone();
+    let owner =
+        json!([{ "apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": uid, "controller": true }]);
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "nightly-1", "ownerReferences": owner },
+        "spec": template["spec"],
+    });
+    t.world.create(&t.world.path("batch/v1", "jobs"), &job).await?;
+    t.world.until(&t.world.workload_path("Job", "nightly-1"), "running", |job| job["status"]["ready"] == 1).await?;
+    let outcome = t.act("collect-logs-cronjob", "nightly", &json!({ "tailLines": 1 })).await?;
+    ensure!(texts(&outcome) == ["line 49"], "{:#}", outcome.result);
+    Ok(())
 }
 
 async fn both_instances_and_redaction(t: &T) -> Result<()> {

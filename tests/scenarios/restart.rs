@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use test_cluster::audit::{AuditLog, Entry};
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::runner::Run;
 
@@ -310,9 +311,16 @@ async fn budget_is_waited_for(t: T) -> Result<()> {
     budget(&t, "web").await?;
     let (name, _) = first_pod(&t, "web").await?;
     let run = t.run("restart-pod", &name).await?;
+    let audit = t.world.connection.audit_log.as_deref().map(AuditLog::from_now).transpose()?;
     let running = run.start(&t.world)?;
-    // It is blocked once the API server has answered an eviction with 429: the runner then watches the budgets.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    // It waits once the API server has answered its real eviction with 429, and not only the dry run.
+    while let Some(audit) = &audit {
+        let seen = audit.requests(t.world.client(), "action-runner/").await?;
+        let ours = |one: &&Entry| one.name == name && one.subresource == "eviction" && one.code == 429;
+        if seen.iter().filter(ours).any(|one| !one.uri.contains("dryRun")) {
+            break;
+        }
+    }
     t.world
         .merge(
             &format!("{}/strict", t.world.path("policy/v1", "poddisruptionbudgets")),
