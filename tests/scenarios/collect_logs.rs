@@ -182,6 +182,10 @@ async fn one_that_cannot_be_read(t: &T) -> Result<()> {
     t.world
         .until(&t.world.workload_path("Deployment", "unpulled"), "one pod", |object| object["status"]["replicas"] == 1)
         .await?;
+    let outcome = t.act("collect-logs-deployment", "unpulled", &json!({})).await?;
+    expect(&outcome, "Completed", "none", "collected 0 lines")?;
+    let warning = outcome.result["warnings"][0].as_str().unwrap_or_default();
+    ensure!(warning.contains("it has not started yet"), "{:#}", outcome.result);
     Ok(())
 }
 

@@ -299,8 +299,7 @@ async fn budget_blocks(t: T) -> Result<()> {
     budget(&t, "web").await?;
     let (name, _) = first_pod(&t, "web").await?;
     let outcome = t.act("restart-pod", &name, &json!({ "waitTimeout": "2s" })).await?;
-    expect(&outcome, "DeadlineExceeded", "none", "The disruption budget strict needs")
-        .or_else(|_| expect(&outcome, "DeadlineExceeded", "none", "disruption budget"))?;
+    expect(&outcome, "DeadlineExceeded", "none", "The disruption budget strict needs")?;
     ensure!(outcome.result["requests"]["retries"] == 0, "an answer is not retried: {:#}", outcome.result);
     let run = t.run("restart-pod", &name).await?.with("ACTION_DRY_RUN", true);
     expect(&t.complete(&run).await?, "Refused", "none", "disruption budget")

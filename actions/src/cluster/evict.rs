@@ -78,7 +78,7 @@ impl Cluster {
         tracing::warn!(%failure, "the answer to the eviction is lost, looking at the pod's history");
         let version = text(before, "/metadata/resourceVersion").unwrap_or_default();
         match self.first_change(pod, version, limit + MARGIN).await {
-            // The condition has no identity: without a precondition that only one eviction can meet, this would prove nothing.
+            // Ours could only be the first change. (Somebody else's at that very moment looks the same: docs/contract.md.)
             Some(first) if evicted(&first) && !evicted(before) => {
                 self.ledger.write_applied(change);
                 return Ok(());
@@ -101,10 +101,12 @@ impl Cluster {
     }
 
     async fn evict_error(&self, what: &str, failure: Failure, pod: &ObjectRef) -> Error {
+        if let Failure::Status(status) = &failure
+            && let Some(budget) = status.budget()
+        {
+            return Error::Blocked { message: format!("failed to {what}: {budget}") };
+        }
         match failure {
-            Failure::Status(status) if status.blocked_by_budget() => {
-                Error::Blocked { message: format!("failed to {what}: {}", status.message) }
-            }
             Failure::Status(status)
                 if status.code == 500 && status.message.contains("more than one PodDisruptionBudget") =>
             {

@@ -23,8 +23,8 @@ pub struct Status {
     pub code: u16,
     /// The sentence.
     pub message: String,
-    /// Types (`DisruptionBudget`, …) of the causes in its details.
-    pub causes: Vec<String>,
+    /// The causes in its details, such as the disruption budget that stands in the way.
+    causes: Vec<Cause>,
     retry_after: Option<Duration>,
 }
 
@@ -42,10 +42,11 @@ struct Details {
     retry_after_seconds: u64,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Cause {
     reason: String,
+    message: String,
 }
 
 impl Status {
@@ -59,19 +60,21 @@ impl Status {
         Self {
             code: head.status.as_u16(),
             message: body.message,
-            causes: details.causes.unwrap_or_default().into_iter().map(|cause| cause.reason).collect(),
+            causes: details.causes.unwrap_or_default(),
             retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
         }
     }
 
-    /// Whether a disruption budget stands in the way: an answer, not overload.
-    pub fn blocked_by_budget(&self) -> bool {
-        self.code == 429 && self.causes.iter().any(|cause| cause == "DisruptionBudget")
+    /// What stands in the way when it is a disruption budget (an answer, not overload): the cause names the budget, the
+    /// message does not.
+    pub fn budget(&self) -> Option<String> {
+        let cause = self.causes.iter().find(|cause| self.code == 429 && cause.reason == "DisruptionBudget")?;
+        Some(format!("{} {}", self.message, cause.message))
     }
 
     /// Whether the server did not get to the request, or nobody knows: a read may be sent again.
     pub fn transient(&self) -> bool {
-        matches!(self.code, 429 | 500 | 502 | 503 | 504) && !self.blocked_by_budget()
+        matches!(self.code, 429 | 500 | 502 | 503 | 504) && self.budget().is_none()
     }
 
     /// A 422 that says nothing: a failed `test` of a JSON Patch (or a patch that does not fit the object).
