@@ -1,8 +1,8 @@
 //! From environment to result.
 //!
 //! ```text
-//! environment ─▶ Request ─▶ Action (checked parameters) ─▶ permissions ─▶ Target ─▶ Decision
-//!             ─▶ dry run ─▶ execute ─▶ proof ─▶ ActionResult ─▶ stdout, termination message, exit code
+//! environment ─▶ Request ─▶ Action (checked parameters) ─▶ permissions ─▶ Target ─▶ Decision ─▶ policy, preconditions
+//!             ─▶ dry run ─▶ execute ─▶ proof ─▶ postconditions ─▶ ActionResult ─▶ stdout, termination message, exit code
 //! ```
 //!
 //! Each step consumes what the step before made; nothing calls back up. What can be done to a cluster is the crate
@@ -10,7 +10,10 @@
 
 pub mod catalogue;
 pub mod cli;
+pub mod conditions;
 pub mod event;
+mod judging;
+pub mod lock;
 pub mod output;
 pub mod pipeline;
 mod prepare;
@@ -76,6 +79,12 @@ async fn work(request: Request, trail: Trail) -> ActionResult {
     let Some(verb) = request.verb else {
         return trail.error(&Error::InvalidRequest(request.problems.join("; ")));
     };
+    let lock =
+        match lock::Lock::read(std::path::Path::new(lock::PATH)).and_then(|lock| lock.allows(verb).map(|()| lock)) {
+            Ok(lock) => lock,
+            Err(error) => return trail.error(&error),
+        };
+    let request = Request { upload_hosts: lock.upload_hosts(request.upload_hosts), ..request };
     let kind = request.kind;
     let start = pipeline::Start { request, trail: trail.clone(), sink: Arc::new(output::StdoutLines) };
     with_action(verb, kind, start).await.unwrap_or_else(|error| trail.error(&error))

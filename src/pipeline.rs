@@ -1,5 +1,5 @@
-//! The phases, in order, once: `validate → permissions → find → dry-run → execute → verify`. Everything is decided
-//! before the first change, and `execute` sends the request that `dry-run` sent.
+//! The phases, in order, once: `validate → permissions → find → policy → preconditions → dry-run → execute → verify →
+//! postconditions`. Everything is decided before the first change, and `execute` sends the request that `dry-run` sent.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::conditions::checked::Checked;
+use crate::judging::Judging;
 use crate::prepare::{reach, validate};
 use crate::request::Request;
 use crate::result::{ActionResult, Code, ResultTarget};
@@ -47,9 +49,12 @@ impl Visitor for Start {
 }
 
 async fn run<A: Action>(start: Start) -> Result<ActionResult> {
-    let Start { request, trail, sink } = start;
+    let Start { mut request, trail, sink } = start;
     trail.enter("validate");
+    let checked = Checked::check(&request.judged_by, &mut request.problems).await;
     let (action, context) = validate::<A>(&request, &trail, sink)?;
+    let parameters = serde_json::to_value(&action).unwrap_or_default();
+    let judging = Judging::new(checked?, &request, parameters, trail.clone());
     let (cluster, named, resource) = reach(&request, &trail, &context).await?;
     let events = request.events.then(|| cluster.clone());
     let mut pipeline = Pipeline {
@@ -61,6 +66,7 @@ async fn run<A: Action>(start: Start) -> Result<ActionResult> {
         context,
         cluster,
         rules: KnownRules::default(),
+        judging,
     };
     let span = tracing::info_span!(
         "run",
@@ -86,6 +92,7 @@ struct Pipeline<A: Action> {
     context: RunContext,
     cluster: Cluster,
     rules: KnownRules,
+    judging: Judging,
 }
 
 impl<A: Action> Pipeline<A> {
@@ -102,6 +109,7 @@ impl<A: Action> Pipeline<A> {
             if first.as_ref().is_some_and(|first| !A::still_meant(first, &change)) {
                 return Err(Error::Conflict("someone else changed the target meanwhile, and what was asked would now mean something else; look at it before you decide again".to_owned()));
             }
+            self.judging.before(&self.cluster, &target, &self.named).await?;
             let conflict = match self.carry_out(&target, &change).await {
                 Err(Error::Conflict(message)) => message,
                 Ok(now) => return self.finish(&target, &now).await,
@@ -143,7 +151,8 @@ impl<A: Action> Pipeline<A> {
     /// All permissions that are missing are named, before anything is changed.
     async fn permissions(&mut self, resource: Resource, object: Option<ObjectRef>) -> Result<()> {
         let cluster = self.phase("permissions", PHASE_LIMIT);
-        let needed = self.action.permissions(&resource);
+        let mut needed = self.action.permissions(&resource);
+        needed.extend(self.judging.permissions(&resource));
         let namespace = match &self.named {
             Named::Object(object) => object.namespace.clone(),
             Named::Selection { namespace, .. } => Some(namespace.clone()),
@@ -214,8 +223,18 @@ impl<A: Action> Pipeline<A> {
         self.action.verify(&cluster, target, now, &self.context).await
     }
 
+    /// The postconditions, unless nothing was done. What the action found out stands also when one of them does not hold.
+    async fn judged_after(&self, target: &A::Target, details: &A::Details) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
+        self.trail.facts().details = serde_json::to_value(details).ok();
+        self.judging.after(&self.cluster, target, &self.named).await
+    }
+
     async fn finish(&self, target: &A::Target, now: &Value) -> Result<ActionResult> {
         let details = self.verified(target, now).await?;
+        self.judged_after(target, &details).await?;
         let code = match (self.dry_run, A::READ_ONLY) {
             (true, _) => Code::DryRun,
             (false, true) => Code::Completed,
@@ -232,6 +251,7 @@ impl<A: Action> Pipeline<A> {
         }
         let now = target.value().cloned().unwrap_or_default();
         let details = self.verified(target, &now).await?;
+        self.judged_after(target, &details).await?;
         // Finishing an earlier run's work may have meant to change something after all.
         let untouched = self.cluster.ledger().effect() == Effect::None;
         Ok(self.told(target, &details, if untouched { Code::Unchanged } else { Code::Changed }, Some(message)))

@@ -28,6 +28,7 @@ pub fn validate<A: Action>(request: &Request, trail: &Trail, sink: Arc<dyn LogSi
         now: Timestamp::now(),
         progress,
         sink,
+        upload_hosts: request.upload_hosts.clone(),
     };
     check_kind::<A>(request, &mut problems);
     let action = match parse_parameters::<A>(&request.parameters) {

@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::conditions::ConditionResult;
+
 /// `apiVersion` of the result.
 pub const API_VERSION: &str = "kubernetesexecution.kubernaut.io/v1alpha1";
 /// `kind` of the result: how a reader finds the line among others.
@@ -117,7 +119,7 @@ impl From<&Error> for Code {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Phase {
-    /// `validate`, `permissions`, `find`, `dry-run`, `execute`, `verify`
+    /// `validate`, `permissions`, `find`, `policy`, `preconditions`, `dry-run`, `execute`, `verify`, `postconditions`
     pub name: String,
     /// How long it took.
     pub duration_ms: u64,
@@ -209,6 +211,12 @@ pub struct ActionResult {
     /// What this action reports; `action-runner schema ACTION --output` is its schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
+    /// What became of `ACTION_PRECONDITIONS`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pre_condition_results: Vec<ConditionResult>,
+    /// What became of `ACTION_POSTCONDITIONS`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_condition_results: Vec<ConditionResult>,
     /// The request that takes the effect back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_information: Option<RollbackInformation>,
@@ -232,7 +240,7 @@ pub struct ActionResult {
 /// What can be left out, the least missed first, and how.
 type Trim = (&'static str, fn(&mut ActionResult) -> bool);
 
-const TRIMS: [Trim; 10] = [
+const TRIMS: [Trim; 12] = [
     ("details.containers", |result| {
         result
             .details
@@ -252,6 +260,8 @@ const TRIMS: [Trim; 10] = [
     ("parameters", |result| result.parameters.take().is_some()),
     ("runner", |result| result.runner.take().is_some()),
     ("changes", |result| result.changes.take().is_some()),
+    ("preConditionResults", |result| !std::mem::take(&mut result.pre_condition_results).is_empty()),
+    ("postConditionResults", |result| !std::mem::take(&mut result.post_condition_results).is_empty()),
     ("warnings", |result| !std::mem::take(&mut result.warnings).is_empty()),
     ("rollbackInformation", |result| result.rollback_information.take().is_some()),
     ("requests", |result| result.requests.take().is_some()),
@@ -339,6 +349,64 @@ mod tests {
                 prop_assert!(line.starts_with(head), "{}", line);
             }
         }
+    }
+
+    #[test]
+    fn errors_have_codes_of_their_own() {
+        let text = || "x".to_owned();
+        let table = [
+            (Error::InvalidRequest(text()), Code::InvalidRequest, false),
+            (Error::Refused(text()), Code::Refused, false),
+            (Error::Blocked { message: text() }, Code::Refused, false),
+            (Error::TargetNotFound(text()), Code::TargetNotFound, false),
+            (Error::Forbidden { message: text(), missing: vec![] }, Code::Forbidden, false),
+            (Error::Conflict(text()), Code::Conflict, true),
+            (Error::NotVerified(text()), Code::NotVerified, false),
+            (Error::DeadlineExceeded(text()), Code::DeadlineExceeded, true),
+            (Error::Unavailable { message: text(), source: None }, Code::Unavailable, true),
+            (Error::Internal(text()), Code::Internal, false),
+        ];
+        for (error, code, later) in table {
+            assert_eq!((Code::from(&error), code.may_succeed_later()), (code, later));
+        }
+        assert_eq!(Runner::this().version, env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn a_sentence_is_cut_at_a_characters_border() {
+        let mut fits = "x".repeat(SENTENCE_LIMIT);
+        assert!(!shorten(&mut fits) && fits.len() == SENTENCE_LIMIT);
+        let mut long = "x".repeat(SENTENCE_LIMIT - 1) + "éé";
+        assert!(shorten(&mut long));
+        assert_eq!(long, "x".repeat(SENTENCE_LIMIT - 1) + "…");
+    }
+
+    /// The least missed first; what is not there is not said to be left out.
+    #[test]
+    fn leaves_out_one_field_after_the_other() {
+        let mut result = result("x".to_owned(), json!({ "containers": "x".repeat(200), "more": 2 }));
+        result.parameters = Some(json!({}));
+        result.warnings = vec!["w".to_owned()];
+        let trimmed = |limit: usize| serde_json::from_str::<Value>(&result.line(limit)).unwrap()["trimmed"].clone();
+        let whole = serde_json::to_string(&result).unwrap().len();
+        assert_eq!(trimmed(whole), Value::Null);
+        assert_eq!(trimmed(whole - 100), json!(["details.containers"]));
+        let all =
+            ["details.containers", "phases", "details", "parameters", "runner", "changes", "warnings", "requests"];
+        let gone: Vec<String> = serde_json::from_value(trimmed(0)).unwrap();
+        assert!(gone.iter().all(|one| all.contains(&one.as_str())), "{gone:?}");
+        assert!(gone.contains(&"warnings".to_owned()) && gone.contains(&"requests".to_owned()), "{gone:?}");
+    }
+
+    #[test]
+    fn what_does_not_serialise_is_told_in_the_results_own_shape() {
+        let error = serde_json::from_str::<Value>("{").unwrap_err();
+        let told: Value = serde_json::from_str(&unserializable(&error)).unwrap();
+        assert_eq!(
+            (&told["kind"], &told["code"], &told["effect"]),
+            (&json!(KIND), &json!("Internal"), &json!("unknown"))
+        );
+        assert!(told["error"].is_string());
     }
 
     #[test]

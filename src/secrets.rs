@@ -21,6 +21,11 @@ pub fn hide(mut change: Change, salt: &str) -> Change {
     change
 }
 
+/// An object without what may be secret.
+pub fn hide_in_object(object: &mut Value, salt: &str) {
+    walk(object, false, salt);
+}
+
 /// Whether the operation is about such a value itself: `/spec/template/spec/containers/0/env/2/value`.
 fn path_is_secret(path: &str) -> bool {
     let parts: Vec<String> = path.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
@@ -48,6 +53,32 @@ fn walk(value: &mut Value, in_env: bool, salt: &str) {
         Value::Array(items) => items.iter_mut().for_each(|item| walk(item, in_env, salt)),
         _ => {}
     }
+}
+
+/// A message without the credentials of addresses in it: a presigned address that was put into the wrong field or variable
+/// is quoted by the error about it. User names and queries go; what else there is stays.
+pub fn hide_in_text(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, address) = rest.split_at(start + 3);
+        shown.push_str(before);
+        let end = address
+            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '`' | '\'' | '<' | '>'))
+            .unwrap_or(address.len());
+        let (address, after) = address.split_at(end);
+        let path = address.find(['/', '?', '#']).unwrap_or(address.len());
+        let (authority, path) = address.split_at(path);
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let kept = path.find(['?', '#']).unwrap_or(path.len());
+        shown.push_str(host);
+        shown.push_str(path.get(..kept).unwrap_or_default());
+        if kept < path.len() {
+            shown.push_str("?[hidden]");
+        }
+        rest = after;
+    }
+    shown + rest
 }
 
 fn hash_all(value: &mut Value, salt: &str) {
@@ -91,6 +122,16 @@ mod tests {
     fn hides_values(#[case] operation: Value) {
         let text = hidden(operation);
         assert!(!text.contains("hunter22") && text.contains("hash:"), "{text}");
+    }
+
+    #[rstest]
+    #[case("got \"https://b.s3/k?X-Sig=hunter22\", expected", "got \"https://b.s3/k?[hidden]\", expected")]
+    #[case("unknown variant `https://me:hunter22@h/x`, x", "unknown variant `https://h/x`, x")]
+    #[case("https://h?a=hunter22 https://i/x#hunter22", "https://h?[hidden] https://i/x?[hidden]")]
+    #[case("nothing://", "nothing://")]
+    #[case("deployment shop/web: is it?", "deployment shop/web: is it?")]
+    fn an_address_in_a_message_has_no_credentials(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(hide_in_text(text), shown);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use actions::ledger::{Effect, Ledger};
 use jiff::{Timestamp, Unit};
 use serde_json::Value;
 
+use crate::conditions::ConditionResult;
 use crate::result::{API_VERSION, ActionResult, Code, KIND, Phase, ResultTarget, Runner};
 use crate::secrets;
 
@@ -40,6 +41,10 @@ pub struct Facts {
     pub resumed: bool,
     /// Whether sending it again cannot apply it twice.
     pub repeatable: bool,
+    /// What became of the preconditions.
+    pub before: Vec<ConditionResult>,
+    /// What became of the postconditions, so far.
+    pub after: Vec<ConditionResult>,
     /// What was sent, and what became of it.
     pub ledger: Ledger,
     /// States and warnings.
@@ -85,6 +90,7 @@ impl Trail {
 
     /// The result of one that did not.
     pub fn fail(&self, code: Code, error: String) -> ActionResult {
+        let error = secrets::hide_in_text(&error);
         let mut facts = self.facts();
         let failed_phase = facts.current.map(|(name, _)| name.to_owned());
         facts.end_phase();
@@ -115,7 +121,7 @@ impl Facts {
         let changes = if self.dry_run { self.ledger.would_changes() } else { self.ledger.changes() };
         let salt = self.target.as_ref().and_then(|target| target.object.uid.clone()).unwrap_or_default();
         let changes: Vec<_> = changes.into_iter().map(|change| secrets::hide(change, &salt)).collect();
-        let undo_counts = effect != Effect::None || code == Code::Unchanged;
+        let undo_counts = effect != Effect::None || self.resumed || code == Code::Unchanged;
         ActionResult {
             api_version: API_VERSION.to_owned(),
             kind: KIND.to_owned(),
@@ -126,7 +132,7 @@ impl Facts {
             retryable: false,
             effect,
             resumed: self.resumed,
-            warnings: self.progress.warnings(),
+            warnings: self.progress.warnings().iter().map(|warning| secrets::hide_in_text(warning)).collect(),
             start_time: millis(self.started),
             end_time: millis(Timestamp::now()),
             action_type: self.action_type.clone(),
@@ -137,6 +143,8 @@ impl Facts {
             parameters: self.parameters.clone(),
             changes: (!changes.is_empty()).then_some(changes),
             details: self.details.clone(),
+            pre_condition_results: hidden(&self.before),
+            post_condition_results: hidden(&self.after),
             rollback_information: self.undo.clone().filter(|_| undo_counts),
             failed_phase: None,
             phases: Some(self.phases.clone()),
@@ -147,7 +155,17 @@ impl Facts {
     }
 }
 
-fn millis(time: Timestamp) -> String {
+/// The results; a message may quote an address with a credential in it.
+fn hidden(results: &[ConditionResult]) -> Vec<ConditionResult> {
+    let hide = |result: &ConditionResult| ConditionResult {
+        error_message: result.error_message.as_deref().map(secrets::hide_in_text),
+        ..result.clone()
+    };
+    results.iter().map(hide).collect()
+}
+
+/// RFC 3339, with milliseconds.
+pub fn millis(time: Timestamp) -> String {
     let rounded = time.round(Unit::Millisecond).unwrap_or(time);
     format!("{rounded:.3}")
 }

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::names::ActionId;
 use crate::object::{Kind, ObjectRef, Resource};
 use crate::permission::Permission;
+use crate::upload::AllowedHost;
 use crate::workload::Found;
 
 /// What an action is pointed at.
@@ -46,6 +47,8 @@ pub struct RunContext {
     pub progress: Progress,
     /// Where log lines go that an action reports before its result.
     pub sink: Arc<dyn LogSink>,
+    /// The hosts outside the cluster that something may be sent to.
+    pub upload_hosts: Vec<AllowedHost>,
 }
 
 /// The line that says how far things are: logged once per change, and kept for the result of a run that is cut off.
@@ -205,6 +208,10 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
     fn example() -> Value;
     /// What a run with these parameters on this kind needs.
     fn permissions(&self, resource: &Resource) -> BTreeSet<Permission>;
+    /// The kinds that an object of this kind may lead to: a pod to its Deployment. What they need comes on top.
+    fn leads_to(_kind: Kind) -> &'static [Kind] {
+        &[]
+    }
     /// Rules across fields; each answer is a sentence that begins with the field.
     fn check(&self, _named: &Named, _run: &RunContext) -> Vec<String> {
         Vec::new()

@@ -254,8 +254,9 @@ node_action!(Uncordon, false);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::{found, run};
+    use crate::guard::test_support::{found, run, told};
     use crate::object::text;
+    use rstest::rstest;
 
     fn node(spec: Value, annotations: Value) -> Target {
         Target(found(Kind::Node, json!({ "metadata": { "uid": "u", "annotations": annotations }, "spec": spec })))
@@ -282,6 +283,43 @@ mod tests {
     fn already_so_comes_before_protection() {
         let target = node(json!({ "unschedulable": true }), json!({ workload::PROTECTED: "true" }));
         assert!(matches!(cordon().decide(&target, &run()), Decision::AlreadySo { .. }));
+    }
+
+    #[rstest]
+    #[case::done(false, None, "cordoned node web", "uncordoned node web")]
+    #[case::dry_run(true, None, "would cordon node web", "would uncordon node web")]
+    #[case::already(false, Some("it is so"), "it is so", "it is so")]
+    fn tells(#[case] dry_run: bool, #[case] already: Option<&str>, #[case] cordoned: &str, #[case] uncordoned: &str) {
+        let (target, told) = (node(json!({}), json!({})), told(dry_run, already));
+        let uncordon: Uncordon = serde_json::from_value(json!({})).unwrap();
+        assert_eq!(cordon().sentence(&target, &cordon().details(&target, &run()), &told), cordoned);
+        assert_eq!(uncordon.sentence(&target, &uncordon.details(&target, &run()), &told), uncordoned);
+    }
+
+    #[test]
+    fn the_way_back_is_the_other_one() {
+        let target = node(json!({}), json!({ MARK: r#"{"reason":"disk"}"# }));
+        let uncordon: Uncordon = serde_json::from_value(json!({})).unwrap();
+        let back = |undo: RollbackInformation| undo.rollback_action.ok_or(undo.failure_reason.unwrap_or_default());
+        assert_eq!(back(cordon().undo(&target, true, &run())), Ok("uncordon-node".to_owned()));
+        assert_eq!(back(uncordon.undo(&target, true, &run())), Ok("cordon-node".to_owned()));
+        assert_eq!(back(cordon().undo(&target, false, &run())), Err("the node was cordoned already".to_owned()));
+        assert_eq!(back(uncordon.undo(&target, false, &run())), Err("the node was schedulable already".to_owned()));
+        assert_eq!(
+            json!(cordon().details(&target, &run())),
+            json!({ "unschedulable": true, "previous": { "reason": "disk" } })
+        );
+    }
+
+    #[rstest]
+    #[case(256, false)]
+    #[case(257, true)]
+    fn a_reason_has_at_most_256_characters(#[case] length: usize, #[case] refused: bool) {
+        let long: Cordon = serde_json::from_value(json!({ "reason": "é".repeat(length) })).unwrap();
+        let target = node(json!({}), json!({}));
+        let problems = long.check(&Named::Object(target.object().unwrap().clone()), &run());
+        assert_eq!(!problems.is_empty(), refused);
+        assert!(problems.iter().all(|one| one.contains("expected at most 256 characters, has 257")), "{problems:?}");
     }
 
     #[test]

@@ -114,6 +114,7 @@ pub mod test_support {
     /// A run without id or reason.
     pub fn run() -> RunContext {
         RunContext {
+            upload_hosts: Vec::new(),
             id: None,
             reason: None,
             run: "r1".to_owned(),
@@ -121,6 +122,12 @@ pub mod test_support {
             progress: Progress::default(),
             sink: std::sync::Arc::new(NoSink),
         }
+    }
+
+    /// How a sentence is to be told: 1.5 s after the beginning.
+    pub fn told(dry_run: bool, already: Option<&str>) -> crate::action::Told {
+        let took = std::time::Duration::from_millis(1500);
+        crate::action::Told { dry_run, already: already.map(str::to_owned), took }
     }
 
     /// Applies a patch as the API server does, where a test of null means "absent".

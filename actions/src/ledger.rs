@@ -191,6 +191,38 @@ mod tests {
     }
 
     #[test]
+    fn counts_what_was_sent_sent_again_and_not_answered() {
+        let ledger = Ledger::new("agent");
+        for retry in [false, true, false] {
+            ledger.request(retry);
+        }
+        ledger.answered();
+        let expected = Requests { total: 3, retries: 1, unanswered: 2, user_agent: "agent".to_owned() };
+        assert_eq!(ledger.requests(), expected);
+    }
+
+    #[test]
+    fn what_nobody_can_tell_stays_unknown_when_it_is_over() {
+        let ledger = Ledger::default();
+        ledger.write_begins();
+        ledger.write_unknown();
+        assert_eq!((ledger.effect(), ledger.pages().in_flight), (Effect::Unknown, 0));
+    }
+
+    #[test]
+    fn a_later_dry_run_replaces_an_earlier_one() {
+        let ledger = Ledger::default();
+        for _ in 0..2 {
+            ledger.dry_run_begins();
+            ledger.would_change(change());
+        }
+        assert_eq!((ledger.would_changes(), ledger.changes()), (vec![change()], vec![]));
+        ledger.write_begins();
+        ledger.write_applied(change());
+        assert_eq!(ledger.changes(), [change()]);
+    }
+
+    #[test]
     fn unknown_outranks_applied() {
         let ledger = Ledger::default();
         ledger.write_begins();

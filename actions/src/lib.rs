@@ -17,11 +17,13 @@ pub mod object;
 pub mod parameters;
 pub mod permission;
 pub mod pod;
+pub mod related;
 pub mod restart;
 pub mod revision;
 pub mod rollback;
 pub mod rollout;
 pub mod scale;
+pub mod upload;
 pub mod wait;
 pub mod workload;
 

@@ -174,6 +174,33 @@ mod tests {
     }
 
     #[test]
+    fn a_label_has_63_characters_and_a_name_253() {
+        assert!("a".repeat(63).parse::<Namespace>().is_ok() && "a".repeat(64).parse::<Namespace>().is_err());
+        assert!("a".repeat(253).parse::<Name>().is_ok() && "a".repeat(254).parse::<Name>().is_err());
+        for text in ["-a", "a-", "", "a_b"] {
+            assert!(text.parse::<Namespace>().is_err(), "{text}");
+        }
+        assert_eq!("shop".parse::<Namespace>().unwrap().as_str(), "shop");
+        assert_eq!("web".parse::<Name>().unwrap().to_string(), "web");
+        assert_eq!(String::from("web".parse::<Name>().unwrap()), "web");
+    }
+
+    #[test]
+    fn kinds_and_ids_have_63_characters_of_their_own() {
+        assert!("Rollout2".parse::<KindName>().is_ok() && "K".repeat(63).parse::<KindName>().is_ok());
+        for text in ["", "Roll-out", "K/x", &"K".repeat(64)] {
+            assert!(text.parse::<KindName>().is_err(), "{text}");
+        }
+        assert!("A.b_c-1".parse::<ActionId>().is_ok() && "a".repeat(63).parse::<ActionId>().is_ok());
+        for text in ["", "a b", "a/b", &"a".repeat(64)] {
+            assert!(text.parse::<ActionId>().is_err(), "{text}");
+        }
+        assert!(
+            "".parse::<Group>().is_ok() && "argoproj.io".parse::<Group>().is_ok() && "a/b".parse::<Group>().is_err()
+        );
+    }
+
+    #[test]
     fn a_namespace_has_no_dots() {
         assert!("kube.system".parse::<Namespace>().is_err());
     }

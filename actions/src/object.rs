@@ -119,6 +119,16 @@ impl Resource {
         Ok(Self { group: own(group), version: own(version), kind: own(kind), plural: own(plural), namespaced })
     }
 
+    /// A namespaced resource that is read beside targets: the crate's own constants, which need no checks.
+    pub(crate) fn known(
+        (group, version): (&'static str, &'static str),
+        kind: &'static str,
+        plural: &'static str,
+    ) -> Self {
+        let own = str::to_owned;
+        Self { group: own(group), version: own(version), kind: own(kind), plural: own(plural), namespaced: true }
+    }
+
     /// `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
@@ -284,6 +294,73 @@ mod tests {
     #[case("deploymnt", None)]
     fn reads_kinds_as_kubectl_does(#[case] text: &str, #[case] kind: Option<Kind>) {
         assert_eq!(Kind::parse(text), kind);
+    }
+
+    #[test]
+    fn every_kind_is_found_by_its_own_names_and_served_where_kubernetes_serves_it() {
+        for kind in Kind::ALL {
+            let resource = kind.resource();
+            for name in [kind.name(), resource.plural(), &kind.lower()] {
+                assert_eq!(Kind::parse(name), Some(kind));
+            }
+            assert_eq!((resource.kind(), resource.built_in()), (kind.name(), Some(kind)));
+            assert_eq!(resource.namespaced(), kind != Kind::Node);
+        }
+        let paths = Kind::ALL.map(|kind| kind.resource().collection_path("shop".parse().ok().as_ref()));
+        assert_eq!(
+            paths,
+            [
+                "/apis/apps/v1/namespaces/shop/deployments",
+                "/apis/apps/v1/namespaces/shop/statefulsets",
+                "/apis/apps/v1/namespaces/shop/daemonsets",
+                "/apis/apps/v1/namespaces/shop/replicasets",
+                "/api/v1/namespaces/shop/replicationcontrollers",
+                "/api/v1/namespaces/shop/pods",
+                "/api/v1/nodes",
+                "/apis/batch/v1/namespaces/shop/jobs",
+                "/apis/batch/v1/namespaces/shop/cronjobs",
+            ]
+        );
+        assert_eq!(Kind::nearest("Deploymnt"), Some("Deployment"));
+        assert_eq!(Kind::nearest("Secret"), None);
+        assert_eq!(Kind::Deployment.resource().built_in(), Some(Kind::Deployment));
+        let rollout = Resource::discovered("argoproj.io/v1alpha1", "Rollout", "rollouts", true).unwrap();
+        let facts = (rollout.api_version(), rollout.group(), rollout.kind(), rollout.plural(), rollout.built_in());
+        assert_eq!(facts, ("argoproj.io/v1alpha1".to_owned(), "argoproj.io", "Rollout", "rollouts", None));
+        let known = Resource::known(("policy", "v1"), "PodDisruptionBudget", "poddisruptionbudgets");
+        assert_eq!(known.collection_path(None), "/apis/policy/v1/poddisruptionbudgets");
+    }
+
+    #[test]
+    fn an_object_is_told_as_people_name_it() {
+        let web = ObjectRef {
+            resource: Kind::Deployment.resource(),
+            namespace: "shop".parse().ok(),
+            name: "web".parse().unwrap(),
+            uid: Some("u".to_owned()),
+        };
+        assert_eq!(web.to_string(), "deployment shop/web");
+        assert_eq!(web.path(None), "/apis/apps/v1/namespaces/shop/deployments/web");
+        assert_eq!(web.path(Some("scale")), "/apis/apps/v1/namespaces/shop/deployments/web/scale");
+        let expected = serde_json::json!({ "apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web", "uid": "u" });
+        assert_eq!(serde_json::json!(web.to_target()), expected);
+        let pod = web.sibling(Kind::Pod.resource(), "web-1".parse().unwrap(), None);
+        assert_eq!((pod.to_string(), pod.uid), ("pod shop/web-1".to_owned(), None));
+        let node = web.sibling(Kind::Node.resource(), "n1".parse().unwrap(), None);
+        assert_eq!(node.to_string(), "node n1");
+    }
+
+    #[test]
+    fn reads_fields_of_an_object() {
+        let object = serde_json::json!({
+            "metadata": { "uid": "u", "annotations": { "a/b": "1" }, "labels": { "c/d": "2" },
+                "ownerReferences": [{ "uid": "x" }, { "uid": "y", "controller": false }, { "uid": "z", "controller": true }] },
+            "spec": { "replicas": 3 },
+        });
+        assert_eq!((uid(&object), annotation(&object, "a/b"), label(&object, "c/d")), ("u", Some("1"), Some("2")));
+        assert_eq!((number(&object, "/spec/replicas"), number(&object, "/spec/nothing")), (3, 0));
+        assert_eq!(controller(&object).and_then(|owner| text(owner, "/uid")), Some("z"));
+        assert_eq!((uid(&Value::Null), controller(&Value::Null)), ("", None));
     }
 
     /// Names that are nearly good, with what would change a path.

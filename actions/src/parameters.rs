@@ -145,6 +145,41 @@ mod tests {
     }
 
     #[rstest]
+    #[case(1, "1s")]
+    #[case(90, "1m30s")]
+    #[case(60, "1m")]
+    #[case(3600, "1h")]
+    #[case(3605, "1h0m5s")]
+    #[case(3660, "1h1m0s")]
+    #[case(86_400, "24h")]
+    fn writes_durations_for_people(#[case] seconds: u64, #[case] text: &str) {
+        assert_eq!(String::from(Period::seconds(seconds)), text);
+        assert_eq!(text.parse::<Period>().unwrap().get().as_secs(), seconds);
+    }
+
+    #[test]
+    fn has_limits() {
+        for text in ["24h1s", "999ms"] {
+            assert!(text.parse::<Period>().is_err(), "{text}");
+        }
+        let replicas = |number: i64| Replicas::try_from(number).map(i64::from);
+        assert_eq!((replicas(0), replicas(2_147_483_647)), (Ok(0), Ok(2_147_483_647)));
+        assert!(replicas(-1).is_err() && replicas(2_147_483_648).is_err());
+        assert_eq!((one_minute().get().as_secs(), yes()), (60, true));
+    }
+
+    /// What a schema says stands in the published documents.
+    #[test]
+    fn has_schemas_of_its_own_in_place() {
+        let period = serde_json::json!(schemars::schema_for!(Period));
+        let replicas = serde_json::json!(schemars::schema_for!(Replicas));
+        assert_eq!((&period["type"], &replicas["maximum"]), (&"string".into(), &2_147_483_647_i64.into()));
+        assert_eq!((&period["title"], &replicas["title"]), (&"Period".into(), &"Replicas".into()));
+        let holder = serde_json::json!(schemars::schema_for!((Period, Replicas)));
+        assert!(holder.get("$defs").is_none(), "{holder}");
+    }
+
+    #[rstest]
     #[case("")]
     #[case("5")]
     #[case("-5s")]

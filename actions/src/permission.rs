@@ -127,6 +127,21 @@ mod tests {
     }
 
     #[test]
+    fn asks_and_tells_what_it_is() {
+        use crate::object::Kind;
+        let (namespace, name) = ("shop".parse().ok(), "web".parse().ok());
+        let scale = Permission::on_target("patch", &Kind::Deployment.resource()).on_sub("scale");
+        assert_eq!(scale.to_string(), "patch deployments/scale (apps)");
+        let asked = scale.attributes(namespace.as_ref(), name.as_ref());
+        let parts = [asked.group, asked.resource, asked.subresource, asked.verb, asked.namespace, asked.name];
+        assert_eq!(parts.map(Option::unwrap), ["apps", "deployments", "scale", "patch", "shop", "web"]);
+        let nodes = Permission::of("list", &Kind::Node.resource());
+        assert_eq!((nodes.to_string(), nodes.resource_path()), ("list nodes (core)".to_owned(), "nodes".to_owned()));
+        let asked = nodes.attributes(namespace.as_ref(), name.as_ref());
+        assert_eq!((asked.namespace, asked.name, asked.subresource), (None, None, None));
+    }
+
+    #[test]
     fn a_list_by_labels_is_not_granted_by_a_named_rule() {
         let permission = Permission::of("list", &Kind::Pod.resource());
         assert!(!permission.granted_by(&[rule("", "pods", &["web"], "list")], Some(&"web".parse().unwrap())));

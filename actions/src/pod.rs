@@ -54,7 +54,7 @@ pub enum Outlook {
 }
 
 impl Item for PodView {
-    fn name(&self) -> &str {
+    fn key(&self) -> &str {
         &self.name
     }
 }
@@ -199,6 +199,63 @@ mod tests {
     fn knows_what_stays(#[case] reason: &str, #[case] message: &str, #[case] restarts: i32, #[case] outlook: Outlook) {
         let pod = view(json!({ "waiting": { "reason": reason, "message": message } }), restarts);
         assert_eq!(pod.obstacle.unwrap().outlook, outlook);
+    }
+
+    #[test]
+    fn keeps_what_decisions_need() {
+        let pod = |phase: &str, ready: &str, deleted: Option<&str>| -> PodView {
+            serde_json::from_value(json!({
+                "metadata": { "name": "web-1", "uid": "u", "resourceVersion": "7", "labels": { "controller-revision-hash": "h" }, "deletionTimestamp": deleted,
+                    "ownerReferences": [{ "apiVersion": "v1", "kind": "X", "name": "x", "uid": "no" }, { "apiVersion": "v1", "kind": "X", "name": "x", "uid": "o", "controller": true }] },
+                "spec": { "nodeName": "n1", "containers": [] },
+                "status": { "phase": phase, "conditions": [{ "type": "Ready", "status": ready }, { "type": "Initialized", "status": "True" }] },
+            }))
+            .unwrap()
+        };
+        let view = pod("Running", "True", None);
+        let expected = PodView {
+            name: "web-1".to_owned(),
+            uid: "u".to_owned(),
+            version: "7".to_owned(),
+            owner: Some("o".to_owned()),
+            revision: Some("h".to_owned()),
+            ready: true,
+            node: Some("n1".to_owned()),
+            ..PodView::default()
+        };
+        assert_eq!((view.key(), view.serves()), ("web-1", true));
+        assert_eq!(view, expected);
+        assert!(!pod("Running", "False", None).serves());
+        let leaving = pod("Running", "True", Some("2026-01-01T00:00:00Z"));
+        assert!(leaving.terminating && !leaving.serves());
+        let finished = ["Succeeded", "Failed", "Running"].map(|phase| pod(phase, "False", None).finished);
+        assert_eq!(finished, [true, true, false]);
+    }
+
+    #[test]
+    fn tells_what_stands_in_the_way() {
+        let cause = |state: serde_json::Value| view(state, 3).obstacle.map(|found| (found.to_string(), found.outlook));
+        let ended = cause(json!({ "terminated": { "exitCode": 1 } })).unwrap();
+        assert_eq!(ended, ("container app: Error, exit code 1, 3 restarts".to_owned(), Outlook::MayPass));
+        assert_eq!(cause(json!({ "terminated": { "exitCode": 0 } })), None);
+        let running = cause(json!({ "running": {} })).unwrap();
+        assert!(running.0.starts_with("container app runs but is not ready") && running.1 == Outlook::Starting);
+        assert_eq!(cause(json!({})), None);
+        let waits = cause(json!({ "waiting": { "reason": "X", "message": "y" } })).unwrap();
+        assert_eq!(waits, ("container app: X: y".to_owned(), Outlook::MayPass));
+    }
+
+    #[test]
+    fn a_pod_that_no_node_takes_is_unschedulable() {
+        let pod = |status: &str, reason: &str| -> Option<Obstacle> {
+            let pod: PodView = serde_json::from_value(json!({ "metadata": {}, "status": { "conditions": [
+                { "type": "PodScheduled", "status": status, "reason": reason, "message": "0/3 nodes" } ] } }))
+            .unwrap();
+            pod.obstacle
+        };
+        let found = pod("False", "Unschedulable").unwrap();
+        assert_eq!((found.cause.as_str(), found.outlook), ("unschedulable: 0/3 nodes", Outlook::MayPass));
+        assert_eq!((pod("True", "Unschedulable"), pod("False", "SchedulingGated")), (None, None));
     }
 
     #[test]

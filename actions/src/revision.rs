@@ -31,9 +31,7 @@ pub struct Revision {
 pub fn resource(kind: Kind) -> Resource {
     match kind {
         Kind::Deployment => Kind::ReplicaSet.resource(),
-        // The API group and names are constants that pass their own checks.
-        _ => Resource::discovered("apps/v1", "ControllerRevision", "controllerrevisions", true)
-            .unwrap_or_else(|_| Kind::ReplicaSet.resource()),
+        _ => Resource::known(("apps", "v1"), "ControllerRevision", "controllerrevisions"),
     }
 }
 
@@ -109,4 +107,71 @@ pub async fn current_pod_label(
     let newest = revisions.first().filter(|_| kind != Kind::Deployment);
     let current = current(&revisions, value).or(newest);
     Ok(current.and_then(|revision| revision.pod_label.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn template(image: &str) -> Value {
+        json!({ "metadata": { "labels": { "app": "web" } }, "spec": { "containers": [{ "image": image }] } })
+    }
+
+    #[test]
+    fn reads_replica_sets_and_controller_revisions() {
+        let mut kept = template("a");
+        kept["metadata"]["labels"][TEMPLATE_HASH] = json!("h");
+        kept["metadata"]["creationTimestamp"] = Value::Null;
+        let set = json!({
+            "metadata": { "name": "web-h", "annotations": { NUMBER: "7" }, "labels": { TEMPLATE_HASH: "h" } },
+            "spec": { "template": kept },
+        });
+        let found = read(Kind::Deployment, set).unwrap();
+        assert_eq!((found.name.as_str(), found.number, found.pod_label.as_deref()), ("web-h", 7, Some("h")));
+        assert_eq!(found.template, template("a"));
+        let mut kept = template("a");
+        kept["$patch"] = json!("replace");
+        let revision = json!({
+            "metadata": { "name": "db-h", "labels": { "controller-revision-hash": "h" } }, "revision": 3,
+            "data": { "spec": { "template": kept } },
+        });
+        for (kind, label) in [(Kind::StatefulSet, "db-h"), (Kind::DaemonSet, "h")] {
+            let found = read(kind, revision.clone()).unwrap();
+            assert_eq!((found.number, found.pod_label.as_deref(), found.template), (3, Some(label), template("a")));
+        }
+        assert!(read(Kind::Deployment, json!({ "metadata": { "name": "no-number" } })).is_none());
+    }
+
+    #[test]
+    fn the_present_one_has_the_workloads_template() {
+        let revision = |name: &str, image: &str| Revision {
+            name: name.to_owned(),
+            number: 1,
+            pod_label: None,
+            template: template(image),
+            object: Value::Null,
+        };
+        let all = [revision("a", "a"), revision("b", "b")];
+        let now = |image: &str| {
+            current(&all, &json!({ "spec": { "template": template(image) } })).map(|one| one.name.as_str())
+        };
+        assert_eq!((now("b"), now("c")), (Some("b"), None));
+    }
+
+    #[test]
+    fn belongs_to_the_workload_that_controls_it() {
+        let workload = ObjectRef {
+            resource: Kind::Deployment.resource(),
+            namespace: "shop".parse().ok(),
+            name: "web".parse().unwrap(),
+            uid: Some("u".to_owned()),
+        };
+        let owned = |uid: &str| json!({ "metadata": { "ownerReferences": [{ "uid": uid, "controller": true }] } });
+        assert!(
+            owned_by(&owned("u"), &workload) && !owned_by(&owned("x"), &workload) && !owned_by(&json!({}), &workload)
+        );
+        assert_eq!(resource(Kind::Deployment).plural(), "replicasets");
+        assert_eq!(resource(Kind::DaemonSet).plural(), "controllerrevisions");
+    }
 }

@@ -232,6 +232,81 @@ mod tests {
         assert!(matches!(state(&deployment(status), [].iter(), GOAL), State::Failed(_)));
     }
 
+    /// A count that does not agree yet keeps the rollout waiting, whatever the pods look like.
+    #[rstest]
+    #[case::total_of_a_scale(Kind::StatefulSet, None, "replicas", 3)]
+    #[case::ready_of_a_scale(Kind::StatefulSet, None, "readyReplicas", 1)]
+    #[case::updated(Kind::Deployment, Some("new"), "updatedReplicas", 1)]
+    #[case::available(Kind::Deployment, Some("new"), "availableReplicas", 1)]
+    #[case::updated_daemons(Kind::DaemonSet, Some("new"), "updatedNumberScheduled", 1)]
+    #[case::available_daemons(Kind::DaemonSet, Some("new"), "numberAvailable", 1)]
+    #[case::total_of_a_set(Kind::StatefulSet, Some("new"), "replicas", 3)]
+    #[case::updated_of_a_set(Kind::StatefulSet, Some("new"), "updatedReplicas", 1)]
+    fn every_count_must_agree(
+        #[case] kind: Kind,
+        #[case] revision: Option<&str>,
+        #[case] field: &str,
+        #[case] count: i64,
+    ) {
+        let mut status = complete();
+        for daemons in [
+            "desiredNumberScheduled",
+            "currentNumberScheduled",
+            "updatedNumberScheduled",
+            "numberReady",
+            "numberAvailable",
+        ] {
+            status[daemons] = json!(2);
+        }
+        let goal = Goal { revision, ..GOAL };
+        let pods = [pod("a", "new", true), pod("b", "new", true)];
+        let of = |status: &Value| {
+            let object = json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 2 }, "status": status });
+            state(&Workload::read(kind, &object), pods.iter(), goal)
+        };
+        assert_eq!(of(&status), State::Done);
+        status[field] = json!(count);
+        assert!(matches!(of(&status), State::Waiting(_)), "{:?}", of(&status));
+    }
+
+    #[test]
+    fn more_than_enough_is_enough() {
+        let mut status = complete();
+        for field in ["updatedNumberScheduled", "numberAvailable"] {
+            status[field] = json!(3);
+        }
+        status["desiredNumberScheduled"] = json!(2);
+        let object = json!({ "metadata": { "generation": 2 }, "status": status });
+        let pods = [pod("a", "new", true), pod("b", "new", true)];
+        assert_eq!(state(&Workload::read(Kind::DaemonSet, &object), pods.iter(), GOAL), State::Done);
+    }
+
+    #[test]
+    fn pods_that_leave_are_named_only_by_a_rollout_and_block_none() {
+        let status = json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 1 });
+        let leaving = PodView { terminating: true, revision: Some("old".to_owned()), ..stuck("c", Outlook::Stays) };
+        let goal = Goal { revision: None, ..GOAL };
+        let State::Waiting(waiting) = state(&deployment(status), [leaving.clone()].iter(), goal) else { panic!() };
+        assert_eq!((waiting.status.as_str(), waiting.obstacle), ("1 of 2 pods are ready", None));
+        let object = json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 1 }, "status": { "observedGeneration": 2 } });
+        let set = Workload::read(Kind::StatefulSet, &object);
+        assert!(matches!(state(&set, [leaving].iter(), GOAL), State::Waiting(_)));
+        // A broken pod of this revision is told as what it is, not as one that blocks.
+        let own = state(&set, [stuck("db-0", Outlook::Stays)].iter(), GOAL);
+        assert_eq!(own, State::Failed("pod db-0: container app: X".to_owned()));
+    }
+
+    #[test]
+    fn what_only_starts_is_no_obstacle() {
+        let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 1 });
+        for (outlook, told) in [(Outlook::Starting, None), (Outlook::MayPass, Some("pod a: container app: X"))] {
+            let State::Waiting(waiting) = state(&deployment(status.clone()), [stuck("a", outlook)].iter(), GOAL) else {
+                panic!()
+            };
+            assert_eq!(waiting.obstacle.as_deref(), told);
+        }
+    }
+
     #[test]
     fn a_quota_is_an_obstacle_that_may_pass() {
         let status = json!({ "observedGeneration": 2, "conditions": [

@@ -22,6 +22,7 @@ use crate::object::{Kind, ObjectRef, Resource, number, text, uid};
 use crate::parameters::{Period, Replicas, Waiting, one_minute, yes};
 use crate::permission::Permission;
 use crate::pod::PodView;
+use crate::related::{self, autoscalers};
 use crate::wait::{Rollout, out_of_time};
 use crate::workload::{self, Found, Workload};
 
@@ -129,6 +130,14 @@ impl Action for Scale {
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
         }
         all
+    }
+
+    fn leads_to(kind: Kind) -> &'static [Kind] {
+        match kind {
+            Kind::Pod => &[Kind::Deployment, Kind::StatefulSet, Kind::ReplicaSet, Kind::ReplicationController],
+            Kind::ReplicaSet => &[Kind::Deployment],
+            _ => &[],
+        }
     }
 
     async fn find(&self, cluster: &Cluster, named: &Named, _run: &RunContext) -> Result<Target> {
@@ -258,43 +267,10 @@ fn patch(target: &Target, wanted: i64) -> Patch {
     Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager }
 }
 
-fn autoscalers() -> Resource {
-    // Constants that pass their own checks.
-    Resource::discovered("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true)
-        .unwrap_or_else(|_| Kind::Pod.resource())
-}
-
-/// The autoscalers that target the object. KEDA's ScaledObjects work through one too.
+/// The autoscalers that target the object.
 async fn autoscalers_of(cluster: &Cluster, object: &ObjectRef) -> Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Autoscaler {
-        metadata: Meta,
-        spec: Spec,
-    }
-    #[derive(Deserialize)]
-    struct Meta {
-        name: String,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Spec {
-        scale_target_ref: Reference,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Reference {
-        #[serde(default)]
-        api_version: String,
-        kind: String,
-        name: String,
-    }
-    let (all, _) = cluster.list::<Autoscaler>(&Query::beside(object, autoscalers(), "")).await?;
-    let group = object.resource.group();
-    let targets = |reference: &Reference| {
-        let its_group = reference.api_version.split_once('/').map_or("", |(group, _)| group);
-        reference.kind == object.resource.kind() && reference.name == object.name.as_str() && its_group == group
-    };
-    Ok(all.into_iter().filter(|one| targets(&one.spec.scale_target_ref)).map(|one| one.metadata.name).collect())
+    let all = related::autoscalers_of(cluster, object).await?;
+    Ok(all.into_iter().map(|one| one.name).collect())
 }
 
 /// The `/scale` of a kind that is not built in.
@@ -359,7 +335,7 @@ async fn changed(pods: &mut Option<Follow<PodView>>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::{found, run};
+    use crate::guard::test_support::{found, run, told};
     use rstest::rstest;
 
     fn target(replicas: i64, autoscalers: &[&str], annotations: &Value) -> Target {
@@ -399,6 +375,19 @@ mod tests {
         assert!(matches!(decision, Decision::AlreadySo { .. }));
     }
 
+    #[rstest]
+    #[case::waited(false, None, Some(4), "scaled deployment shop/web from 3 to 5; 4 of 5 replicas ready after 1.5 s")]
+    #[case::not_waited(false, None, None, "scaled deployment shop/web from 3 to 5; not waited for")]
+    #[case::dry_run(true, None, None, "would scale deployment shop/web from 3 to 5")]
+    #[case::already(false, Some("so it is"), Some(5), "so it is; 5 of 5 replicas ready after 1.5 s")]
+    #[case::already_in_a_dry_run(true, Some("so it is"), None, "so it is")]
+    fn tells(#[case] dry_run: bool, #[case] already: Option<&str>, #[case] ready: Option<i64>, #[case] says: &str) {
+        let scale: Scale = serde_json::from_value(json!({ "replicas": 5 })).unwrap();
+        let target = target(3, &[], &json!({}));
+        let details = Details { ready_replicas: ready, ..scale.details(&target, &run()) };
+        assert_eq!(scale.sentence(&target, &details, &told(dry_run, already)), says);
+    }
+
     #[test]
     fn from_zero_tests_for_nothing() {
         let Decision::Change(patch) = decide(json!({ "replicas": 1 }), &target(0, &[], &json!({}))) else { panic!() };
@@ -411,6 +400,10 @@ mod tests {
         let scale: Scale = serde_json::from_value(json!({ "replicas": 5 })).unwrap();
         let undo = scale.undo(&target(0, &[], &json!({})), true, &run());
         assert_eq!(undo.rollback_action.unwrap(), "scale-deployment");
+        assert!(!scale.undo(&target(0, &[], &json!({})), false, &run()).available);
+        let ignores: Scale = serde_json::from_value(json!({ "replicas": 5, "onAutoscaler": "ignore" })).unwrap();
+        let parameters = ignores.undo(&target(3, &[], &json!({})), true, &run()).rollback_parameters;
+        assert_eq!(json!(parameters), json!({ "replicas": 3, "currentReplicas": 5, "onAutoscaler": "ignore" }));
         assert_eq!(json!(undo.rollback_parameters), json!({ "replicas": 0, "currentReplicas": 5, "allowZero": true }));
     }
 }

@@ -1,6 +1,6 @@
 //! What the actions need to know of a Deployment, StatefulSet, DaemonSet, ReplicaSet or ReplicationController.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -196,6 +196,25 @@ pub fn selector(object: &Value) -> String {
     parts.join(",")
 }
 
+/// Whether a label selector selects these labels; one that says nothing selects everything.
+pub fn selects(selector: &Value, labels: &Map<String, Value>) -> bool {
+    let all = |field: &str| selector.get(field).and_then(Value::as_array).into_iter().flatten();
+    let expected = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+    let fits = |expression: &Value| {
+        let has = text(expression, "/key").and_then(|key| labels.get(key));
+        let among =
+            |has: &Value| expression.get("values").and_then(Value::as_array).is_some_and(|all| all.contains(has));
+        match text(expression, "/operator") {
+            Some("In") => has.is_some_and(among),
+            Some("NotIn") => !has.is_some_and(among),
+            Some("Exists") => has.is_some(),
+            Some("DoesNotExist") => has.is_none(),
+            _ => false,
+        }
+    };
+    { expected }.all(|(key, value)| labels.get(key) == Some(value)) && all("matchExpressions").all(fits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +230,99 @@ mod tests {
     ] }), "a in (x,y),b notin (z),c,!d")]
     fn writes_selectors_as_queries_do(#[case] selector_value: Value, #[case] query: &str) {
         assert_eq!(selector(&json!({ "spec": { "selector": selector_value } })), query);
+    }
+
+    #[rstest]
+    #[case(json!({}), true)]
+    #[case(json!({ "matchLabels": { "app": "web" } }), true)]
+    #[case(json!({ "matchLabels": { "app": "db" } }), false)]
+    #[case(json!({ "matchExpressions": [{ "key": "app", "operator": "In", "values": ["web", "x"] }] }), true)]
+    #[case(json!({ "matchExpressions": [{ "key": "tier", "operator": "NotIn", "values": ["web"] }] }), true)]
+    #[case(json!({ "matchExpressions": [{ "key": "app", "operator": "NotIn", "values": ["web"] }] }), false)]
+    #[case(json!({ "matchExpressions": [{ "key": "app", "operator": "In", "values": ["x"] }] }), false)]
+    #[case(json!({ "matchExpressions": [{ "key": "app", "operator": "Exists" }] }), true)]
+    #[case(json!({ "matchExpressions": [{ "key": "tier", "operator": "Exists" }] }), false)]
+    #[case(json!({ "matchExpressions": [{ "key": "tier", "operator": "DoesNotExist" }] }), true)]
+    #[case(json!({ "matchLabels": { "app": "web" }, "matchExpressions": [{ "key": "tier", "operator": "Exists" }] }), false)]
+    #[case(json!({ "matchExpressions": [{ "key": "app", "operator": "DoesNotExist" }] }), false)]
+    #[case(json!({ "matchExpressions": [{ "key": "app", "operator": "Gt", "values": ["1"] }] }), false)]
+    fn selects_as_the_api_server_does(#[case] selector: Value, #[case] selected: bool) {
+        let labels = json!({ "app": "web" });
+        assert_eq!(selects(&selector, labels.as_object().unwrap()), selected);
+    }
+
+    #[test]
+    fn reads_what_controllers_say() {
+        let object = json!({
+            "metadata": { "generation": 4 },
+            "spec": { "replicas": 3, "paused": true, "podManagementPolicy": "OrderedReady", "updateStrategy": { "type": "OnDelete", "rollingUpdate": { "partition": 1 } } },
+            "status": { "observedGeneration": 3, "replicas": 5, "updatedReplicas": 2, "readyReplicas": 4, "availableReplicas": 1, "updateRevision": "web-2",
+                "desiredNumberScheduled": 13, "currentNumberScheduled": 15, "updatedNumberScheduled": 12, "numberReady": 14, "numberAvailable": 11,
+                "conditions": [
+                    { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late", "lastUpdateTime": "t" },
+                    { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota" } ] },
+        });
+        let set = Workload::read(Kind::StatefulSet, &object);
+        let expected = Workload {
+            kind: Kind::StatefulSet,
+            generation: 4,
+            observed: 3,
+            desired: 3,
+            total: 5,
+            updated: 2,
+            ready: 4,
+            available: 1,
+            paused: true,
+            on_delete: true,
+            ordered: true,
+            partition: 1,
+            update_revision: Some("web-2".to_owned()),
+            out_of_time: Some(OutOfTime { message: "late".to_owned(), since: "t".to_owned() }),
+            replica_failure: Some("quota".to_owned()),
+        };
+        assert_eq!(set, expected);
+        assert!(set.has_observed(3) && set.has_observed(2) && !set.has_observed(4));
+        let daemons = Workload::read(Kind::DaemonSet, &object);
+        let counts =
+            (daemons.desired, daemons.total, daemons.updated, daemons.ready, daemons.available, daemons.ordered);
+        assert_eq!(counts, (13, 15, 12, 14, 11, false));
+        let parallel = json!({ "spec": { "podManagementPolicy": "Parallel" }, "status": { "conditions": [
+            { "type": "Progressing", "status": "False", "reason": "Other" }, { "type": "Progressing", "status": "True", "reason": "ProgressDeadlineExceeded" },
+            { "type": "ReplicaFailure", "status": "False" } ] } });
+        let read = Workload::read(Kind::StatefulSet, &parallel);
+        assert_eq!(
+            (read.ordered, read.paused, read.on_delete, read.out_of_time, read.replica_failure),
+            (false, false, false, None, None)
+        );
+    }
+
+    #[test]
+    fn follows_an_owner_of_a_known_kind() {
+        let pod = crate::guard::test_support::found(Kind::Pod, json!({ "metadata": { "uid": "p" } })).object;
+        let owner = |kind: &str, api_version: &str| json!({ "kind": kind, "apiVersion": api_version, "name": "web", "uid": "o" });
+        let found = owner_ref(&pod, &owner("ReplicaSet", "apps/v1")).unwrap();
+        assert_eq!((found.to_string(), found.uid.as_deref()), ("replicaset shop/web".to_owned(), Some("o")));
+        assert!(owner_ref(&pod, &owner("ReplicaSet", "example.com/v1")).is_none());
+        assert!(owner_ref(&pod, &owner("Rollout", "argoproj.io/v1alpha1")).is_none());
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_is_refused() {
+        let known = crate::guard::test_support::found(Kind::Pod, json!({ "metadata": { "uid": "p" } })).object;
+        assert_eq!(same(&known, "p").unwrap().uid.as_deref(), Some("p"));
+        assert!(matches!(same(&known, "q"), Err(Error::Refused(why)) if why.contains("its UID is q, not p")));
+        let unknown = ObjectRef { uid: None, ..known };
+        assert_eq!(same(&unknown, "q").unwrap().uid.as_deref(), Some("q"));
+    }
+
+    #[test]
+    fn is_protected_only_by_true() {
+        let with = |value: &str| {
+            let object = json!({ "metadata": { "uid": "u", "annotations": { PROTECTED: value } } });
+            crate::guard::test_support::found(Kind::Deployment, object)
+        };
+        assert!(with("true").protection().unwrap().starts_with("deployment shop/web is protected"));
+        assert_eq!((with("false").protection(), with("true").kind()), (None, Some(Kind::Deployment)));
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! What the program does beside a run: say what there is, in which form, and which permissions it needs.
 
+mod job;
+mod policy;
 mod rbac;
 mod schema;
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
+use actions::error::Error;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::catalogue::{Entry, kinds};
+use crate::conditions::checked::Checked;
 use crate::request::VARIABLES;
 use crate::result::Runner;
 
@@ -22,13 +27,14 @@ pub struct Cli {
     command: Option<Command>,
 }
 
+/// A sub-command.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub enum Command {
     /// List the actions and the kinds they take
     List,
-    /// Print the JSON Schema of an action's parameters (`result` for the whole result)
+    /// Print the JSON Schema of an action's parameters (`result` for the whole result, `condition-input` for what conditions see)
     Schema {
-        /// scale, scale-deployment, …, or result
+        /// scale, scale-deployment, …, result, or condition-input
         action: String,
         /// The schema of what it reports in `details` instead
         #[arg(long)]
@@ -47,6 +53,33 @@ enum Command {
         /// Also allow `ACTION_EVENTS`
         #[arg(long)]
         events: bool,
+        /// Also allow what these conditions read: a file as `ACTION_PRECONDITIONS` has them (taken as both), or an
+        /// object of `preconditions` and `postconditions`
+        #[arg(long)]
+        conditions: Option<std::path::PathBuf>,
+    },
+    /// Policies and conditions: ready ones, tests, and what they say of a target
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Print a Job that runs an action, as YAML
+    Job {
+        /// scale-deployment, …
+        action: String,
+        /// The namespace of the Job, and of its target
+        #[arg(long, short, default_value = "default")]
+        namespace: String,
+        /// The target's namespace, if it is another one
+        #[arg(long)]
+        target_namespace: Option<String>,
+        /// The target's name
+        #[arg(long)]
+        target: String,
+        /// The target's UID: with it a restart-pod can be repeated
+        #[arg(long)]
+        uid: Option<String>,
+        /// The image, in place of the released one
+        #[arg(long)]
+        image: Option<String>,
     },
     /// Print the version and the commit
     Version,
@@ -59,7 +92,7 @@ enum Command {
 
 /// What one action type needs, for its documentation.
 pub fn permissions_of(entry: Entry) -> std::collections::BTreeSet<actions::permission::Permission> {
-    rbac::permissions(&[entry])
+    rbac::permissions(&[entry], &Checked::default())
 }
 
 /// What the arguments ask for.
@@ -68,12 +101,14 @@ pub enum Asked {
     Run,
     /// Text, for stdout.
     Text(String),
+    /// A sub-command.
+    Command(Box<Command>),
     /// They cannot be understood; the message says why.
     Wrong(String),
 }
 
 /// Reads the arguments (the first is the program's name).
-pub fn read(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Asked {
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Asked {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.exit_code() == 0 => return Asked::Text(error.to_string()),
@@ -85,22 +120,71 @@ pub fn read(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Asked {
     };
     match cli.command {
         None => Asked::Run,
-        Some(command) => command.text().map_or_else(Asked::Wrong, Asked::Text),
+        Some(command) => Asked::Command(Box::new(command)),
+    }
+}
+
+/// What a sub-command prints, and how it ends.
+pub struct Printed {
+    /// For stdout.
+    pub text: String,
+    /// The exit code.
+    pub exit: u8,
+}
+
+impl Printed {
+    fn text(text: String) -> Self {
+        Self { text, exit: 0 }
     }
 }
 
 impl Command {
+    /// Does it. Only `policy eval` reads the variables.
+    pub async fn run(self, variables: Vec<(OsString, OsString)>) -> actions::error::Result<Printed> {
+        match self {
+            Self::Policy(command) => command.run(variables).await,
+            Self::Rbac { action, namespace, target, events, conditions } => {
+                let checked = match conditions {
+                    Some(file) => rbac::conditions(&file).await?,
+                    None => Checked::default(),
+                };
+                Self::rbac(&action, &namespace, target, events, checked).map_err(Error::InvalidRequest)
+            }
+            other => other.text().map(Printed::text).map_err(Error::InvalidRequest),
+        }
+    }
+
+    fn rbac(
+        action: &str,
+        namespace: &str,
+        target: Option<String>,
+        events: bool,
+        checked: Checked,
+    ) -> Result<Printed, String> {
+        let namespace = namespace.parse().map_err(|error| format!("--namespace: {error}"))?;
+        let target = target.map(|name| name.parse()).transpose().map_err(|error| format!("--target: {error}"))?;
+        let entries = known(action)?;
+        Ok(Printed::text(rbac::text(action, &entries, &rbac::Options { namespace, target, events, checked })))
+    }
+
     fn text(self) -> Result<String, String> {
         match self {
             Self::List => Ok(list()),
             Self::Schema { action, output } => schema::text(&action, output),
-            Self::Rbac { action, namespace, target, events } => {
+            Self::Job { action, namespace, target_namespace, target, uid, image } => {
                 let namespace = namespace.parse().map_err(|error| format!("--namespace: {error}"))?;
-                let target =
-                    target.map(|name| name.parse()).transpose().map_err(|error| format!("--target: {error}"))?;
-                let entries = known(&action)?;
-                Ok(rbac::yaml(&action, &entries, &rbac::Options { namespace, target, events }))
+                let target = target.parse().map_err(|error| format!("--target: {error}"))?;
+                let target_namespace = target_namespace.map(|name| name.parse()).transpose();
+                let target_namespace = target_namespace.map_err(|error| format!("--target-namespace: {error}"))?;
+                match known(&action)?.as_slice() {
+                    [entry] => Ok(job::text(*entry, &job::Options { namespace, target_namespace, target, uid, image })),
+                    several => Err(format!(
+                        "a Job is for one kind: {}",
+                        several.iter().map(|entry| entry.action_type()).collect::<Vec<_>>().join(", ")
+                    )),
+                }
             }
+            Self::Policy(_) | Self::Rbac { .. } => Err("these need more than text".to_owned()),
             Self::Version => {
                 let Runner { version, revision } = Runner::this();
                 Ok(format!("action-runner {version} ({revision})\n"))
@@ -112,6 +196,14 @@ impl Command {
             }
         }
     }
+}
+
+/// A string as YAML: in quotes (JSON is YAML) unless it can be nothing else, as a namespace called `2024` or `null` could.
+fn yaml(text: &str) -> String {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | ':');
+    let plain = text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(word) && !text.ends_with(':');
+    let special = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"].contains(&text);
+    if plain && !special { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
 /// The entries of a name, or what to say of a name that nobody knows.
@@ -147,7 +239,7 @@ fn manual() -> String {
         "\nExit codes:\n  0  done, so already, or the dry run would     5  forbidden (names every missing permission)\n  \
          1  a defect of the runner                     6  conflict: someone else changed the target\n  \
          2  invalid request                            7  applied, and the effect did not come or stay\n  \
-         3  refused by a guard, admission or quota     8  deadline exceeded\n  \
+         3  refused by policy, guard, admission, quota   8  deadline exceeded\n  \
          4  the target does not exist                  9  API server not reached, or overloaded\n  \
          130, 143  interrupted by SIGINT, SIGTERM\n\n\
          Example:\n  ACTION_TYPE=scale-deployment TARGET_NAMESPACE=shop TARGET_NAME=web \\\n  \

@@ -2,13 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use actions::action::Action;
+use actions::error::{Error, Result};
 use actions::names::{Name, Namespace};
+use actions::object::Kind;
 use actions::permission::Permission;
 use actions::{Visitor, with_action};
+use serde::Deserialize;
+use serde_json::Value;
 
+use super::yaml;
 use crate::catalogue::Entry;
+use crate::conditions::Asked;
+use crate::conditions::checked::Checked;
+use crate::request::parse_conditions;
 
 /// What the YAML is for.
 pub struct Options {
@@ -18,55 +27,116 @@ pub struct Options {
     pub target: Option<Name>,
     /// Whether events are posted too.
     pub events: bool,
+    /// Conditions that are evaluated too.
+    pub checked: Checked,
 }
 
-struct Permissions(Entry);
+/// The conditions of a file: an array, as the variables hold them, or an object of both.
+pub async fn conditions(file: &Path) -> Result<Checked> {
+    #[derive(Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Both {
+        preconditions: Value,
+        postconditions: Value,
+    }
+    let wrong = |error: String| Error::InvalidRequest(format!("--conditions: {}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let both = if text.trim_start().starts_with('[') {
+        let all: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        Both { preconditions: all.clone(), postconditions: all }
+    } else {
+        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?
+    };
+    let mut problems = Vec::new();
+    let mut read = |name: &str, value: &Value| match value {
+        Value::Null => Vec::new(),
+        value => parse_conditions(name, &value.to_string()).unwrap_or_else(|more| {
+            problems.extend(more);
+            Vec::new()
+        }),
+    };
+    let (before, after) = (read("preconditions", &both.preconditions), read("postconditions", &both.postconditions));
+    let checked = Checked::check(&Asked { policy_dir: None, before, after }, &mut problems).await?;
+    if problems.is_empty() { Ok(checked) } else { Err(wrong(problems.join("; "))) }
+}
 
-impl Visitor for Permissions {
+struct Permissions<'a>(Entry, &'a Checked);
+
+impl Visitor for Permissions<'_> {
     type Output = BTreeSet<Permission>;
     fn visit<A: Action>(self) -> BTreeSet<Permission> {
-        let example: Option<A> = serde_json::from_value(A::example()).ok();
-        example.map(|action| action.permissions(&self.0.kind.resource())).unwrap_or_default()
+        let Ok(action) = serde_json::from_value::<A>(A::example()) else { return BTreeSet::new() };
+        let needed = |kind: Kind| {
+            let mut needed = action.permissions(&kind.resource());
+            needed.extend(self.1.permissions(&kind.resource()));
+            needed
+        };
+        let mut all = needed(self.0.kind);
+        for owner in A::leads_to(self.0.kind) {
+            // The owner's name is not known beforehand.
+            let of_owner = needed(*owner).into_iter();
+            all.extend(of_owner.map(|permission| Permission { names_target: false, ..permission }));
+        }
+        all
     }
 }
 
 /// The permissions of some entries together.
-pub fn permissions(entries: &[Entry]) -> BTreeSet<Permission> {
-    entries.iter().flat_map(|entry| with_action(entry.verb, Some(entry.kind), Permissions(*entry))).collect()
+pub fn permissions(entries: &[Entry], checked: &Checked) -> BTreeSet<Permission> {
+    let mut all: BTreeSet<Permission> = entries
+        .iter()
+        .flat_map(|entry| with_action(entry.verb, Some(entry.kind), Permissions(*entry, checked)))
+        .collect();
+    // What is needed for any name needs no rule for one.
+    let any: BTreeSet<Permission> = all.iter().filter(|one| !one.names_target).cloned().collect();
+    all.retain(|one| !one.names_target || !any.contains(&Permission { names_target: false, ..one.clone() }));
+    all
 }
 
-/// ServiceAccount, Role (ClusterRole for nodes) and binding.
-pub fn yaml(action: &str, entries: &[Entry], options: &Options) -> String {
+/// ServiceAccount, Role and binding; ClusterRole and binding for what is not in the namespace (nodes).
+pub fn text(action: &str, entries: &[Entry], options: &Options) -> String {
     let name = format!("action-{}", action.to_lowercase().replace('_', "-"));
-    let mut permissions = permissions(entries);
-    let namespace = &options.namespace;
-    let cluster = permissions.iter().any(|permission| !permission.namespaced);
-    let event = Permission {
+    let namespace = yaml(options.namespace.as_str());
+    let place = namespace.as_str();
+    let target = options.target.as_ref();
+    let (mut own, of_cluster): (BTreeSet<_>, BTreeSet<_>) =
+        permissions(entries, &options.checked).into_iter().partition(|permission| permission.namespaced);
+    let mut text =
+        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n");
+    let about_nodes = own.is_empty();
+    if options.events && about_nodes {
+        // Events about nodes are only accepted in `default`.
+        text.push_str(&role("", &format!("{name}-events"), &name, ("default", place), &[event()].into(), None));
+    } else if options.events {
+        own.insert(event());
+    }
+    if !own.is_empty() && !about_nodes {
+        text.push_str(&role("", &name, &name, (place, place), &own, target));
+    }
+    if !of_cluster.is_empty() {
+        // Beside a Role it is one namespace's, and names in the cluster are for all: the namespace keeps them apart.
+        let role_name = if about_nodes { name.clone() } else { format!("{name}-{}", options.namespace) };
+        text.push_str(&role("Cluster", &role_name, &name, (place, place), &of_cluster, target));
+    }
+    text
+}
+
+fn event() -> Permission {
+    Permission {
         group: "events.k8s.io".to_owned(),
         resource: "events".to_owned(),
         subresource: None,
         verb: "create",
         names_target: false,
         namespaced: true,
-    };
-    let mut text =
-        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n");
-    if options.events && cluster {
-        // Events about nodes are only accepted in `default`.
-        let events = BTreeSet::from([event]);
-        text.push_str(&role("", &format!("{name}-events"), &name, ("default", namespace), &events, None));
-    } else if options.events {
-        permissions.insert(event);
     }
-    let prefix = if cluster { "Cluster" } else { "" };
-    text + &role(prefix, &name, &name, (namespace.as_str(), namespace), &permissions, options.target.as_ref())
 }
 
 fn role(
     prefix: &str,
     name: &str,
     account: &str,
-    places: (&str, &Namespace),
+    places: (&str, &str),
     permissions: &BTreeSet<Permission>,
     target: Option<&Name>,
 ) -> String {

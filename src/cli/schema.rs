@@ -4,6 +4,7 @@ use actions::action::Action;
 use actions::{Visitor, with_action};
 use schemars::Schema;
 
+use crate::conditions::input::ConditionInput;
 use crate::result::ActionResult;
 
 struct Schemas {
@@ -21,6 +22,8 @@ impl Visitor for Schemas {
 pub fn text(action: &str, output: bool) -> Result<String, String> {
     let schema = if action == "result" {
         schemars::schema_for!(ActionResult)
+    } else if action == "condition-input" {
+        schemars::schema_for!(ConditionInput)
     } else {
         let entries = super::known(action)?;
         let entry = entries.first().ok_or("unknown action")?;

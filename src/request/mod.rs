@@ -2,6 +2,7 @@
 //!
 //! Every bad variable is reported at once, by its full name, with what was expected.
 
+mod conditions;
 mod parameters;
 mod target;
 mod variables;
@@ -16,8 +17,12 @@ use actions::cluster::{Connection, Proxy};
 use actions::names::{ActionId, nearest};
 use actions::object::Kind;
 use actions::parameters::Period;
+use actions::upload::AllowedHost;
 use serde::Deserialize;
 
+use crate::conditions::Asked;
+
+pub use conditions::parse as parse_conditions;
 pub use parameters::{fields, parse as parse_parameters};
 pub use target::{KindInput, TargetInput};
 pub use variables::{VARIABLES, Variable};
@@ -49,6 +54,7 @@ struct Raw {
     action_id: Option<String>,
     action_reason: Option<String>,
     action_events: Option<String>,
+    action_upload_hosts: Option<String>,
     kubeconfig: Option<String>,
     kube_context: Option<String>,
     kubernetes_service_host: Option<String>,
@@ -79,6 +85,10 @@ pub struct Request {
     pub reason: Option<String>,
     /// `ACTION_EVENTS`
     pub events: bool,
+    /// `ACTION_UPLOAD_HOSTS`
+    pub upload_hosts: Vec<AllowedHost>,
+    /// `ACTION_POLICY_DIR`, `ACTION_PRECONDITIONS`, `ACTION_POSTCONDITIONS`
+    pub judged_by: Asked,
     /// The trace id of `TRACEPARENT`.
     pub trace_id: Option<String>,
     /// How to reach the cluster.
@@ -97,7 +107,6 @@ impl Request {
         unknown(&texts, &mut problems);
         // A flat struct of optional strings: envy has nothing to refuse in it.
         let raw: Raw = envy::from_iter(texts).unwrap_or_default();
-        unavailable(&raw, &mut problems);
         let action = action_type(raw.action_type.as_deref(), &mut problems);
         let (verb, named_kind) = action.map_or((None, None), |(verb, kind)| (Some(verb), kind));
         let target = target::read(&raw, verb, named_kind.as_deref(), &mut problems);
@@ -110,16 +119,21 @@ impl Request {
             verb,
             kind,
             parameters: parameters::text(
+                "ACTION_PARAMETERS",
                 raw.action_parameters.as_ref(),
                 raw.action_parameters_file.as_ref(),
                 &mut problems,
-            ),
+            )
+            .filter(|text| !text.trim().is_empty())
+            .unwrap_or_else(|| "{}".to_owned()),
+            judged_by: judged_by(&raw, &mut problems),
             timeout: timeout(raw.action_timeout.as_deref(), &mut problems),
             dry_run: boolean("ACTION_DRY_RUN", raw.action_dry_run.as_deref(), &mut problems),
             id: set(raw.action_id.as_deref())
                 .and_then(|text| note(text.parse().map_err(|error| format!("ACTION_ID: {error}")), &mut problems)),
             reason: reason(raw.action_reason.as_deref(), &mut problems),
             events: boolean("ACTION_EVENTS", raw.action_events.as_deref(), &mut problems),
+            upload_hosts: upload_hosts(raw.action_upload_hosts.as_deref(), &mut problems),
             trace_id: trace_id(raw.traceparent.as_deref(), &mut warnings),
             connection: connection(&raw, &mut problems),
             target,
@@ -195,17 +209,17 @@ fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
     }
 }
 
-/// Rego needs an engine, which this version does not have: a policy that was set and not evaluated would be a lie.
-fn unavailable(raw: &Raw, problems: &mut Vec<String>) {
-    let rego = [
-        ("ACTION_PRECONDITIONS", &raw.action_preconditions),
-        ("ACTION_PRECONDITIONS_FILE", &raw.action_preconditions_file),
-        ("ACTION_POSTCONDITIONS", &raw.action_postconditions),
-        ("ACTION_POSTCONDITIONS_FILE", &raw.action_postconditions_file),
-        ("ACTION_POLICY_DIR", &raw.action_policy_dir),
-    ];
-    for (name, _) in rego.into_iter().filter(|(_, value)| set(value.as_deref()).is_some()) {
-        problems.push(format!("{name}: this version of the runner evaluates no Rego; unset it (running without a check that was asked for is no option)"));
+/// The policy and the conditions.
+fn judged_by(raw: &Raw, problems: &mut Vec<String>) -> Asked {
+    let mut read = |name: &str, inline: &Option<String>, file: &Option<String>| {
+        let text = parameters::text(name, inline.as_ref(), file.as_ref(), problems);
+        conditions::read(name, text.as_deref(), problems)
+    };
+    Asked {
+        before: read("ACTION_PRECONDITIONS", &raw.action_preconditions, &raw.action_preconditions_file),
+        after: read("ACTION_POSTCONDITIONS", &raw.action_postconditions, &raw.action_postconditions_file),
+        // Set and empty is no "no policy": whoever sets it means one.
+        policy_dir: raw.action_policy_dir.as_deref().map(PathBuf::from),
     }
 }
 
@@ -259,6 +273,16 @@ fn reason(text: Option<&str>, problems: &mut Vec<String>) -> Option<String> {
         return None;
     }
     Some(text.to_owned())
+}
+
+/// Hosts, separated by commas.
+fn upload_hosts(text: Option<&str>, problems: &mut Vec<String>) -> Vec<AllowedHost> {
+    let hosts = set(text).into_iter().flat_map(|text| text.split(',')).map(str::trim).filter(|host| !host.is_empty());
+    hosts
+        .filter_map(|host| {
+            note(host.parse().map_err(|error| format!("ACTION_UPLOAD_HOSTS: expected {error}")), problems)
+        })
+        .collect()
 }
 
 /// W3C trace context: `00-<trace id>-<parent id>-<flags>`. A bad one is not passed on, as the standard says.

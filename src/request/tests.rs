@@ -38,7 +38,8 @@ fn understands(#[case] variables: &[(&str, &str)], #[case] action: &str) {
 #[case::bad_timeout(&[("ACTION_TIMEOUT", "5")], "ACTION_TIMEOUT: expected a duration such as 90s")]
 #[case::bad_id(&[("ACTION_ID", "a b")], "ACTION_ID: an action id must be")]
 #[case::selector(&[("TARGET_SELECTOR", "app=web")], "TARGET_SELECTOR: only collect-logs takes a selector")]
-#[case::rego(&[("ACTION_POLICY_DIR", "/policies")], "ACTION_POLICY_DIR: this version of the runner evaluates no Rego")]
+#[case::conditions(&[("ACTION_PRECONDITIONS", "x")], "ACTION_PRECONDITIONS: expected a JSON array of conditions")]
+#[case::both_conditions(&[("ACTION_POSTCONDITIONS", "[]"), ("ACTION_POSTCONDITIONS_FILE", "/nowhere")], "ACTION_POSTCONDITIONS, ACTION_POSTCONDITIONS_FILE: expected one of them")]
 #[case::both_parameters(&[("ACTION_PARAMETERS", "{}"), ("ACTION_PARAMETERS_FILE", "/nowhere")], "expected one of them, got both")]
 fn names_what_is_wrong(#[case] variables: &[(&str, &str)], #[case] problem: &str) {
     let problems = read(variables).problems.join("; ");
@@ -74,6 +75,12 @@ fn what_is_not_utf8_is_reported_if_it_is_ours() {
 #[rstest]
 #[case("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("4bf92f3577b34da6a3ce929d0e0e4736"))]
 #[case("nonsense", None)]
+#[case::version("0-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", None)]
+#[case::trace("00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01", None)]
+#[case::upper_case("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", None)]
+#[case::parent("00-4bf92f3577b34da6a3ce929d0e0e4736-0-01", None)]
+#[case::flags("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1", None)]
+#[case::zero("00-00000000000000000000000000000000-00f067aa0ba902b7-01", None)]
 fn takes_the_trace_id(#[case] text: &str, #[case] id: Option<&str>) {
     assert_eq!(read(&[("TRACEPARENT", text)]).trace_id.as_deref(), id);
 }
@@ -92,4 +99,130 @@ fn takes_the_trace_id(#[case] text: &str, #[case] id: Option<&str>) {
 fn refuses_parameters(#[case] text: &str, #[case] problem: &str) {
     let problems = parse_parameters::<actions::scale::Scale>(text).unwrap_err().join("; ");
     assert!(problems.contains(problem), "{problems}");
+}
+
+#[test]
+fn takes_every_variable() {
+    let request = read(&[
+        ("ACTION_TIMEOUT", "90s"),
+        ("ACTION_DRY_RUN", "true"),
+        ("ACTION_EVENTS", "true"),
+        ("ACTION_ID", "ticket-7"),
+        ("ACTION_REASON", "disk"),
+        ("TARGET_UID", "u"),
+        ("ACTION_UPLOAD_HOSTS", "a.example.com, ,b.example.com"),
+        ("ACTION_PRECONDITIONS", r#"[{"type":"target_exists"}]"#),
+        ("ACTION_POSTCONDITIONS", r#"[{"type":"no_crashloop_pods"},{"type":"rollout_settled"}]"#),
+        ("ACTION_POLICY_DIR", "/policies"),
+        ("ACTION_PARAMETERS", r#"{"replicas":3}"#),
+    ]);
+    assert_eq!(request.problems, Vec::<String>::new());
+    assert_eq!((request.timeout, request.dry_run, request.events), (Duration::from_secs(90), true, true));
+    assert_eq!((request.id.unwrap().as_str(), request.reason.as_deref()), ("ticket-7", Some("disk")));
+    let target = &request.target;
+    assert_eq!((target.name.as_ref().unwrap().as_str(), target.uid.as_deref()), ("web", Some("u")));
+    assert_eq!((target.namespace.as_ref().unwrap().as_str(), request.kind), ("shop", Some(Kind::Deployment)));
+    assert_eq!(request.upload_hosts.len(), 2);
+    assert_eq!((request.judged_by.before.len(), request.judged_by.after.len()), (1, 2));
+    assert_eq!(
+        (request.judged_by.policy_dir, request.parameters.as_str()),
+        (Some("/policies".into()), r#"{"replicas":3}"#)
+    );
+    let plain = read(&[("ACTION_PARAMETERS", "  ")]);
+    assert_eq!(
+        (plain.parameters.as_str(), plain.timeout, plain.dry_run, plain.events),
+        ("{}", DEFAULT_TIMEOUT, false, false)
+    );
+    assert!(plain.warnings.is_empty() && plain.upload_hosts.is_empty() && plain.judged_by.policy_dir.is_none());
+}
+
+#[rstest]
+#[case::both(&[("TARGET_SELECTOR", "app=web"), ("ACTION_TYPE", "collect-logs")], "TARGET_NAME, TARGET_SELECTOR: expected one of them, got both")]
+#[case::node_with_namespace(&[("ACTION_TYPE", "cordon"), ("TARGET_NAME", ""), ("TARGET_RESOURCE", "shop/node/n1")], "TARGET_RESOURCE: a node has no namespace")]
+#[case::no_kind(&[("ACTION_TYPE", "scale")], "TARGET_KIND: needed, since ACTION_TYPE names no kind")]
+#[case::no_name(&[("TARGET_NAME", "")], "TARGET_NAME: needed")]
+#[case::parts(&[("TARGET_NAME", ""), ("TARGET_RESOURCE", "web")], "TARGET_RESOURCE: expected namespace/kind/name")]
+#[case::namespace(&[("TARGET_NAMESPACE", "a.b")], "TARGET_NAMESPACE: a namespace may hold")]
+#[case::namespaces(&[("TARGET_RESOURCE", "db/deployment/web")], "TARGET_NAMESPACE, TARGET_RESOURCE: they disagree")]
+#[case::host(&[("ACTION_UPLOAD_HOSTS", "a b")], "ACTION_UPLOAD_HOSTS: expected")]
+#[case::condition_type(&[("ACTION_PRECONDITIONS", r#"[{"type":"a b","rego":"package a"}]"#)], "ACTION_PRECONDITIONS")]
+#[case::empty_type(&[("ACTION_PRECONDITIONS", r#"[{"type":"","rego":"package a"}]"#)], "ACTION_PRECONDITIONS")]
+#[case::kind_of_another_api(&[("TARGET_API_VERSION", "example.com/v1"), ("TARGET_KIND", "a/b")], "TARGET_KIND: a kind must be")]
+fn says_what_it_expected(#[case] variables: &[(&str, &str)], #[case] problem: &str) {
+    let problems = read(variables).problems;
+    assert!(problems.iter().any(|one| one.starts_with(problem)), "{problems:?}");
+}
+
+#[test]
+fn a_reason_has_at_most_256_characters() {
+    let (reason, long) = ("é".repeat(256), "é".repeat(257));
+    let problems = read(&[("ACTION_REASON", &long)]).problems;
+    assert_eq!(problems, ["ACTION_REASON: expected at most 256 characters, has 257"]);
+    assert_eq!(read(&[("ACTION_REASON", &reason)]).reason, Some(reason));
+}
+
+#[test]
+fn what_can_be_known_is_not_asked_for() {
+    let selection = read(&[("ACTION_TYPE", "collect-logs"), ("TARGET_NAME", ""), ("TARGET_SELECTOR", "app=web")]);
+    assert_eq!((selection.problems, selection.kind), (vec![], Some(Kind::Pod)));
+    assert_eq!(selection.target.selector.as_deref(), Some("app=web"));
+    let node = read(&[("ACTION_TYPE", "cordon")]);
+    // The namespace of a Job's template is not the node's.
+    assert_eq!((node.problems, node.target.namespace, node.kind), (vec![], None, Some(Kind::Node)));
+    let logs = read(&[("ACTION_TYPE", "collect-logs")]);
+    assert!(logs.problems.iter().any(|problem| problem.starts_with("TARGET_KIND: needed")), "{:?}", logs.problems);
+    // ACTION_TYPE is lower case; TARGET_KIND spells it.
+    let other = read(&[
+        ("ACTION_TYPE", "scale-rollout"),
+        ("TARGET_KIND", "Rollout"),
+        ("TARGET_API_VERSION", "argoproj.io/v1alpha1"),
+    ]);
+    assert!(matches!(other.target.kind, Some(KindInput::Other { kind, .. }) if kind == "Rollout"));
+    // The built-in one of another API version is another kind.
+    let other =
+        read(&[("ACTION_TYPE", "scale"), ("TARGET_KIND", "Deployment"), ("TARGET_API_VERSION", "example.com/v1")]);
+    assert!(matches!(other.target.kind, Some(KindInput::Other { .. })) && other.kind.is_none());
+}
+
+#[test]
+fn finds_the_way_to_the_cluster() {
+    let connection = |variables: &[(&str, &str)]| {
+        let all = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let request =
+            Request::read(all.chain([("ACTION_TYPE".into(), "cordon".into()), ("TARGET_NAME".into(), "n".into())]));
+        (request.connection, request.problems)
+    };
+    let (named, problems) = connection(&[
+        ("KUBECONFIG", "/a::/b"),
+        ("KUBE_CONTEXT", "test"),
+        ("https_proxy", "http://low"),
+        ("HTTPS_PROXY", "http://high"),
+        ("no_proxy", "x"),
+    ]);
+    assert_eq!(problems, Vec::<String>::new());
+    let Some(Connection::Kubeconfig { files, context, proxy }) = named else { panic!() };
+    assert_eq!((files, context.as_deref()), (vec!["/a".into(), "/b".into()], Some("test")));
+    assert_eq!((proxy.https.as_deref(), proxy.none_for.as_deref()), (Some("http://high"), Some("x")));
+    assert!(matches!(connection(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]).0, Some(Connection::InCluster)));
+    // A context is of a kubeconfig, also in a pod.
+    let (none, problems) =
+        connection(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBE_CONTEXT", "test"), ("HOME", "/nowhere")]);
+    assert!(
+        none.is_none() && problems.iter().any(|problem| problem.starts_with("KUBECONFIG: not set")),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn parameters_and_conditions_have_a_largest_size() {
+    let padded = |length: usize| format!("{}{}", r#"{"replicas":3}"#, " ".repeat(length - 14));
+    assert!(parse_parameters::<actions::scale::Scale>(&padded(512 << 10)).is_ok());
+    assert!(parse_parameters::<actions::scale::Scale>(&padded((512 << 10) + 1)).is_err());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), padded((512 << 10) + 1)).unwrap();
+    let request = read(&[("ACTION_PARAMETERS_FILE", &file.path().display().to_string())]);
+    // Read a byte further than the limit, so that it is known to be too long.
+    assert_eq!(request.parameters.trim().len() + request.parameters.len(), 14 + (512 << 10) + 1);
+    let gone = read(&[("ACTION_PARAMETERS_FILE", "/nowhere/x")]).problems;
+    assert!(gone.iter().any(|problem| problem.starts_with("ACTION_PARAMETERS_FILE: failed to read")), "{gone:?}");
 }

@@ -16,7 +16,7 @@ const fn variable(name: &'static str, needed: &'static str, meaning: &'static st
 }
 
 /// All of them, in the order of the documentation.
-pub const VARIABLES: [Variable; 29] = [
+pub const VARIABLES: [Variable; 30] = [
     variable(
         "ACTION_TYPE",
         "yes",
@@ -54,16 +54,20 @@ pub const VARIABLES: [Variable; 29] = [
     variable(
         "ACTION_PRECONDITIONS",
         "no",
-        "Rego conditions that must hold before; not evaluated by this version, and refused",
+        "conditions that must hold before, a JSON array of `{type, description, rego, required, timeout}`; see docs/conditions.md",
     ),
     variable("ACTION_PRECONDITIONS_FILE", "no", "the same, in a file"),
     variable(
         "ACTION_POSTCONDITIONS",
         "no",
-        "Rego conditions that must hold after; not evaluated by this version, and refused",
+        "conditions that must hold after: evaluated whenever something changes, until they hold or their timeout is over",
     ),
     variable("ACTION_POSTCONDITIONS_FILE", "no", "the same, in a file"),
-    variable("ACTION_POLICY_DIR", "no", "a folder of Rego policies; not evaluated by this version, and refused"),
+    variable(
+        "ACTION_POLICY_DIR",
+        "no",
+        "a folder of `.rego` files that may deny the action (`package action.policy`, `deny contains msg`)",
+    ),
     variable("ACTION_TIMEOUT", "no", "the whole run's deadline, such as `90s` or `5m`; default `5m`, at most 24h"),
     variable("ACTION_DRY_RUN", "no", "`true`: every phase up to the server-side dry run, nothing changed"),
     variable(
@@ -80,6 +84,11 @@ pub const VARIABLES: [Variable; 29] = [
         "ACTION_EVENTS",
         "no",
         "`true`: also post a Kubernetes Event about the target; a failure to do so is a warning",
+    ),
+    variable(
+        "ACTION_UPLOAD_HOSTS",
+        "no",
+        "hosts that `collect-logs` may send to with `destination: url`, separated by commas: `host`, `host:port`, or `http://host:port` for one without TLS; an image's lock may name others, and wins",
     ),
     variable(
         "KUBECONFIG",

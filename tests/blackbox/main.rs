@@ -9,6 +9,7 @@
 
 mod generated;
 mod markdown;
+mod rego;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -60,6 +61,26 @@ fn bad_variables_and_bad_parameters_are_reported_together() {
     {
         assert!(error.contains(problem), "{error}");
     }
+}
+
+/// A presigned address is a credential, also where it does not belong.
+#[rstest]
+#[case("ACTION_PARAMETERS", r#"{"destination":"https://b.example/k?X-Sig=hunter22"}"#)]
+#[case("ACTION_PARAMETERS", r#"{"maxBytes":"https://b.example/k?X-Sig=hunter22"}"#)]
+#[case("ACTION_PARAMETERS", r#"{"destination":"directory","directory":"https://b.example/k?X-Sig=hunter22"}"#)]
+#[case("ACTION_PARAMETERS", r#"{"destination":"url","url":"https://b.example/k?X-Sig=hunter22"}"#)]
+#[case("ACTION_PARAMETERS", r#"{"containers":"https://b.example/k?X-Sig=hunter22("}"#)]
+#[case("ACTION_UPLOAD_HOSTS", "https://b.example/k?X-Sig=hunter22")]
+#[case("ACTION_PARAMETERS_FILE", "https://b.example/k?X-Sig=hunter22")]
+#[case("TARGET_NAME", "https://b.example/k?X-Sig=hunter22")]
+fn a_presigned_address_in_the_wrong_place_is_not_shown(#[case] variable: &str, #[case] value: &str) {
+    let mut variables = vec![("ACTION_TYPE", "collect-logs-pod"), ("TARGET_NAME", "web"), ("KUBECONFIG", "/dev/null")];
+    variables.retain(|(name, _)| *name != variable);
+    variables.push((variable, value));
+    let output = run(&[], &variables);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stdout));
+    let all = [output.stdout, output.stderr].concat();
+    assert!(!String::from_utf8_lossy(&all).contains("hunter22"), "{}", String::from_utf8_lossy(&all));
 }
 
 #[rstest]
@@ -114,6 +135,24 @@ fn bad_arguments_end_with_a_result(#[case] arguments: &[&str], #[case] says: &st
     assert!(result(&output)["error"].as_str().unwrap().contains(says), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// A namespace may look like a number, an image like anything: what is printed is still what was meant.
+#[test]
+fn printed_yaml_means_what_was_asked() {
+    let arguments =
+        ["job", "scale-deployment", "--namespace", "2024", "--target", "null", "--image", "x: y\n  evil: true # z"];
+    let text = String::from_utf8(run(&arguments, &[]).stdout).unwrap();
+    let job: Value = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(job["metadata"]["namespace"], "2024");
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], "x: y\n  evil: true # z");
+    assert!(
+        container["env"].as_array().unwrap().iter().any(|one| one["name"] == "TARGET_NAME" && one["value"] == "null")
+    );
+    let text = String::from_utf8(run(&["rbac", "scale-deployment", "--namespace", "on"], &[]).stdout).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    assert!(documents.iter().all(|one| one["metadata"]["namespace"] == "on"), "{text}");
+}
+
 #[rstest]
 #[case(&["list"], "scale         deployment, statefulset")]
 #[case(&["version"], concat!("action-runner ", env!("CARGO_PKG_VERSION")))]
@@ -161,7 +200,7 @@ fn the_release_binary_is_static_and_small() {
     };
     let size = std::fs::metadata(&path).unwrap().len();
     test_cluster::assets::tell(&format!("the release binary has {size} bytes"));
-    assert!(size <= 9_000_000, "{size} bytes");
+    assert!(size <= 12_000_000, "{size} bytes");
     let bytes = std::fs::read(&path).unwrap();
     // A dynamically linked program names its loader.
     assert!(!bytes.windows(15).any(|window| window == b"/lib64/ld-linux"), "it needs a loader: not static");

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use test_cluster::fixtures::unique;
+use test_cluster::fixtures::{node, unique};
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::runner::{Outcome, Run};
 
-use crate::support::{T, expect, node, scenarios};
+use crate::support::{T, expect, scenarios};
 
 scenarios!("cordon": there_and_back, already_so, keeps_the_reason, protected, not_found, forbidden, dry_run_leaves_no_trace,
     others_taints_stay, conflict_is_told, overwritten_meanwhile, lost_answers_are_found_out, warns_of_a_foreign_cordon);

@@ -2,8 +2,14 @@
 //! real binary under the permissions that `action-runner rbac` prints, and is held to its word by the audit log.
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 
+mod admission;
 mod collect_logs;
+mod conditions;
 mod cordon;
+mod credentials;
+mod hardship;
+mod permissions;
+mod ready_conditions;
 mod requests;
 mod restart;
 mod rollback;
@@ -32,18 +38,43 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = support::block_on(support::nodes(&cluster.connection)) {
-        test_cluster::assets::tell(&format!("failed to make nodes: {error:#}"));
+    let prepared = support::block_on(async {
+        test_cluster::fixtures::nodes(&cluster.connection).await?;
+        support::admission_policies(&cluster.connection).await
+    });
+    if let Err(error) = prepared {
+        test_cluster::assets::tell(&format!("failed to prepare the cluster: {error:#}"));
         return ExitCode::FAILURE;
     }
     let conclusion = libtest_mimic::run(&arguments, trials(Some(&cluster.connection)));
+    let used = support::every_permission_was_used(&cluster.connection, &arguments);
     drop(cluster);
-    conclusion.exit_code()
+    match used {
+        Ok(()) => conclusion.exit_code(),
+        Err(error) => {
+            test_cluster::assets::tell(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn trials(connection: Option<&Connection>) -> Vec<Trial> {
-    let all: Vec<Scenario> =
-        [scale::all(), cordon::all(), restart::all(), rollback::all(), collect_logs::all(), requests::all()].concat();
+    // First what takes longest.
+    let all: Vec<Scenario> = [
+        credentials::all(),
+        hardship::all(),
+        scale::all(),
+        cordon::all(),
+        restart::all(),
+        rollback::all(),
+        collect_logs::all(),
+        requests::all(),
+        permissions::all(),
+        conditions::all(),
+        ready_conditions::all(),
+        admission::all(),
+    ]
+    .concat();
     all.into_iter()
         .map(|(name, scenario)| {
             let connection = connection.cloned();

@@ -13,7 +13,14 @@ scenarios!("rollback":
 );
 
 fn image(number: u32) -> Value {
-    json!({ "spec": { "template": { "spec": { "containers": [{ "name": "app", "image": format!("shop/web:{number}"), "env": [{ "name": "GREETING", "value": "hello" }] }] } } } })
+    container(json!({ "image": format!("shop/web:{number}"), "env": [{ "name": "GREETING", "value": "hello" }] }))
+}
+
+/// A template with this container, which is as confined as the fixture's: a rollback that loosens is denied by admission.
+fn container(mut container: Value) -> Value {
+    container["name"] = json!("app");
+    container["securityContext"] = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
+    json!({ "spec": { "template": { "spec": { "containers": [container] } } } })
 }
 
 async fn resumed_after_somebody_else(t: T) -> Result<()> {
@@ -173,22 +180,22 @@ async fn same_id_applies_once(t: T) -> Result<()> {
 
 async fn stuck_stateful_set(t: T) -> Result<()> {
     t.world.workload("StatefulSet", "db", 2, json!({})).await?;
-    let mut bad = image(2);
-    bad["spec"]["template"]["metadata"] = json!({ "labels": { "test/mode": "crash-loop" } });
-    t.meddle("StatefulSet", "db", bad).await?;
-    t.world
-        .until(&format!("{}/db-1", t.world.path("v1", "pods")), "broken", |pod| {
-            pod["status"]["containerStatuses"][0]["restartCount"] == 3
-        })
-        .await?;
-    let outcome = t.act("rollback-statefulset", "db", &json!({})).await?;
-    expect(&outcome, "Changed", "applied", "2 of 2 pods ready")?;
-    let operations: Vec<_> =
-        outcome.result["changes"].as_array().into_iter().flatten().map(|change| change["operation"].clone()).collect();
-    ensure!(
-        operations == [json!("patch"), json!("evict")],
-        "the broken pod was evicted after the patch: {operations:?}"
-    );
+    // By its name, and by a pod that leads to it.
+    for (action, name, tag) in [("rollback-statefulset", "db", 2), ("rollback-pod", "db-1", 3)] {
+        let mut bad = image(tag);
+        bad["spec"]["template"]["metadata"] = json!({ "labels": { "test/mode": "crash-loop" } });
+        t.meddle("StatefulSet", "db", bad).await?;
+        let broken = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"] == 3;
+        t.world.until(&format!("{}/db-1", t.world.path("v1", "pods")), "broken", broken).await?;
+        let outcome = t.act(action, name, &json!({})).await?;
+        expect(&outcome, "Changed", "applied", "2 of 2 pods ready")?;
+        let changes = outcome.result["changes"].as_array().into_iter().flatten();
+        let operations: Vec<_> = changes.map(|change| change["operation"].clone()).collect();
+        ensure!(
+            operations == [json!("patch"), json!("evict")],
+            "the broken pod was evicted after the patch: {operations:?}"
+        );
+    }
     Ok(())
 }
 
@@ -274,7 +281,9 @@ async fn lost_answer_is_found_out(t: T) -> Result<()> {
 
 async fn secrets_are_hidden(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    let secret = json!({ "spec": { "template": { "spec": { "containers": [{ "name": "app", "image": "shop/web:1", "args": ["--key=topsecret1"], "env": [{ "name": "PASSWORD", "value": "topsecret2" }] }] } } } });
+    let secret = container(
+        json!({ "image": "shop/web:1", "args": ["--key=topsecret1"], "env": [{ "name": "PASSWORD", "value": "topsecret2" }] }),
+    );
     t.meddle("Deployment", "web", secret).await?;
     settled(&t, "Deployment", "web").await?;
     let back = t.act("rollback-deployment", "web", &json!({})).await?;

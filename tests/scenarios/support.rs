@@ -57,35 +57,66 @@ pub fn binary() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_action-runner")), PathBuf::from)
 }
 
-/// Three nodes for all scenarios.
-pub async fn nodes(connection: &Connection) -> Result<()> {
-    let world = World::new(connection, "nodes").await?;
-    if world.connection.audit_log.is_none() {
+/// All scenarios run under the shipped admission policies: every action passes them.
+pub async fn admission_policies(connection: &Connection) -> Result<()> {
+    let world = World::new(connection, "admission").await?;
+    if connection.audit_log.is_none() {
         return Ok(());
     }
-    for name in ["node-a", "node-b", "node-c"] {
-        node(&world, name, json!([])).await?;
-        world
-            .merge(&format!("/api/v1/nodes/{name}"), &json!({ "metadata": { "labels": { "test/pool": "shared" } } }))
-            .await?;
+    for verb in ["scale", "restart", "rollback", "cordon", "collect-logs"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("rbac/components/admission/{verb}.yaml"));
+        for document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(&file)?)? {
+            let kind = document["kind"].as_str().unwrap_or_default().to_lowercase();
+            let plural = if kind.ends_with('y') { kind.trim_end_matches('y').to_owned() + "ies" } else { kind + "s" };
+            world.create(&format!("/apis/admissionregistration.k8s.io/v1/{plural}"), &document).await?;
+        }
+        // The API server learns of a policy a moment later; until then nothing would be denied.
+        let account = format!("system:serviceaccount:{}:action-{verb}", world.namespace);
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !denies(&world, &account).await? {
+            ensure!(std::time::Instant::now() < limit, "the policy for {verb} does not come into force");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
     }
     Ok(())
 }
 
-/// A node that kwok plays, ready, with these taints.
-pub async fn node(world: &World, name: &str, taints: Value) -> Result<Value> {
-    let labels = json!({ "kubernetes.io/hostname": name, "test/namespace": world.namespace });
-    let node = json!({
-        "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "labels": labels }, "spec": { "taints": taints },
-    });
-    world.create("/api/v1/nodes", &node).await?;
-    let ready = |node: &Value| {
-        let conditions = node["status"]["conditions"].as_array();
-        let taints = node["spec"]["taints"].as_array();
-        conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
-            && taints.is_none_or(|all| all.iter().all(|one| one["key"] == "test/own"))
-    };
-    world.until(&format!("/api/v1/nodes/{name}"), "ready", ready).await
+/// Whether a policy stops somebody with this name and all permissions from making a ConfigMap.
+async fn denies(world: &World, account: &str) -> Result<bool> {
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "generateName": "probe-" } });
+    let request = http::Request::post(format!("{}?dryRun=All", world.path("v1", "configmaps")))
+        .header("content-type", "application/json")
+        .header("impersonate-user", account)
+        .header("impersonate-group", "system:masters")
+        .body(map.to_string().into_bytes())?;
+    Ok(world
+        .client()
+        .request::<Value>(request)
+        .await
+        .is_err_and(|error| error.to_string().contains("ValidatingAdmissionPolicy")))
+}
+
+/// Over all scenarios, each permission of each shipped Role was used: what nobody used, nobody needs.
+pub fn every_permission_was_used(connection: &Connection, arguments: &libtest_mimic::Arguments) -> Result<()> {
+    let Some(log) = connection.audit_log.as_deref() else { return Ok(()) };
+    if arguments.filter.is_some() || !arguments.skip.is_empty() {
+        test_cluster::assets::tell("SKIPPED: whether every permission is used is only known when all scenarios run");
+        return Ok(());
+    }
+    let used = test_cluster::audit::permissions_used(log)?;
+    let mut unused = Vec::new();
+    for entry in action_runner::catalogue::Entry::all() {
+        let action = entry.action_type();
+        for one in action_runner::cli::permissions_of(entry) {
+            let key = (format!("action-{action}"), one.verb.to_owned(), one.group.clone(), one.resource_path());
+            if !used.contains(&key) {
+                unused.push(format!("{action}: {one}"));
+            }
+        }
+    }
+    unused.dedup();
+    ensure!(unused.is_empty(), "permissions of shipped Roles that no scenario used:\n  {}", unused.join("\n  "));
+    Ok(())
 }
 
 impl T {
@@ -105,11 +136,25 @@ impl T {
 
     /// The YAML that the runner prints for an action.
     pub fn rbac(&self, action: &str) -> Result<String> {
-        let output = std::process::Command::new(&self.binary)
-            .args(["rbac", action, "--namespace", &self.world.namespace, "--events"])
-            .output()?;
-        ensure!(output.status.success(), "rbac {action}: {}", String::from_utf8_lossy(&output.stdout));
+        self.print(&["rbac", action, "--namespace", &self.world.namespace, "--events"])
+    }
+
+    /// What a sub-command prints.
+    pub fn print(&self, arguments: &[&str]) -> Result<String> {
+        let output = std::process::Command::new(&self.binary).args(arguments).output()?;
+        ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Makes the action's account with what these conditions read too; before its first run.
+    pub async fn allow(&self, action: &str, conditions: &Value) -> Result<()> {
+        let file = self.world.folder().join(format!("{action}.conditions.json"));
+        std::fs::write(&file, conditions.to_string())?;
+        let file = file.display().to_string();
+        let yaml = self.print(&["rbac", action, "--namespace", &self.world.namespace, "--conditions", &file])?;
+        let account = self.world.account(&yaml).await?;
+        self.accounts.lock().await.insert(action.to_owned(), account);
+        Ok(())
     }
 
     /// A kubeconfig of the action's own ServiceAccount.

@@ -1,6 +1,7 @@
 //! The binaries of the cluster: found where the user says, or built once from their Go modules.
 
 use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -9,26 +10,69 @@ use anyhow::{Context, Result, bail};
 
 /// The release under test; `tests/go/kubernetes/go.mod` has the same.
 pub const KUBERNETES: &str = "v1.36.3";
-const KWOK: &str = "v0.8.0";
+
+/// A Go module in `tests/go`, and the version that its binaries are cached under.
+struct Module {
+    name: &'static str,
+    version: &'static str,
+}
+
+const KUBERNETES_MODULE: Module = Module { name: "kubernetes", version: KUBERNETES };
+const KWOK: Module = Module { name: "kwok", version: "v0.8.0" };
+const CONTAINERD: Module = Module { name: "containerd", version: "v2.4.2" };
+const OPA: Module = Module { name: "opa", version: "v1.22.2" };
+const WORKLOAD: Module = Module { name: "workload", version: "" };
 
 /// A binary and the package it is built from.
 struct Binary {
     name: &'static str,
     package: &'static str,
-    module: &'static str,
+    module: Module,
 }
 
-const BINARIES: [Binary; 5] = [
-    Binary { name: "etcd", package: "go.etcd.io/etcd/server/v3", module: "kubernetes" },
-    Binary { name: "kube-apiserver", package: "k8s.io/kubernetes/cmd/kube-apiserver", module: "kubernetes" },
-    Binary {
-        name: "kube-controller-manager",
-        package: "k8s.io/kubernetes/cmd/kube-controller-manager",
-        module: "kubernetes",
-    },
-    Binary { name: "kube-scheduler", package: "k8s.io/kubernetes/cmd/kube-scheduler", module: "kubernetes" },
-    Binary { name: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok", module: "kwok" },
+const fn kubernetes(name: &'static str, package: &'static str) -> Binary {
+    Binary { name, package, module: KUBERNETES_MODULE }
+}
+
+/// The control plane, and kwok for nodes and pods.
+const CONTROL_PLANE: [Binary; 5] = [
+    kubernetes("etcd", "go.etcd.io/etcd/server/v3"),
+    kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    kubernetes("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    kubernetes("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    Binary { name: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok", module: KWOK },
 ];
+
+/// What a real node has beside that, kubectl, and what runs in its pods.
+const NODE: [Binary; 7] = [
+    kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    kubernetes("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+    kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    Binary { name: "containerd", package: "github.com/containerd/containerd/v2/cmd/containerd", module: CONTAINERD },
+    Binary {
+        name: "containerd-shim-runc-v2",
+        package: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+        module: CONTAINERD,
+    },
+    Binary { name: "ctr", package: "github.com/containerd/containerd/v2/cmd/ctr", module: CONTAINERD },
+    Binary { name: "workload", package: ".", module: WORKLOAD },
+];
+
+/// The peer that our answers to Rego are compared with.
+const PEER: Binary = Binary { name: "opa", package: "github.com/open-policy-agent/opa", module: OPA };
+
+/// `opa`, built once.
+pub fn opa() -> Result<PathBuf> {
+    let cache = cache_folder()?;
+    let path = cache.join(PEER.module.folder()).join(PEER.name);
+    if !path.is_file() {
+        check_go()?;
+        say("building opa; this takes a minute, once");
+        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
+        build(&PEER, &cache)?;
+    }
+    Ok(path)
+}
 
 /// Where each binary is.
 #[derive(Debug, Clone)]
@@ -39,7 +83,7 @@ pub struct Assets {
 
 impl Assets {
     /// Finds the binaries, building those that are missing. Says on stderr what it does: the first time takes minutes.
-    pub fn ensure() -> Result<Self> {
+    pub fn ensure(nodes: Nodes) -> Result<Self> {
         let given = variable("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let cache = cache_folder()?;
         fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
@@ -47,11 +91,13 @@ impl Assets {
         // Two at once: the second waits for the first, and finds everything built.
         let lock = File::create(assets.cache.join("lock")).context("failed to open the cache's lock")?;
         lock.lock().context("failed to lock the cache")?;
-        let missing: Vec<&Binary> = BINARIES.iter().filter(|binary| !assets.path(binary.name).is_file()).collect();
+        let of_node: &[Binary] = if nodes == Nodes::Real { &NODE } else { &[] };
+        let all = CONTROL_PLANE.iter().chain(of_node);
+        let missing: Vec<&Binary> = all.filter(|binary| !assets.path(binary.name).is_file()).collect();
         if !missing.is_empty() {
             check_go()?;
             say(&format!(
-                "building {} binaries of the test cluster (Kubernetes {KUBERNETES}); this takes 5 to 15 minutes, once",
+                "building {} binaries of the test cluster (Kubernetes {KUBERNETES}); this takes 5 to 20 minutes, once",
                 missing.len()
             ));
         }
@@ -73,8 +119,38 @@ impl Assets {
     /// The path of a binary; `KUBEBUILDER_ASSETS` wins for what it holds.
     pub fn path(&self, name: &str) -> PathBuf {
         let given = self.given.as_ref().map(|folder| folder.join(name)).filter(|path| path.is_file());
-        given.unwrap_or_else(|| self.cache.join(name))
+        let binary = CONTROL_PLANE.iter().chain(&NODE).find(|binary| binary.name == name);
+        let module = binary.map_or(&KUBERNETES_MODULE, |binary| &binary.module);
+        given.unwrap_or_else(|| self.cache.join(module.folder()).join(name))
     }
+
+    /// `PATH` for the components: containerd looks for its shim there.
+    pub fn search_path(&self) -> String {
+        format!("{}:{}", self.cache.join(CONTAINERD.folder()).display(), variable("PATH").unwrap_or_default())
+    }
+}
+
+impl Module {
+    /// The cache's folder for what is built from it. Our own workload has no version: its source stands for it.
+    fn folder(&self) -> String {
+        let version = if self.name == WORKLOAD.name {
+            let mut hasher = std::hash::DefaultHasher::new();
+            include_str!("../go/workload/main.go").hash(&mut hasher);
+            format!("{:016x}", hasher.finish())
+        } else {
+            self.version.to_owned()
+        };
+        format!("{}-{version}", self.name)
+    }
+}
+
+/// What plays the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nodes {
+    /// kwok, all of them.
+    Fake,
+    /// One real node, beside fake ones.
+    Real,
 }
 
 /// An environment variable of the harness.
@@ -99,7 +175,7 @@ fn cache_folder() -> Result<PathBuf> {
         .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
     let base =
         base.context("neither XDG_CACHE_HOME nor HOME is set: there is no place to keep the cluster's binaries")?;
-    Ok(base.join("action-runner").join(format!("kubernetes-{KUBERNETES}-kwok-{KWOK}")))
+    Ok(base.join("action-runner"))
 }
 
 fn check_go() -> Result<()> {
@@ -113,8 +189,10 @@ fn check_go() -> Result<()> {
     )
 }
 
-fn build(binary: &Binary, folder: &Path) -> Result<()> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("go").join(binary.module);
+fn build(binary: &Binary, cache: &Path) -> Result<()> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("go").join(binary.module.name);
+    let folder = cache.join(binary.module.folder());
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
     let version = format!("-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES}");
     let unfinished = folder.join(format!(".{}.unfinished", binary.name));
     let status = Command::new("go")

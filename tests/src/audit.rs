@@ -1,5 +1,6 @@
 //! The judge: what the API server saw of a run, against what the run says of itself.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -45,15 +46,21 @@ impl Entry {
         }
     }
 
-    /// Whether the request changed something: no dry run, no review, no event, and accepted.
+    /// Whether the request changed something: it was meant to, and was accepted.
     pub fn changes_something(&self) -> bool {
+        self.is_meant() && (200..300).contains(&self.code)
+    }
+
+    /// Whether it may have: a change whose answer is a 5xx, or was not given. It may have been made all the same.
+    pub fn may_have_changed_something(&self) -> bool {
+        self.is_meant() && (self.code == 0 || self.code >= 500)
+    }
+
+    /// Whether it is to change something: no dry run, no review, no event.
+    fn is_meant(&self) -> bool {
         let mutating = matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
         let review = self.resource.starts_with("selfsubject");
-        mutating
-            && !review
-            && self.resource != "events"
-            && !self.uri.contains("dryRun=All")
-            && (200..300).contains(&self.code)
+        mutating && !review && self.resource != "events" && !self.uri.contains("dryRun=All")
     }
 }
 
@@ -98,6 +105,24 @@ impl AuditLog {
     }
 }
 
+/// What runs of the program have done with success under their ServiceAccounts, in the whole log: account, verb, group, resource with sub-resource.
+pub fn permissions_used(path: &Path) -> Result<BTreeSet<(String, String, String, String)>> {
+    let text = std::fs::read_to_string(path).context("the audit log is not there")?;
+    let mut used = BTreeSet::new();
+    for line in text.lines().filter(|line| line.contains("system:serviceaccount:")) {
+        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+        let field = |pointer: &str| line.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let account = field("/user/username").rsplit(':').next().unwrap_or_default().to_owned();
+        let sub = field("/objectRef/subresource");
+        let resource = field("/objectRef/resource") + if sub.is_empty() { "" } else { "/" } + &sub;
+        let code = line.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default();
+        if field("/userAgent").starts_with("action-runner/") && (200..300).contains(&code) {
+            used.insert((account, field("/verb"), field("/objectRef/apiGroup"), resource));
+        }
+    }
+    Ok(used)
+}
+
 /// The requests of one user agent, each once, in its last stage.
 fn entries(text: &str, agent: &str) -> Vec<Entry> {
     let mut found: Vec<Entry> = Vec::new();
@@ -114,6 +139,23 @@ fn entries(text: &str, agent: &str) -> Vec<Entry> {
 
 /// Holds the run to its word: `effect`, `changes` and `requests.total` are exactly what the API server saw.
 pub fn judge(result: &Value, seen: &[Entry]) -> Result<()> {
+    judge_effect(result, seen)?;
+    judge_requests(result, seen.len()).with_context(|| format!("result: {result:#}\naudit log: {seen:#?}"))
+}
+
+/// Whether as many requests were seen as the run says it sent. What was cut off may or may not have arrived.
+pub fn judge_requests(result: &Value, seen: usize) -> Result<()> {
+    let count = |field: &str| result.pointer(&format!("/requests/{field}")).and_then(Value::as_u64).unwrap_or_default();
+    let (total, unanswered, seen) = (count("total"), count("unanswered"), u64::try_from(seen)?);
+    ensure!(
+        (total - unanswered..=total).contains(&seen),
+        "requests: {total} sent, {unanswered} unanswered, {seen} were seen"
+    );
+    Ok(())
+}
+
+/// Whether `effect` and `changes` are what the API server saw.
+pub fn judge_effect(result: &Value, seen: &[Entry]) -> Result<()> {
     let changed: Vec<&Entry> = seen.iter().filter(|entry| entry.changes_something()).collect();
     let told = result.pointer("/changes").and_then(Value::as_array).cloned().unwrap_or_default();
     let dry_run = result.pointer("/dryRun").and_then(Value::as_bool).unwrap_or(false);
@@ -136,18 +178,11 @@ pub fn judge(result: &Value, seen: &[Entry]) -> Result<()> {
         Some("unknown") => {}
         other => bail!("effect is {other:?}{}", explain()),
     }
-    let count = |field: &str| result.pointer(&format!("/requests/{field}")).and_then(Value::as_u64).unwrap_or_default();
-    let (total, unanswered, seen) = (count("total"), count("unanswered"), u64::try_from(seen.len())?);
-    // What was cut off may or may not have reached the API server; everything else has.
-    ensure!(
-        (total - unanswered..=total).contains(&seen),
-        "requests: {total} sent, {unanswered} unanswered, the API server saw {seen}{}",
-        explain()
-    );
     Ok(())
 }
 
-fn seen_key(entry: &Entry) -> String {
+/// What a change was: comparable with what a result says of it, and with itself.
+pub fn seen_key(entry: &Entry) -> String {
     let (operation, sub) =
         if entry.subresource == "eviction" { ("evict", "") } else { ("patch", entry.subresource.as_str()) };
     format!("{operation} {} {} {} {sub}", entry.resource, entry.namespace, entry.name)

@@ -8,7 +8,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::assets::{tell, variable};
+use crate::assets::{Nodes, tell, variable};
+use crate::node::RealNode;
 use crate::supervisor;
 
 /// The token of the test's own all-powerful user.
@@ -27,6 +28,10 @@ pub struct Connection {
     pub audit_log: Option<PathBuf>,
     /// The folder with the containers' logs that kwok serves.
     pub logs: Option<PathBuf>,
+    /// The key that ServiceAccount tokens are signed with; none on somebody's own cluster.
+    pub token_key: Option<PathBuf>,
+    /// The real node, if there is one.
+    pub node: Option<RealNode>,
 }
 
 /// A cluster; dropping it ends it, if it is ours.
@@ -47,6 +52,18 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
+    /// Our own cluster with a real node beside the fake ones; see [`crate::node::enter`].
+    pub fn with_real_node() -> Result<Self> {
+        let (supervisor, connection) = supervisor::start(Nodes::Real)?;
+        Ok(Self { connection, supervisor: Some(supervisor) })
+    }
+
+    /// Ends one of our own cluster's programs as SIGKILL does; the API server comes back some seconds later.
+    pub fn kill(&self, name: &str) -> Result<()> {
+        let supervisor = self.supervisor.as_ref().context("the cluster is not ours")?.id().to_string();
+        crate::node::run("pkill", &["-KILL", "-P", &supervisor, "-x", name.get(..15).unwrap_or(name)]).map(|_| ())
+    }
+
     /// Our own cluster, or the one of `TEST_KUBECONFIG`.
     pub fn start() -> Result<Self> {
         if let Some(file) = variable("TEST_KUBECONFIG") {
@@ -55,7 +72,7 @@ impl Cluster {
             );
             return Ok(Self { connection: existing(Path::new(&file))?, supervisor: None });
         }
-        let (supervisor, connection) = supervisor::start()?;
+        let (supervisor, connection) = supervisor::start(Nodes::Fake)?;
         Ok(Self { connection, supervisor: Some(supervisor) })
     }
 }
@@ -67,15 +84,28 @@ fn existing(file: &Path) -> Result<Connection> {
         kubeconfig.clusters.first().and_then(|one| one.cluster.as_ref()).context("TEST_KUBECONFIG names no cluster")?;
     let server = cluster.server.clone().context("TEST_KUBECONFIG's cluster has no server")?;
     let authority = cluster.certificate_authority.clone().map(PathBuf::from).unwrap_or_default();
-    Ok(Connection { kubeconfig: file.to_path_buf(), server, authority, audit_log: None, logs: None })
+    Ok(Connection {
+        kubeconfig: file.to_path_buf(),
+        server,
+        authority,
+        audit_log: None,
+        logs: None,
+        token_key: None,
+        node: None,
+    })
 }
 
 /// A self-contained kubeconfig for a token.
 pub fn kubeconfig(server: &str, authority: &Path, token: &str, namespace: &str) -> Result<String> {
+    kubeconfig_of(server, authority, &json!({ "token": token }), namespace)
+}
+
+/// A kubeconfig for a user.
+pub fn kubeconfig_of(server: &str, authority: &Path, user: &serde_json::Value, namespace: &str) -> Result<String> {
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
         "clusters": [{ "name": "test", "cluster": { "server": server, "certificate-authority": authority } }],
-        "users": [{ "name": "test", "user": { "token": token } }],
+        "users": [{ "name": "test", "user": user }],
         "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": namespace } }],
     });
     // JSON is YAML.

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::node::{self, RealNode};
+
 /// Where things are: a folder and the ports.
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// Everything the components read and write.
     pub folder: PathBuf,
@@ -14,12 +17,14 @@ pub struct Plan {
     pub api: u16,
     /// The kubelet that kwok plays.
     pub kubelet: u16,
+    /// The real node beside kwok's, if there is one.
+    pub node: Option<RealNode>,
 }
 
 /// Many clients at once, all of them ours: no throttling, or tests wait for nothing.
 const UNTHROTTLED: [(&str, &str); 2] = [("kube-api-qps", "500"), ("kube-api-burst", "1000")];
 
-fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
+pub(crate) fn flags(pairs: &[(&str, &str)]) -> Vec<String> {
     pairs.iter().map(|(name, value)| format!("--{name}={value}")).collect()
 }
 
@@ -30,7 +35,12 @@ impl Plan {
 
     /// The API server's address.
     pub fn server(&self) -> String {
-        format!("https://127.0.0.1:{}", self.api)
+        format!("https://{}:{}", self.address(), self.api)
+    }
+
+    /// Where the API server is reached: pods on a real node need an address that is not their own.
+    fn address(&self) -> &'static str {
+        if self.node.is_some() { node::ADDRESS } else { "127.0.0.1" }
     }
 
     fn etcd_address(&self) -> String {
@@ -58,8 +68,8 @@ impl Plan {
             ("etcd-servers", &self.etcd_address()),
             ("cert-dir", &self.path("pki")),
             ("secure-port", &self.api.to_string()),
-            ("bind-address", "127.0.0.1"),
-            ("advertise-address", "127.0.0.1"),
+            ("bind-address", self.address()),
+            ("advertise-address", self.address()),
             ("service-cluster-ip-range", "10.96.0.0/16"),
             ("authorization-mode", "Node,RBAC"),
             ("token-auth-file", &self.path("tokens.csv")),
@@ -71,6 +81,8 @@ impl Plan {
             // The log must show the last request of a run soon; a batch would hide it.
             ("audit-log-mode", "blocking"),
             ("kubelet-preferred-address-types", "InternalIP"),
+            // The admission policies are to say no, not this.
+            ("allow-privileged", "true"),
             ("profiling", "false"),
         ])
     }
@@ -97,11 +109,16 @@ impl Plan {
         self.controller(&[])
     }
 
-    /// kwok: all nodes and their pods, and the kubelet's API for logs.
+    /// kwok: all nodes (those marked as fake, beside a real one) and their pods, and the kubelet's API for logs.
     pub fn kwok(&self) -> Vec<String> {
+        let managed = if self.node.is_some() {
+            ("manage-nodes-with-annotation-selector", "kwok.x-k8s.io/node=fake")
+        } else {
+            ("manage-all-nodes", "true")
+        };
         flags(&[
             ("kubeconfig", &self.path("admin.kubeconfig")),
-            ("manage-all-nodes", "true"),
+            managed,
             ("node-ip", "127.0.0.1"),
             ("node-port", &self.kubelet.to_string()),
             ("server-address", &format!("127.0.0.1:{}", self.kubelet)),

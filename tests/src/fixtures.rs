@@ -19,6 +19,8 @@ pub struct World {
     folder: tempfile::TempDir,
 }
 
+/// kwok's annotation of the nodes that it plays, and their taint beside a real node.
+const FAKE: &str = "kwok.x-k8s.io/node";
 /// How long a fixture may take to get where it should be.
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -35,9 +37,7 @@ impl World {
 
     /// A new namespace of this very name.
     pub async fn named(connection: &Connection, namespace: &str) -> Result<Self> {
-        let client = cluster::client(&connection.kubeconfig).await?;
-        let namespace = namespace.to_owned();
-        let world = Self { connection: connection.clone(), namespace, client, folder: tempfile::tempdir()? };
+        let world = Self::existing(connection, namespace).await?;
         world
             .create(
                 "/api/v1/namespaces",
@@ -45,6 +45,13 @@ impl World {
             )
             .await?;
         Ok(world)
+    }
+
+    /// A namespace that is there already, with a client of the present runtime's own.
+    pub async fn existing(connection: &Connection, namespace: &str) -> Result<Self> {
+        let client = cluster::client(&connection.kubeconfig).await?;
+        let namespace = namespace.to_owned();
+        Ok(Self { connection: connection.clone(), namespace, client, folder: tempfile::tempdir()? })
     }
 
     /// The client, for what is not here.
@@ -80,6 +87,12 @@ impl World {
     /// Reads an object.
     pub async fn get(&self, path: &str) -> Result<Value> {
         self.send("GET", path, "application/json", None).await.with_context(|| format!("failed to get {path}"))
+    }
+
+    /// Reads what is no object: a log.
+    pub async fn text(&self, path: &str) -> Result<String> {
+        let request = http::Request::get(path).body(Vec::new())?;
+        self.client.request_text(request).await.with_context(|| format!("failed to get {path}"))
     }
 
     /// Changes an object by merge patch, as somebody else.
@@ -130,6 +143,12 @@ impl World {
     pub async fn create_workload(&self, kind: &str, name: &str, replicas: i64, extra: Value) -> Result<String> {
         let (api_version, plural) = location(kind);
         let mut object = workload(kind, api_version, name, replicas);
+        if self.connection.node.is_some() {
+            // What runs nothing stays away from the node where pods are real.
+            let spec = &mut object["spec"]["template"]["spec"];
+            spec["nodeSelector"] = json!({ "test/pool": "shared" });
+            spec["tolerations"] = json!([{ "key": FAKE, "operator": "Exists" }]);
+        }
         merge(&mut object, extra);
         let path = self.path(api_version, plural);
         self.create(&path, &object).await?;
@@ -180,6 +199,14 @@ impl World {
         self.token_kubeconfig(&account, &self.connection.server, &self.connection.authority).await
     }
 
+    /// A kubeconfig for a user of this cluster.
+    pub fn kubeconfig_of(&self, user: &Value) -> Result<PathBuf> {
+        let file = self.folder().join(format!("{:08x}.kubeconfig", unique()));
+        let (server, authority) = (&self.connection.server, &self.connection.authority);
+        std::fs::write(&file, cluster::kubeconfig_of(server, authority, user, &self.namespace)?)?;
+        Ok(file)
+    }
+
     /// A kubeconfig with a token of a ServiceAccount, for this address.
     pub async fn token_kubeconfig(&self, account: &str, server: &str, authority: &Path) -> Result<PathBuf> {
         let path = format!("{}/{account}/token", self.path("v1", "serviceaccounts"));
@@ -220,6 +247,41 @@ impl World {
     }
 }
 
+/// Three nodes for all scenarios.
+pub async fn nodes(connection: &Connection) -> Result<()> {
+    let world = World::new(connection, "nodes").await?;
+    if world.connection.audit_log.is_none() {
+        return Ok(());
+    }
+    for name in ["node-a", "node-b", "node-c"] {
+        // Beside a real node, nothing that should run lands where nothing does.
+        let taints =
+            if connection.node.is_some() { json!([{ "key": FAKE, "effect": "NoSchedule" }]) } else { json!([]) };
+        node(&world, name, taints).await?;
+        world
+            .merge(&format!("/api/v1/nodes/{name}"), &json!({ "metadata": { "labels": { "test/pool": "shared" } } }))
+            .await?;
+    }
+    Ok(())
+}
+
+/// A node that kwok plays, ready, with these taints.
+pub async fn node(world: &World, name: &str, taints: Value) -> Result<Value> {
+    let labels = json!({ "kubernetes.io/hostname": name, "test/namespace": world.namespace });
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node", "spec": { "taints": taints },
+        "metadata": { "name": name, "labels": labels, "annotations": { FAKE: "fake" } },
+    });
+    world.create("/api/v1/nodes", &node).await?;
+    let ready = |node: &Value| {
+        let conditions = node["status"]["conditions"].as_array();
+        let taints = node["spec"]["taints"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+            && taints.is_none_or(|all| all.iter().all(|one| one["key"] == "test/own" || one["key"] == FAKE))
+    };
+    world.until(&format!("/api/v1/nodes/{name}"), "ready", ready).await
+}
+
 /// A number that no other test has.
 pub fn unique() -> u32 {
     use std::hash::{BuildHasher, Hasher};
@@ -246,7 +308,12 @@ fn workload(kind: &str, api_version: &str, name: &str, replicas: i64) -> Value {
         "metadata": { "labels": labels },
         "spec": {
             "terminationGracePeriodSeconds": 1,
-            "containers": [{ "name": "app", "image": "shop/web:1", "env": [{ "name": "GREETING", "value": "hello" }] }],
+            // As a namespace that enforces `restricted` wants them.
+            "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+            "containers": [{
+                "name": "app", "image": "shop/web:1", "env": [{ "name": "GREETING", "value": "hello" }],
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            }],
         },
     });
     let mut object = json!({

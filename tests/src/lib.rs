@@ -12,9 +12,11 @@ mod cluster;
 mod components;
 pub mod fixtures;
 mod inputs;
+pub mod node;
 pub mod proxy;
 pub mod runner;
 mod supervisor;
+pub mod token;
 
-pub use cluster::{Cluster, Connection};
+pub use cluster::{Cluster, Connection, client};
 pub use supervisor::supervise_if_asked;

@@ -94,6 +94,15 @@ impl Run {
         format!("{} action-runner", shown.collect::<Vec<_>>().join(" "))
     }
 
+    /// A shell in which `$RUNNER` is this run, for what only a shell can take away from it.
+    pub fn by_shell(&self, script: &str) -> Command {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).env_clear().envs(&self.environment);
+        command.env("PATH", crate::assets::variable("PATH").unwrap_or_default()).env("RUNNER", &self.binary);
+        command.kill_on_drop(true);
+        command
+    }
+
     /// Starts it.
     pub fn start(&self, world: &World) -> Result<Running> {
         let audit =
@@ -123,22 +132,47 @@ impl Running {
         Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)?)
     }
 
+    /// Ends it as the kernel does when memory runs out: it can say nothing more.
+    pub async fn kill(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Does something as soon as its log says this, and waits for its end.
+    pub async fn when(self, text: &str, act: impl FnOnce(&Self) -> Result<()>, world: &World) -> Result<Outcome> {
+        self.finish(text, Some(act), world).await
+    }
+
     /// Waits for its end, and judges it.
-    pub async fn complete(mut self, world: &World) -> Result<Outcome> {
+    pub async fn complete(self, world: &World) -> Result<Outcome> {
+        self.finish("", None::<fn(&Self) -> Result<()>>, world).await
+    }
+
+    async fn finish(
+        mut self,
+        text: &str,
+        mut act: Option<impl FnOnce(&Self) -> Result<()>>,
+        world: &World,
+    ) -> Result<Outcome> {
         let mut stdout = self.child.stdout.take().context("no stdout")?;
         let mut stderr = self.child.stderr.take().context("no stderr")?;
         let (mut out, mut err, mut peak_kib) = (Vec::new(), Vec::new(), 0);
         let pid = self.child.id().unwrap_or_default();
-        {
-            let reading = async { tokio::try_join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err)) };
-            tokio::pin!(reading);
-            loop {
-                tokio::select! {
-                    done = &mut reading => { done?; break }
-                    () = tokio::time::sleep(Duration::from_millis(5)) => peak_kib = peak_kib.max(high_water(pid)),
-                }
-                ensure!(self.started.elapsed() < LIMIT, "the run does not end");
+        let (mut out_ended, mut err_ended) = (false, false);
+        while !(out_ended && err_ended) {
+            tokio::select! {
+                read = stdout.read_buf(&mut out), if !out_ended => out_ended = read? == 0,
+                read = stderr.read_buf(&mut err), if !err_ended => err_ended = read? == 0,
+                () = tokio::time::sleep(Duration::from_millis(5)) => peak_kib = peak_kib.max(high_water(pid)),
             }
+            if let Some(act) = act.take_if(|_| String::from_utf8_lossy(&err).contains(text)) {
+                act(&self)?;
+            }
+            ensure!(self.started.elapsed() < LIMIT, "the run does not end");
         }
         let status = self.child.wait().await?;
         let stderr = String::from_utf8_lossy(&err).into_owned();
@@ -172,7 +206,7 @@ fn high_water(pid: u32) -> u64 {
 }
 
 /// What must hold of every result, whatever the run was.
-fn check(result: &Value, lines: &[Value], exit: i32, line: &str) -> Result<()> {
+pub fn check(result: &Value, lines: &[Value], exit: i32, line: &str) -> Result<()> {
     ensure!(
         line.starts_with(r#"{"apiVersion":"kubernetesexecution.kubernaut.io/v1alpha1","kind":"ActionResult","#),
         "the result does not begin as it should"

@@ -6,20 +6,25 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::assets::{Assets, tell};
+use crate::assets::{Assets, Nodes, tell};
 use crate::cluster::{ADMIN_TOKEN, Connection};
 use crate::components::Plan;
 use crate::inputs;
+use crate::node::RealNode;
 
 /// The argument that turns a program into the supervisor.
 pub const ARGUMENT: &str = "__supervise-test-cluster";
+/// The argument after it that asks for a real node.
+const WITH_REAL_NODE: &str = "with-real-node";
 /// How long the API server may take to become ready: seconds, unless the machine is busy.
 const START_LIMIT: Duration = Duration::from_secs(90);
+/// How long an API server that was killed stays away.
+const DOWN: Duration = Duration::from_secs(10);
 
 /// Becomes the supervisor, if this program was started as one; never returns then.
 #[expect(clippy::exit, clippy::disallowed_methods, reason = "this is the main function of another process")]
@@ -27,7 +32,8 @@ pub fn supervise_if_asked() {
     if std::env::args().nth(1).as_deref() != Some(ARGUMENT) {
         return;
     }
-    let code = match supervise() {
+    let nodes = if std::env::args().nth(2).as_deref() == Some(WITH_REAL_NODE) { Nodes::Real } else { Nodes::Fake };
+    let code = match supervise(nodes) {
         Ok(()) => 0,
         Err(error) => {
             tell(&format!("the test cluster failed: {error:#}"));
@@ -38,11 +44,16 @@ pub fn supervise_if_asked() {
 }
 
 /// Starts this program again as the supervisor. Dropping the returned child's stdin ends the cluster.
-pub fn start() -> Result<(Child, Connection)> {
+pub fn start(nodes: Nodes) -> Result<(Child, Connection)> {
     let program = std::env::current_exe().context("failed to find this program")?;
     // A group of its own: Ctrl-C in the terminal ends us, and the supervisor then ends the cluster in order.
-    let mut child =
-        Command::new(program).arg(ARGUMENT).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn()?;
+    let mut child = Command::new(program)
+        .arg(ARGUMENT)
+        .args((nodes == Nodes::Real).then_some(WITH_REAL_NODE))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
     let mut line = String::new();
     let stdout = child.stdout.take().context("the supervisor has no stdout")?;
     io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line)?;
@@ -54,8 +65,10 @@ pub fn start() -> Result<(Child, Connection)> {
 
 /// The cluster's processes, in the order they were started.
 struct Processes {
+    plan: Option<Plan>,
     folder: tempfile::TempDir,
     running: Vec<(&'static str, Child)>,
+    node: Option<RealNode>,
 }
 
 impl Drop for Processes {
@@ -63,6 +76,9 @@ impl Drop for Processes {
         // Clients first, etcd last: an API server without etcd ignores SIGTERM for minutes.
         while let Some((_, mut child)) = self.running.pop() {
             terminate(&mut child);
+        }
+        if let Some(node) = &self.node {
+            node.end_pods();
         }
     }
 }
@@ -85,16 +101,47 @@ fn terminate(child: &mut Child) {
     let _reaped = child.wait();
 }
 
-fn supervise() -> Result<()> {
-    let assets = Assets::ensure()?;
-    let mut processes = Processes { folder: tempfile::tempdir()?, running: Vec::new() };
-    let connection = control_plane(&assets, &mut processes)?;
+fn supervise(nodes: Nodes) -> Result<()> {
+    let assets = Assets::ensure(nodes)?;
+    let mut processes = Processes { plan: None, folder: tempfile::tempdir()?, running: Vec::new(), node: None };
+    let connection = control_plane(&assets, &mut processes, nodes)?;
     let mut stdout = io::stdout();
     writeln!(stdout, "{}", serde_json::to_string(&connection)?)?;
     stdout.flush()?;
-    // Until whoever started us is gone, in whatever way.
-    io::stdin().read_to_end(&mut Vec::new())?;
+    let gone = thread::spawn(|| io::stdin().read_to_end(&mut Vec::new()).map(|_| ()));
+    // Until whoever started us is gone, in whatever way; meanwhile what ended is started again, as a service manager would.
+    while !gone.is_finished() {
+        processes.keep(&assets)?;
+        sleep(Duration::from_millis(100));
+    }
     Ok(())
+}
+
+impl Processes {
+    /// Starts the kubelet and the API server again where one has ended. (A test ends them; the others do not come back.)
+    fn keep(&mut self, assets: &Assets) -> Result<()> {
+        let ended = self.running.iter_mut().position(|(name, child)| {
+            matches!(*name, "kubelet" | "kube-apiserver") && matches!(child.try_wait(), Ok(Some(_)))
+        });
+        let Some(place) = ended else { return Ok(()) };
+        let (name, _) = self.running.remove(place);
+        let folder = self.folder.path().to_path_buf();
+        let kubelet = || self.node.as_ref().map(|node| node.components(&folder).into_iter().nth(1)).unwrap_or_default();
+        let flags = if name == "kubelet" {
+            kubelet().map(|(_, flags)| flags)
+        } else {
+            self.plan.as_ref().map(Plan::api_server)
+        };
+        if name == "kube-apiserver" {
+            sleep(DOWN);
+        }
+        spawn(assets, &folder, name, &flags.unwrap_or_default(), &mut self.running)?;
+        // Where it was: clients are ended before what they talk to.
+        if let Some(started) = self.running.pop() {
+            self.running.insert(place, started);
+        }
+        Ok(())
+    }
 }
 
 /// Ports that are free now; they are held together, so that no two are the same.
@@ -109,11 +156,14 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
     Ok(ports)
 }
 
-fn control_plane(assets: &Assets, processes: &mut Processes) -> Result<Connection> {
+fn control_plane(assets: &Assets, processes: &mut Processes, nodes: Nodes) -> Result<Connection> {
     let folder = processes.folder.path().to_path_buf();
     let [etcd, etcd_peer, api, kubelet] = free_ports::<4>()?;
-    let plan = Plan { folder: folder.clone(), etcd, etcd_peer, api, kubelet };
+    let node = (nodes == Nodes::Real).then(|| RealNode::prepare(&folder, assets)).transpose()?;
+    processes.node.clone_from(&node);
+    let plan = Plan { folder: folder.clone(), etcd, etcd_peer, api, kubelet, node: node.clone() };
     inputs::write(&folder)?;
+    processes.plan = Some(plan.clone());
     let running = &mut processes.running;
     let start =
         |running: &mut Vec<_>, name: &'static str, flags: Vec<String>| spawn(assets, &folder, name, &flags, running);
@@ -127,8 +177,15 @@ fn control_plane(assets: &Assets, processes: &mut Processes) -> Result<Connectio
     start(running, "kube-controller-manager", plan.controller_manager())?;
     start(running, "kube-scheduler", plan.scheduler())?;
     start(running, "kwok", plan.kwok())?;
-    let (audit_log, logs) = (Some(folder.join("audit.log")), Some(folder.join("logs")));
-    Ok(Connection { kubeconfig, server, authority, audit_log, logs })
+    if let Some(node) = &node {
+        for (name, flags) in node.components(&folder) {
+            start(running, name, flags)?;
+            wait_for(&folder, running, name, || node.is_up(name))?;
+        }
+    }
+    let inside = |name: &str| Some(folder.join(name));
+    let (audit_log, logs, token_key) = (inside("audit.log"), inside("logs"), inside("sa.key"));
+    Ok(Connection { kubeconfig, server, authority, audit_log, logs, token_key, node })
 }
 
 fn spawn(
@@ -138,11 +195,12 @@ fn spawn(
     arguments: &[String],
     running: &mut Vec<(&'static str, Child)>,
 ) -> Result<()> {
-    let log = File::create(folder.join(format!("{name}.log")))?;
+    let log = File::options().create(true).append(true).open(folder.join(format!("{name}.log")))?;
     let child = Command::new(assets.path(name))
         .args(arguments)
         .current_dir(folder)
         .env("HOME", folder)
+        .env("PATH", assets.search_path())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::Cluster;
 use crate::error::Error;
 use crate::ledger::Ledger;
+use crate::names::Namespace;
 
 /// Long enough for a node under load, short enough that an address that swallows packets is tried more than once.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -83,7 +85,19 @@ impl Cluster {
                 return Err(Error::DeadlineExceeded("the kubeconfig's login plugin did not come to an end".to_owned()));
             }
         };
-        Ok(Self { client, server, namespace, ledger, run: run.to_owned(), deadline })
+        Ok(Self::new(client, server, namespace, ledger, run, deadline))
+    }
+
+    /// What this client reaches, whose address is only told.
+    pub fn new(
+        client: kube::Client,
+        server: String,
+        namespace: Option<Namespace>,
+        ledger: Ledger,
+        run: &str,
+        deadline: Instant,
+    ) -> Self {
+        Self { client, server, namespace, ledger, run: run.to_owned(), deadline, settled: Arc::default() }
     }
 }
 
@@ -196,7 +210,11 @@ fn client_error(error: kube::Error) -> Error {
 pub(super) fn explain(error: &(dyn StdError + 'static)) -> &'static str {
     let text = chain(error);
     if text.contains("UnknownIssuer") || text.contains("invalid peer certificate") {
-        " presents a certificate that the kubeconfig's certificate authority did not sign"
+        " presents a certificate that the kubeconfig's certificate authority did not sign (or, if it names none, the system's or \
+         SSL_CERT_FILE's): set certificate-authority-data to the cluster's"
+    } else if text.contains("tunnel") || text.contains("proxy") {
+        " is to be reached through a proxy (HTTPS_PROXY, or the kubeconfig's proxy-url) that does not let us through; without it: \
+         NO_PROXY with the cluster's host"
     } else if text.contains("Connection refused") {
         " refuses the connection (in a container, 127.0.0.1 is the container itself: --network host)"
     } else if text.contains("dns error") || text.contains("failed to lookup address") {

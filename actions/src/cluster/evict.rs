@@ -1,12 +1,11 @@
 //! Evictions, and the truth about them. They leave no mark, but are bound to the pod's resourceVersion.
 
-use std::time::Duration;
-
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::status::Failure;
-use super::write::{Commit, MARGIN};
+use super::write::{Commit, MARGIN, Outcome};
 use super::{Cluster, build, with_query};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Operation};
@@ -22,47 +21,77 @@ pub struct Eviction {
     pub grace_period_seconds: Option<u32>,
 }
 
-impl Cluster {
-    /// Evicts a pod.
-    pub async fn evict(&self, pod: &ObjectRef, eviction: &Eviction, commit: Commit) -> Result<()> {
+impl Eviction {
+    fn body(&self, pod: &ObjectRef) -> Value {
         let mut options = json!({
-            "preconditions": { "uid": uid(&eviction.pod), "resourceVersion": text(&eviction.pod, "/metadata/resourceVersion") }
+            "preconditions": { "uid": uid(&self.pod), "resourceVersion": text(&self.pod, "/metadata/resourceVersion") }
         });
-        if let (Some(seconds), Some(options)) = (eviction.grace_period_seconds, options.as_object_mut()) {
+        if let (Some(seconds), Some(options)) = (self.grace_period_seconds, options.as_object_mut()) {
             options.insert("gracePeriodSeconds".to_owned(), json!(seconds));
         }
-        let body = json!({
+        json!({
             "apiVersion": "policy/v1", "kind": "Eviction",
             "metadata": { "name": pod.name, "namespace": pod.namespace },
             "deleteOptions": options,
-        });
+        })
+    }
+}
+
+impl Cluster {
+    /// Evicts a pod.
+    pub async fn evict(&self, pod: &ObjectRef, eviction: &Eviction, commit: Commit) -> Result<()> {
+        let what = format!("evict {pod}");
+        let mut attempt = 0;
+        loop {
+            let sent = Instant::now();
+            let failure = match self.evict_once(pod, eviction, commit, attempt > 0).await? {
+                Outcome::Applied(_) => return Ok(()),
+                Outcome::NotApplied(failure) => failure,
+                Outcome::Unknown(failure) => {
+                    let what = format!("{what}: whether it was evicted by this request cannot be known");
+                    return Err(self.unavailable(&what, failure));
+                }
+            };
+            if !self.writes_on(&failure, commit, sent, attempt).await {
+                return Err(self.evict_error(&what, failure, pod).await);
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn evict_once(&self, pod: &ObjectRef, eviction: &Eviction, commit: Commit, retry: bool) -> Result<Outcome> {
         let limit = self.write_limit()?;
         let timeout = format!("{}ms", limit.as_millis());
         let pairs = if commit == Commit::DryRun { ("dryRun", "All") } else { ("timeout", timeout.as_str()) };
         let uri = with_query(&pod.path(Some("eviction")), &[pairs]);
-        let request = build(Method::POST, &uri, "application/json", body.to_string().into_bytes())?;
+        let body = eviction.body(pod).to_string().into_bytes();
+        let request = build(Method::POST, &uri, "application/json", body)?;
         let change = Change { object: pod.to_target(), operation: Operation::Evict, patch: None };
-        let what = format!("evict {pod}");
         if commit == Commit::DryRun {
             self.ledger.dry_run_begins();
-            return match self.call(request, limit, false).await {
+            return Ok(match self.call(request, limit, retry).await {
                 Ok(_) => {
                     self.ledger.would_change(change);
-                    Ok(())
+                    Outcome::Applied(Value::Null)
                 }
-                Err(failure) => Err(self.evict_error(&what, failure, pod).await),
-            };
+                Err(failure) => Outcome::NotApplied(failure),
+            });
         }
         self.ledger.write_begins();
-        let Err(failure) = self.call(request, limit + MARGIN, false).await else {
-            self.ledger.write_applied(change);
-            return Ok(());
+        let horizon = Instant::now() + limit + MARGIN;
+        let outcome = match self.call(request, limit + MARGIN, retry).await {
+            Ok(_) => Outcome::Applied(Value::Null),
+            Err(Failure::Status(status)) if status.code < 500 || status.several_budgets() => {
+                Outcome::NotApplied(Failure::Status(status))
+            }
+            Err(failure) => self.look_after_eviction(pod, &eviction.pod, horizon, failure).await,
         };
-        if matches!(&failure, Failure::Status(status) if status.code < 500) {
-            self.ledger.write_not_applied();
-            return Err(self.evict_error(&what, failure, pod).await);
+        match &outcome {
+            Outcome::Applied(_) => self.ledger.write_applied(change),
+            Outcome::NotApplied(_) => self.ledger.write_not_applied(),
+            Outcome::Unknown(_) => self.ledger.write_unknown(),
         }
-        self.look_after_eviction(pod, &eviction.pod, change, limit, failure).await
+        Ok(outcome)
     }
 
     /// An eviction leaves no mark, but it was bound to the pod's resourceVersion: it is the first change after that, or
@@ -71,33 +100,26 @@ impl Cluster {
         &self,
         pod: &ObjectRef,
         before: &Value,
-        change: Change,
-        limit: Duration,
+        horizon: Instant,
         failure: Failure,
-    ) -> Result<()> {
+    ) -> Outcome {
         tracing::warn!(%failure, "the answer to the eviction is lost, looking at the pod's history");
         let version = text(before, "/metadata/resourceVersion").unwrap_or_default();
-        match self.first_change(pod, version, limit + MARGIN).await {
+        // Until it cannot land any more; what has happened before is told at once.
+        let wait = horizon.saturating_duration_since(Instant::now()) + MARGIN;
+        match self.first_change(pod, version, wait).await {
             // Ours could only be the first change. (Somebody else's at that very moment looks the same: docs/contract.md.)
-            Some(first) if evicted(&first) && !evicted(before) => {
-                self.ledger.write_applied(change);
-                return Ok(());
-            }
+            Some(first) if evicted(&first) && !evicted(before) => return Outcome::Applied(Value::Null),
             Some(first) if !evicted(&first) && text(&first, "/metadata/deletionTimestamp").is_none() => {
-                self.ledger.write_not_applied();
-                return Err(self.unavailable(&format!("evict {pod} (it was not evicted)"), failure));
+                return Outcome::NotApplied(failure);
             }
             // Deleted, or evicted a second time: by whom is not known.
             Some(_) | None => {}
         }
-        if let Ok(now) = self.get(pod).await
-            && text(&now, "/metadata/resourceVersion") == Some(version)
-        {
-            self.ledger.write_not_applied();
-            return Err(self.unavailable(&format!("evict {pod} (it was not evicted)"), failure));
+        match self.get(pod).await {
+            Ok(now) if text(&now, "/metadata/resourceVersion") == Some(version) => Outcome::NotApplied(failure),
+            _ => Outcome::Unknown(failure),
         }
-        self.ledger.write_unknown();
-        Err(self.unavailable(&format!("evict {pod}: whether it was evicted by this request cannot be known"), failure))
     }
 
     async fn evict_error(&self, what: &str, failure: Failure, pod: &ObjectRef) -> Error {
@@ -107,14 +129,10 @@ impl Cluster {
             return Error::Blocked { message: format!("failed to {what}: {budget}") };
         }
         match failure {
-            Failure::Status(status)
-                if status.code == 500 && status.message.contains("more than one PodDisruptionBudget") =>
-            {
-                Error::Refused(format!(
-                    "failed to {what}: {}; leave only one budget that selects the pod",
-                    status.message
-                ))
-            }
+            Failure::Status(status) if status.several_budgets() => Error::Refused(format!(
+                "failed to {what}: {}; leave only one budget that selects the pod",
+                status.message
+            )),
             failure => {
                 let permission = Permission::on_target("create", &pod.resource).on_sub("eviction");
                 self.write_error(what, failure, &permission, pod).await

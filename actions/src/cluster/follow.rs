@@ -12,10 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
-use super::read::may_read_again;
 use super::status::{Failure, Status};
 use super::{Cluster, Query, READ_LIMIT, build, with_query};
 use crate::error::{Error, Result};
@@ -28,17 +28,22 @@ const WATCH_SECONDS: u64 = 60;
 /// How long after [`WATCH_SECONDS`] a watch counts as silently dead.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// A watch that lasts shorter than this has not done its work; after several of those in a row there is a pause.
+const BRIEF: Duration = Duration::from_secs(1);
+
 /// The largest event: an object is at most 1.5 MiB in etcd; JSON and managed fields may make it a few times that.
 const LINE_LIMIT: usize = 8 << 20;
 
 /// What a follower keeps of each object; small, because there may be thousands.
 pub trait Item: DeserializeOwned + Send + 'static {
-    /// Its name, by which later events replace it.
-    fn name(&self) -> &str;
+    /// Whether it is known by namespace and name (`shop/web`), for what is followed in all namespaces.
+    const BY_NAMESPACE: bool = false;
+    /// What it is known by, and later events replace it by.
+    fn key(&self) -> &str;
 }
 
 impl Item for Value {
-    fn name(&self) -> &str {
+    fn key(&self) -> &str {
         text(self, "/metadata/name").unwrap_or_default()
     }
 }
@@ -83,7 +88,7 @@ impl<T: Item> Follow<T> {
     fn apply(&mut self, event: Event<T>) {
         match event {
             Event::Set(item) => {
-                self.items.insert(item.name().to_owned(), item);
+                self.items.insert(item.key().to_owned(), item);
             }
             Event::Gone(name) => {
                 self.items.remove(&name);
@@ -93,8 +98,13 @@ impl<T: Item> Follow<T> {
     }
 }
 
+/// What an item is known by.
+pub fn key(by_namespace: bool, namespace: &str, name: String) -> String {
+    if by_namespace && !namespace.is_empty() { format!("{namespace}/{name}") } else { name }
+}
+
 fn index<T: Item>(items: Vec<T>) -> BTreeMap<String, T> {
-    items.into_iter().map(|item| (item.name().to_owned(), item)).collect()
+    items.into_iter().map(|item| (item.key().to_owned(), item)).collect()
 }
 
 impl Cluster {
@@ -114,7 +124,7 @@ impl Cluster {
         /// Events are small and read at once; a full channel only makes the watcher wait.
         const CHANNEL: usize = 64;
         let (sender, events) = mpsc::channel(CHANNEL);
-        let mut watcher = Watcher { cluster: self.clone(), query, version, sender, lines: None };
+        let mut watcher = Watcher::new(self.clone(), query, version, sender);
         watcher.connect().await?;
         let watcher = tokio::spawn(async move {
             if let Err(error) = watcher.run().await {
@@ -132,7 +142,7 @@ impl Cluster {
     pub(super) async fn first_change(&self, object: &ObjectRef, version: &str, wait: Duration) -> Option<Value> {
         let (sender, mut events) = mpsc::channel(1);
         let query = Query::only(object);
-        let mut watcher = Watcher { cluster: self.clone(), query, version: version.to_owned(), sender, lines: None };
+        let mut watcher = Watcher::new(self.clone(), query, version.to_owned(), sender);
         watcher.connect().await.ok()?;
         let task = tokio::spawn(async move { watcher.run().await });
         let first = tokio::time::timeout(wait, events.recv()).await;
@@ -154,6 +164,8 @@ struct Watcher<T> {
     version: String,
     sender: mpsc::Sender<Result<Event<T>>>,
     lines: Option<Lines>,
+    opened: Instant,
+    brief: u32,
 }
 
 /// The part of an event that every event has.
@@ -175,6 +187,7 @@ struct HeadObject {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct HeadMeta {
+    namespace: String,
     name: String,
     resource_version: String,
 }
@@ -185,10 +198,15 @@ struct Tail<T> {
 }
 
 impl<T: Item> Watcher<T> {
+    fn new(cluster: Cluster, query: Query, version: String, sender: mpsc::Sender<Result<Event<T>>>) -> Self {
+        Self { cluster, query, version, sender, lines: None, opened: Instant::now(), brief: 0 }
+    }
+
     async fn run(&mut self) -> Result<()> {
         let silence = Duration::from_secs(WATCH_SECONDS) + GRACE;
         loop {
             let Some(lines) = self.lines.as_mut() else {
+                self.pause().await?;
                 self.connect().await?;
                 continue;
             };
@@ -198,6 +216,7 @@ impl<T: Item> Watcher<T> {
                 Ok(None) => self.lines = None,
                 Ok(Some(Err(error))) => {
                     tracing::debug!(%error, "the watch broke, opening it again");
+                    self.cluster.settle(false);
                     self.lines = None;
                 }
                 Err(_) => {
@@ -206,6 +225,16 @@ impl<T: Item> Watcher<T> {
                 }
             }
         }
+    }
+
+    /// A server (or what stands before it) that ends every watch at once is not asked as fast as it answers.
+    async fn pause(&mut self) -> Result<()> {
+        self.brief = if self.opened.elapsed() < BRIEF { self.brief + 1 } else { 0 };
+        let why = "the watch ended as soon as it had begun";
+        if self.brief < 2 || self.cluster.pause(self.brief - 2, &Failure::Network(why.into())).await {
+            return Ok(());
+        }
+        Err(Error::unavailable(format!("failed to watch {}", self.query.resource.plural()), why))
     }
 
     async fn event(&mut self, line: &str) -> Result<()> {
@@ -222,7 +251,7 @@ impl<T: Item> Watcher<T> {
         self.version = head.object.metadata.resource_version;
         let event = match head.r#type.as_str() {
             "ADDED" | "MODIFIED" => Event::Set(serde_json::from_str::<Tail<T>>(line).map_err(unreadable)?.object),
-            "DELETED" => Event::Gone(head.object.metadata.name),
+            "DELETED" => Event::Gone(key(T::BY_NAMESPACE, &head.object.metadata.namespace, head.object.metadata.name)),
             _ => return Ok(()),
         };
         self.send(event).await;
@@ -247,8 +276,21 @@ impl<T: Item> Watcher<T> {
         Err(Error::unavailable("failed to watch", object.message.clone()))
     }
 
+    /// Everything anew. One object is read by GET: who follows only that need not be allowed to list.
     async fn relist(&mut self) -> Result<()> {
-        let (items, version) = self.cluster.list(&self.query).await?;
+        let (items, version) = match self.query.object() {
+            None => self.cluster.list(&self.query).await?,
+            Some(object) => match self.cluster.get(&object).await {
+                Ok(now) => {
+                    let version = text(&now, "/metadata/resourceVersion").unwrap_or_default().to_owned();
+                    let what = format!("read {object}");
+                    (vec![serde_json::from_value(now).map_err(|error| Error::unavailable(what, error))?], version)
+                }
+                // Gone: from whatever comes next.
+                Err(Error::TargetNotFound(_)) => (Vec::new(), "0".to_owned()),
+                Err(error) => return Err(error),
+            },
+        };
         self.version = version;
         self.send(Event::All(items)).await;
         Ok(())
@@ -258,18 +300,23 @@ impl<T: Item> Watcher<T> {
     async fn connect(&mut self) -> Result<()> {
         let mut attempt = 0;
         loop {
+            let sent = Instant::now();
             let failure = match self.request(attempt > 0).await? {
                 Ok(lines) => {
-                    self.lines = Some(lines);
+                    (self.lines, self.opened) = (Some(lines), Instant::now());
                     return Ok(());
-                }
-                Err(Failure::Status(status)) if status.code == 410 => {
-                    self.relist().await?;
-                    continue;
                 }
                 Err(failure) => failure,
             };
-            if !may_read_again(&failure, attempt) || !self.cluster.pause(attempt, &failure).await {
+            let too_old = matches!(&failure, Failure::Status(status) if status.code == 410);
+            let again = if too_old {
+                self.relist().await?;
+                // The first time at once.
+                attempt == 0 || self.cluster.pause(attempt - 1, &failure).await
+            } else {
+                self.cluster.goes_on(&failure, sent, attempt).await
+            };
+            if !again {
                 let what = format!("watch {}", self.query.resource.plural());
                 let permission = self.query.permission("watch");
                 let (namespace, name) = (self.query.namespace.as_ref(), self.query.name.as_ref());

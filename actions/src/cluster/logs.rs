@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::Method;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
-use super::read::may_read_again;
 use super::status::{Failure, Status};
 use super::{Cluster, READ_LIMIT, build, with_query};
 use crate::error::{Error, Result};
@@ -23,8 +23,6 @@ pub struct LogOptions {
     pub since_seconds: Option<u64>,
     /// Only this many lines from the end.
     pub tail_lines: Option<u64>,
-    /// Whether each line begins with its time.
-    pub timestamps: bool,
 }
 
 /// A log that is being read.
@@ -61,21 +59,23 @@ impl Cluster {
         let pairs = [
             ("container", options.container.as_str()),
             ("previous", flag(options.previous)),
-            ("timestamps", flag(options.timestamps)),
+            // The first line's time tells whether the log begins where the container did.
+            ("timestamps", "true"),
             ("sinceSeconds", &number(options.since_seconds)),
             ("tailLines", &number(options.tail_lines)),
         ];
         let uri = with_query(&pod.path(Some("log")), &pairs);
         let mut attempt = 0;
         loop {
+            let sent = Instant::now();
             let request = build(Method::GET, &uri, "", Vec::new()).map_err(LogError::Run)?;
             let failure = match self.open_log(request, attempt > 0).await {
                 Ok(body) => {
-                    return Ok(LogLines { body, buffer: BytesMut::new(), line_limit, skipped: 0, ended: false });
+                    return Ok(LogLines::new(body, line_limit));
                 }
                 Err(failure) => failure,
             };
-            if !may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+            if !self.goes_on(&failure, sent, attempt).await {
                 return Err(self.log_error(pod, options, failure).await);
             }
             attempt += 1;
@@ -115,6 +115,11 @@ impl Cluster {
 }
 
 impl LogLines {
+    /// The lines of a log as it arrives. Lines longer than `line_limit` bytes are cut.
+    pub fn new(body: futures::stream::BoxStream<'static, Result<Bytes, kube::Error>>, line_limit: usize) -> Self {
+        Self { body, buffer: BytesMut::new(), line_limit, skipped: 0, ended: false }
+    }
+
     /// The next line without its end, or `None` at the end of the log. A log that breaks off is an error: what was read
     /// before it stands.
     pub async fn next(&mut self) -> Result<Option<Line>, String> {
@@ -168,7 +173,7 @@ mod tests {
 
     fn log(chunks: Vec<&'static str>, line_limit: usize) -> LogLines {
         let body = futures::stream::iter(chunks.into_iter().map(|chunk| Ok(Bytes::from(chunk)))).boxed();
-        LogLines { body, buffer: BytesMut::new(), line_limit, skipped: 0, ended: false }
+        LogLines::new(body, line_limit)
     }
 
     async fn read(mut log: LogLines) -> Vec<(String, usize)> {

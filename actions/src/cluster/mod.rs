@@ -15,6 +15,7 @@ mod status;
 mod write;
 
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request, Response, header};
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 
 pub use connect::{Connection, Proxy};
 pub use evict::Eviction;
-pub use follow::{Follow, Item};
+pub use follow::{Follow, Item, key};
 pub use logs::{Line, LogError, LogLines, LogOptions};
 pub use read::Query;
 pub use review::{Access, KnownRules, forbidden};
@@ -54,6 +55,8 @@ pub struct Cluster {
     ledger: Ledger,
     run: String,
     deadline: Instant,
+    /// Since when the API server is known to know its roles; `None` before that, and after a request failed.
+    settled: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Cluster {
@@ -83,6 +86,16 @@ impl Cluster {
         &self.run
     }
 
+    /// What is denied from now on is meant; or, after a failure, may not be.
+    fn settle(&self, settled: bool) {
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled.then(Instant::now);
+    }
+
+    /// Whether the API server knew its roles when this was sent.
+    fn was_settled(&self, sent: Instant) -> bool {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since <= sent)
+    }
+
     /// Sends one request and waits for the head of its answer.
     async fn exchange(
         &self,
@@ -93,7 +106,13 @@ impl Cluster {
         let limit = limit.min(self.remaining());
         self.ledger.request(retry);
         let answer = tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await;
-        self.ledger.answered();
+        // One whose time was over may not even have been sent: it stays unanswered.
+        if answer.is_ok() {
+            self.ledger.answered();
+        }
+        if !matches!(&answer, Ok(Ok(response)) if !response.status().is_server_error()) {
+            self.settle(false);
+        }
         match answer {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::Network(connect::without_secrets(error.into()))),
@@ -107,12 +126,14 @@ impl Cluster {
         let response = self.exchange(request, limit, retry).await?;
         let (head, body) = response.into_parts();
         let left = limit.min(self.remaining()).saturating_sub(started.elapsed());
-        let body = match tokio::time::timeout(left, Limited::new(body, BODY_LIMIT).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) => return Err(Failure::Network(error)),
-            Err(_) => return Err(Failure::Network("the answer broke off in the middle".into())),
+        let broken = match tokio::time::timeout(left, Limited::new(body, BODY_LIMIT).collect()).await {
+            Ok(Ok(body)) if head.status.is_success() => return Ok(body.to_bytes()),
+            Ok(Ok(body)) => return Err(Failure::Status(Status::read(&head, &body.to_bytes()))),
+            Ok(Err(error)) => error,
+            Err(_) => "the answer broke off in the middle".into(),
         };
-        if head.status.is_success() { Ok(body) } else { Err(Failure::Status(Status::read(&head, &body))) }
+        self.settle(false);
+        Err(Failure::Network(broken))
     }
 
     /// Waits before the next try, unless the deadline comes first.

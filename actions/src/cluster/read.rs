@@ -1,10 +1,11 @@
 //! Reads: sent again until they succeed or the deadline comes, because a second read harms nobody.
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method, header};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::status::{Failure, Status};
 use super::{Cluster, READ_LIMIT, build, with_query};
@@ -20,6 +21,9 @@ const PAGE: &str = "100";
 /// asked three times, where other failures are tried until the deadline.
 const TRIES_ON_500: u32 = 3;
 
+/// How often a list is begun whose pages are too old before its end: a server that is slower than its own history is ill.
+const BEGINNINGS: u32 = 3;
+
 /// A set of objects of one kind.
 #[derive(Debug, Clone)]
 pub struct Query {
@@ -31,26 +35,36 @@ pub struct Query {
     pub labels: String,
     /// Only the object of this name: RBAC's `resourceNames` then holds for list and watch too.
     pub name: Option<Name>,
+    /// A field selector of another kind: the field and its value (`spec.nodeName`).
+    pub field: Option<(&'static str, String)>,
 }
 
 impl Query {
     /// All objects of a kind beside another object (in its namespace), by labels.
     pub fn beside(object: &ObjectRef, resource: Resource, labels: impl Into<String>) -> Self {
-        Self { resource, namespace: object.namespace.clone(), labels: labels.into(), name: None }
+        Self { resource, namespace: object.namespace.clone(), labels: labels.into(), name: None, field: None }
     }
 
     /// Just this object.
     pub fn only(object: &ObjectRef) -> Self {
         let (resource, namespace) = (object.resource.clone(), object.namespace.clone());
-        Self { resource, namespace, labels: String::new(), name: Some(object.name.clone()) }
+        Self { resource, namespace, labels: String::new(), name: Some(object.name.clone()), field: None }
     }
 
     pub(super) fn path(&self) -> String {
         self.resource.collection_path(self.namespace.as_ref())
     }
 
+    /// The object, where it is about one.
+    pub(super) fn object(&self) -> Option<ObjectRef> {
+        let (resource, namespace) = (self.resource.clone(), self.namespace.clone());
+        Some(ObjectRef { resource, namespace, name: self.name.clone()?, uid: None })
+    }
+
     pub(super) fn fields(&self) -> String {
-        self.name.as_ref().map(|name| format!("metadata.name={name}")).unwrap_or_default()
+        let name = self.name.as_ref().map(|name| format!("metadata.name={name}"));
+        let other = self.field.as_ref().map(|(field, value)| format!("{field}={value}"));
+        name.into_iter().chain(other).collect::<Vec<_>>().join(",")
     }
 
     pub(super) fn permission(&self, verb: &'static str) -> Permission {
@@ -96,10 +110,25 @@ impl Cluster {
         Err(self.read_error(&what, failure, &permission, object.namespace.as_ref(), Some(&object.name)).await)
     }
 
+    /// Whether there is an object of this name: asked for its metadata alone, so that a Secret's content is not sent.
+    pub async fn exists(&self, object: &ObjectRef) -> Result<bool> {
+        const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        match self.read_as(&object.path(None), METADATA).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Status(status)) if status.code == 404 => Ok(false),
+            Err(failure) => {
+                let permission = Permission::on_target("get", &object.resource);
+                let what = format!("look for {object}");
+                Err(self.read_error(&what, failure, &permission, object.namespace.as_ref(), Some(&object.name)).await)
+            }
+        }
+    }
+
     /// Every object of a query, page by page, with the resourceVersion from which a watch goes on.
     pub async fn list<T: DeserializeOwned>(&self, query: &Query) -> Result<(Vec<T>, String)> {
         let what = format!("list {}", query.resource.plural());
         let (mut all, mut token) = (Vec::new(), String::new());
+        let mut beginnings = 1;
         loop {
             let pairs = [
                 ("limit", PAGE),
@@ -110,8 +139,9 @@ impl Cluster {
             let body = match self.read(&with_query(&query.path(), &pairs)).await {
                 Ok(body) => body,
                 // The rest of the list is too old by now: from the beginning.
-                Err(Failure::Status(status)) if status.code == 410 && !token.is_empty() => {
+                Err(Failure::Status(status)) if status.code == 410 && !token.is_empty() && beginnings < BEGINNINGS => {
                     (all, token) = (Vec::new(), String::new());
+                    beginnings += 1;
                     continue;
                 }
                 Err(failure) => {
@@ -166,14 +196,25 @@ impl Cluster {
 
     /// A GET, sent again while that can help.
     pub(super) async fn read(&self, uri: &str) -> Result<Bytes, Failure> {
+        self.read_as(uri, "application/json").await
+    }
+
+    async fn read_as(&self, uri: &str, form: &'static str) -> Result<Bytes, Failure> {
         let mut attempt = 0;
         loop {
-            let request = build(Method::GET, uri, "", Vec::new()).map_err(|error| Failure::Network(error.into()))?;
+            let sent = Instant::now();
+            let mut request =
+                build(Method::GET, uri, "", Vec::new()).map_err(|error| Failure::Network(error.into()))?;
+            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(form));
             let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
-                Ok(body) => return Ok(body),
+                // An answer that breaks off where nobody notices is one that did not come.
+                Ok(body) => match serde_json::from_slice::<IgnoredAny>(&body) {
+                    Ok(_) => return Ok(body),
+                    Err(error) => Failure::Network(format!("the answer is not JSON: {error}").into()),
+                },
                 Err(failure) => failure,
             };
-            if !may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+            if !self.goes_on(&failure, sent, attempt).await {
                 return Err(failure);
             }
             attempt += 1;
@@ -202,12 +243,11 @@ impl Cluster {
     }
 }
 
-/// Whether a read (or a review, or opening a watch) that failed may be sent again: it harms nobody, but must be able to help.
+/// Whether what harms nobody when it is sent again may help then.
 pub(super) fn may_read_again(failure: &Failure, attempt: u32) -> bool {
     match failure {
         Failure::Network(error) => !super::connect::hopeless(&**error),
-        Failure::Status(status) if status.code == 500 => attempt + 1 < TRIES_ON_500,
-        Failure::Status(status) => status.transient(),
+        Failure::Status(status) => status.transient() && (status.code != 500 || attempt + 1 < TRIES_ON_500),
     }
 }
 

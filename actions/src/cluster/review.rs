@@ -6,10 +6,11 @@ use http::Method;
 use k8s_openapi::api::authorization::v1::{ResourceRule, SubjectAccessReviewStatus, SubjectRulesReviewStatus};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::read::may_read_again;
 use super::status::{Failure, Status};
-use super::{Cluster, READ_LIMIT, build, read};
+use super::{Cluster, READ_LIMIT, build};
 use crate::error::{Error, Result};
 use crate::names::{Name, Namespace};
 use crate::permission::Permission;
@@ -39,6 +40,54 @@ impl Cluster {
     /// access reviews settle what it leaves open, and everything that is cluster-scoped (a rules review of a namespace
     /// would count a Role's rules for it).
     pub async fn missing(
+        &self,
+        permissions: &BTreeSet<Permission>,
+        namespace: Option<&Namespace>,
+        name: Option<&Name>,
+        known: &mut KnownRules,
+    ) -> Result<Access> {
+        loop {
+            let sent = Instant::now();
+            match self.ask_for(permissions, namespace, name, known).await? {
+                Access::Granted => {
+                    self.settle(true);
+                    return Ok(Access::Granted);
+                }
+                Access::Denied(_) if self.starts(sent).await => {}
+                other => return Ok(other),
+            }
+            known.0 = None;
+        }
+    }
+
+    /// Whether a denial of what was sent then may only mean that the API server is starting, and it is worth to ask again:
+    /// until it has read them, its authorizer knows no roles, and denies what is granted. A denial is meant when what it
+    /// denies was sent after the API server said that it is ready (or granted all that was asked for), and nothing failed
+    /// since. Waits while it starts.
+    pub(super) async fn starts(&self, sent: Instant) -> bool {
+        /// 0.2 to 5 s apart, about 20 s in all: longer than an API server takes from its first answer to its last role.
+        const WHILE_IT_STARTS: u32 = 8;
+        /// Until its roles are there it also denies this. Where this account may never ask, the next denial is meant.
+        const WHERE_IT_DOES_NOT_SAY: u32 = 3;
+        if self.was_settled(sent) {
+            return false;
+        }
+        for attempt in 0.. {
+            let Ok(request) = build(Method::GET, "/readyz", "", Vec::new()) else { return false };
+            let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
+                Ok(_) => break,
+                Err(Failure::Status(status)) if status.code < 500 && attempt >= WHERE_IT_DOES_NOT_SAY => break,
+                Err(failure) => failure,
+            };
+            if attempt >= WHILE_IT_STARTS || !self.pause(attempt, &failure).await {
+                return false;
+            }
+        }
+        self.settle(true);
+        true
+    }
+
+    async fn ask_for(
         &self,
         permissions: &BTreeSet<Permission>,
         namespace: Option<&Namespace>,
@@ -100,20 +149,30 @@ impl Cluster {
         let uri = format!("/apis/authorization.k8s.io/v1/{review}");
         let mut attempt = 0;
         loop {
+            let sent = Instant::now();
             let request = build(Method::POST, &uri, "application/json", body.to_string().into_bytes());
             let request = request.map_err(|error| Failure::Network(error.into()))?;
             let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
-                Ok(body) => {
-                    let review: Review<T> =
-                        read::parse(&body, "review permissions").map_err(|error| Failure::Network(error.into()))?;
-                    return review.status.ok_or_else(|| Failure::Network("the review has no status".into()));
-                }
+                Ok(body) => match serde_json::from_slice::<Review<T>>(&body) {
+                    Ok(review) => {
+                        return review.status.ok_or_else(|| Failure::Network("the review has no status".into()));
+                    }
+                    Err(error) => Failure::Network(format!("the answer is no review: {error}").into()),
+                },
                 Err(failure) => failure,
             };
-            if !may_read_again(&failure, attempt) || !self.pause(attempt, &failure).await {
+            if !self.goes_on(&failure, sent, attempt).await {
                 return Err(failure);
             }
             attempt += 1;
+        }
+    }
+
+    /// Whether what was sent then, and harms nobody when it is sent again (a read, a review, a dry run), is; after a pause.
+    pub(super) async fn goes_on(&self, failure: &Failure, sent: Instant, attempt: u32) -> bool {
+        match failure {
+            Failure::Status(status) if status.code == 403 => self.starts(sent).await,
+            failure => may_read_again(failure, attempt) && self.pause(attempt, failure).await,
         }
     }
 

@@ -72,9 +72,15 @@ impl Status {
         Some(format!("{} {}", self.message, cause.message))
     }
 
+    /// Whether the eviction API will not choose among several disruption budgets: an answer too, though it is a 500.
+    pub fn several_budgets(&self) -> bool {
+        self.code == 500 && self.message.contains("more than one PodDisruptionBudget")
+    }
+
     /// Whether the server did not get to the request, or nobody knows: a read may be sent again.
     pub fn transient(&self) -> bool {
-        matches!(self.code, 429 | 500 | 502 | 503 | 504) && self.budget().is_none()
+        let busy = matches!(self.code, 429 | 500 | 502 | 503 | 504);
+        busy && self.budget().is_none() && !self.several_budgets()
     }
 
     /// A 422 that says nothing: a failed `test` of a JSON Patch (or a patch that does not fit the object).

@@ -25,7 +25,7 @@ const WRITE_SECONDS: u64 = 10;
 /// How long after its server-side timeout a write counts as over: the answer travels, clocks differ a little.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
-/// How often a write is sent whose earlier tries are known not to have been applied.
+/// How often a write is sent that something happened to, though its earlier tries are known not to have been applied.
 const TRIES: u32 = 3;
 
 /// Whether a request is tried or meant. Becomes `dryRun=All` here and nowhere else.
@@ -89,7 +89,8 @@ impl Patch {
 }
 
 /// What became of a write.
-enum Outcome {
+pub(super) enum Outcome {
+    /// The object as it was stored.
     Applied(Value),
     NotApplied(Failure),
     Unknown(Failure),
@@ -103,18 +104,25 @@ impl Cluster {
             Permission { subresource: patch.subresource, ..Permission::on_target("patch", &object.resource) };
         let mut attempt = 0;
         loop {
+            let sent = Instant::now();
             let failure = match self.patch_once(object, before, patch, commit, attempt > 0).await? {
                 Outcome::Applied(after) => return Ok(after),
                 Outcome::NotApplied(failure) => failure,
                 Outcome::Unknown(failure) => return Err(self.unavailable(&what, failure)),
             };
-            attempt += 1;
-            let again = matches!(&failure, Failure::Network(_))
-                || matches!(&failure, Failure::Status(status) if status.transient());
-            if !again || attempt == TRIES || !self.pause(attempt, &failure).await {
+            if !self.writes_on(&failure, commit, sent, attempt).await {
                 return Err(self.write_error(&what, failure, &permission, object).await);
             }
+            attempt += 1;
         }
+    }
+
+    /// Whether a write that was sent then, and is known not to have been applied, is sent again; after a pause.
+    pub(super) async fn writes_on(&self, failure: &Failure, commit: Commit, sent: Instant, attempt: u32) -> bool {
+        // A dry run is like a read, and a server that has no time did not get to it: both are tried until the deadline.
+        let until_the_deadline =
+            commit == Commit::DryRun || matches!(failure, Failure::Status(status) if status.code == 429);
+        (until_the_deadline || attempt + 1 < TRIES) && self.goes_on(failure, sent, attempt).await
     }
 
     async fn patch_once(

@@ -7,6 +7,9 @@ const LINE_COST: usize = 64;
 /// The most memory that lines may take: a Job's pod has 64 MiB, and very short lines cost many times their text.
 const MEMORY: usize = 40 << 20;
 
+/// The same beside a bundle of up to 16 MiB.
+const MEMORY_BESIDE_A_BUNDLE: usize = 24 << 20;
+
 /// What one container has kept.
 #[derive(Debug, Default)]
 pub struct Share {
@@ -23,6 +26,7 @@ pub struct Share {
 #[derive(Debug)]
 pub struct Budget {
     most: usize,
+    memory: usize,
     held: usize,
     lines: usize,
     shares: Vec<Share>,
@@ -31,18 +35,31 @@ pub struct Budget {
 impl Budget {
     /// For so many bytes and containers.
     pub fn new(most: usize, containers: usize) -> Self {
-        Self { most, held: 0, lines: 0, shares: std::iter::repeat_with(Share::default).take(containers).collect() }
+        Self {
+            most,
+            memory: MEMORY,
+            held: 0,
+            lines: 0,
+            shares: std::iter::repeat_with(Share::default).take(containers).collect(),
+        }
+    }
+
+    /// With less memory for the lines: something as large as they are is made beside them.
+    pub fn beside_a_bundle(self) -> Self {
+        Self { memory: MEMORY_BESIDE_A_BUNDLE, ..self }
     }
 
     /// A line of one container.
-    pub fn push(&mut self, container: usize, line: Vec<u8>) {
+    pub fn push(&mut self, container: usize, mut line: Vec<u8>) {
+        // What it was built with is not what it needs.
+        line.shrink_to_fit();
         let Some(share) = self.shares.get_mut(container) else { return };
         let size = line.len() + 1;
         share.bytes += size;
         self.held += size;
         share.lines.push_back(line);
         self.lines += 1;
-        while self.held > self.most || self.held + self.lines * LINE_COST > MEMORY {
+        while self.held > self.most || self.held + self.lines * LINE_COST > self.memory {
             let Some(largest) = self.shares.iter_mut().max_by_key(|share| share.bytes) else { return };
             let Some(oldest) = largest.lines.pop_front() else { return };
             largest.bytes -= oldest.len() + 1;
@@ -85,6 +102,18 @@ mod tests {
         assert_eq!(kept, [10, 45, 45]);
         assert_eq!(shares[1].lines.back().unwrap(), b"0999", "the newest are kept");
         assert_eq!(shares[1].dropped, 955);
+    }
+
+    #[test]
+    fn what_lines_cost_beside_their_bytes_counts_as_memory() {
+        let mut budget = Budget { memory: 10 * (5 + LINE_COST), ..Budget::new(1 << 20, 1) };
+        fill(&mut budget, 0, 10);
+        assert_eq!((budget.lines, budget.held, budget.is_empty()), (10, 50, false));
+        fill(&mut budget, 0, 90);
+        let share = &budget.shares[0];
+        assert_eq!((budget.lines, budget.held, share.lines.len(), share.dropped), (10, 50, 10, 90));
+        let beside = Budget::new(1, 1).beside_a_bundle().memory;
+        assert!(beside < Budget::new(1, 1).memory && beside > 1 << 20, "{beside}");
     }
 
     #[test]

@@ -1,23 +1,27 @@
 //! Reading the logs, and writing what fits: from bytes to lines of bounded length and number, without secrets.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::path::Path;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::budget::Budget;
+use super::output::Output;
 use super::redact::Redactor;
+use super::sources::Served;
 use super::{CollectLogs, Destination, Details, Report, Source, Target};
-use crate::action::{LogSink, RunContext};
-use crate::cluster::{Cluster, LogError, LogOptions};
+use crate::action::RunContext;
+use crate::cluster::{Cluster, Line, LogError, LogOptions};
 use crate::error::{Error, Result};
 
 /// Container runtimes split lines at 8 to 16 KiB; a line on stdout stays below.
 const LINE_LIMIT: usize = 8 << 10;
 /// How much of one raw line is looked at, so that a secret behind the cut is redacted and not halved.
 const RAW_LINE_LIMIT: usize = 64 << 10;
+/// No RFC 3339 time is longer.
+const TIME_LENGTH: usize = 40;
+
 /// One line of a container's log, as it stands on stdout.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -39,14 +43,15 @@ pub struct LogLine<'a> {
     pub line: &'a str,
 }
 
-pub(super) fn report(source: &Source, lines: usize, dropped_lines: usize, error: Option<String>) -> Report {
+pub(super) fn report(source: &Source, error: Option<String>) -> Report {
     Report {
         pod: source.pod.name.to_string(),
         container: source.container.clone(),
         kind: source.kind,
         previous: source.previous,
-        lines,
-        dropped_lines,
+        lines: 0,
+        dropped_lines: 0,
+        incomplete: None,
         error,
     }
 }
@@ -55,6 +60,7 @@ pub(super) fn report(source: &Source, lines: usize, dropped_lines: usize, error:
 pub(super) struct Collection {
     budget: Budget,
     errors: Vec<Option<String>>,
+    incomplete: Vec<Option<String>>,
     redacted: usize,
     cut: usize,
 }
@@ -63,7 +69,12 @@ impl Collection {
     pub(super) fn new(logs: &CollectLogs, target: &Target) -> Self {
         let most = usize::try_from(logs.max_bytes).unwrap_or(usize::MAX);
         let errors = target.sources.iter().map(|source| source.obstacle.clone()).collect();
-        Self { budget: Budget::new(most, target.sources.len()), errors, redacted: 0, cut: 0 }
+        let incomplete = vec![None; target.sources.len()];
+        let mut budget = Budget::new(most, target.sources.len());
+        if logs.destination == Destination::Url {
+            budget = budget.beside_a_bundle();
+        }
+        Self { budget, errors, incomplete, redacted: 0, cut: 0 }
     }
 
     /// Warnings for single containers; an error when there was something to read and nothing of it could be.
@@ -110,8 +121,8 @@ impl CollectLogs {
             previous: source.previous,
             since_seconds: self.since_seconds,
             tail_lines: self.tail_lines,
-            timestamps: self.timestamps,
         };
+        let mut served = Served::now();
         let mut log = match cluster.logs(&source.pod, &options, RAW_LINE_LIMIT).await {
             Ok(log) => log,
             Err(LogError::Run(error)) => return Err(error),
@@ -121,11 +132,15 @@ impl CollectLogs {
             }
         };
         let mut redactor = Redactor::default();
-        let mut seen = 0_usize;
+        let mut last = Vec::new();
         loop {
             let line = match tokio::time::timeout(cluster.remaining(), log.next()).await {
                 Ok(Ok(Some(line))) => line,
-                Ok(Ok(None)) => return Ok(()),
+                Ok(Ok(None)) => {
+                    served.ends = line_time(&last);
+                    collection.borrow_mut().set_incomplete(index, self.incomplete(source, &served));
+                    return Ok(());
+                }
                 Ok(Err(why)) => {
                     collection.borrow_mut().set_error(index, why);
                     return Ok(());
@@ -135,31 +150,51 @@ impl CollectLogs {
                     return Ok(());
                 }
             };
-            seen += 1;
-            let mut collection = collection.borrow_mut();
-            if seen == 1 && kubelet_error(&line.bytes) {
-                collection.set_error(index, String::from_utf8_lossy(&line.bytes).into_owned());
+            served.lines += 1;
+            served.bytes += u64::try_from(line.bytes.len() + line.cut).unwrap_or(0);
+            if served.lines == 1 && kubelet_error(&line.bytes) {
+                collection.borrow_mut().set_error(index, String::from_utf8_lossy(&line.bytes).into_owned());
                 continue;
             }
-            let mut bytes = line.bytes;
-            if self.redact {
-                let (clean, count) = redactor.line(&bytes);
-                bytes = clean;
-                collection.redacted += count;
+            if served.lines == 1 {
+                served.begins = line_time(&line.bytes);
             }
-            let (encoded, cut) = self.encode(source, &bytes, line.cut);
-            collection.cut += usize::from(cut);
-            collection.budget.push(index, encoded);
+            last.clear();
+            last.extend(line.bytes.iter().take(TIME_LENGTH + 1));
+            self.keep((source, index), line, &mut redactor, &mut collection.borrow_mut());
         }
+    }
+
+    /// Why a log that was read to its end may lack its beginning.
+    fn incomplete(&self, source: &Source, served: &Served) -> Option<String> {
+        let all_that_was_asked = self.tail_lines.is_some_and(|tail| served.lines >= tail);
+        let since = self.since_seconds.and_then(|seconds| i64::try_from(seconds).ok());
+        source.ran.as_ref().filter(|_| !all_that_was_asked).and_then(|ran| ran.missing(served, since))
+    }
+
+    fn keep(
+        &self,
+        (source, index): (&Source, usize),
+        line: Line,
+        redactor: &mut Redactor,
+        collection: &mut Collection,
+    ) {
+        let mut bytes = line.bytes;
+        if self.redact {
+            let (clean, count) = redactor.line(&bytes);
+            bytes = clean;
+            collection.redacted += count;
+        }
+        let (encoded, cut) = self.encode(source, &bytes, line.cut);
+        collection.cut += usize::from(cut);
+        collection.budget.push(index, encoded);
     }
 
     /// A line as it is written, at most [`LINE_LIMIT`] bytes, and whether it lost its end.
     fn encode(&self, source: &Source, bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
         let text = String::from_utf8_lossy(bytes);
-        // A server that ignores `timestamps` must not have its first word taken for one.
-        let is_time = |word: &str| word.len() <= 40 && word.parse::<jiff::Timestamp>().is_ok();
-        let (timestamp, whole) = match text.split_once(' ').filter(|(word, _)| self.timestamps && is_time(word)) {
-            Some((timestamp, line)) => (Some(timestamp), line),
+        let (timestamp, whole) = match split_time(&text) {
+            Some((timestamp, line)) => (Some(timestamp).filter(|_| self.timestamps), line),
             None => (None, text.as_ref()),
         };
         let (mut kept, mut lost) = (whole.len(), cut);
@@ -172,7 +207,9 @@ impl CollectLogs {
             }
             let encoded = match self.destination {
                 Destination::Stdout => encode_json(source, timestamp, &line),
-                Destination::Directory => timestamp.map(|time| format!("{time} {line}")).unwrap_or(line).into_bytes(),
+                Destination::Directory | Destination::Url => {
+                    timestamp.map(|time| format!("{time} {line}")).unwrap_or(line).into_bytes()
+                }
             };
             if encoded.len() <= LINE_LIMIT || end == 0 {
                 return (encoded, lost > 0);
@@ -184,7 +221,7 @@ impl CollectLogs {
         }
     }
 
-    pub(super) fn write(&self, target: &Target, collection: Collection, sink: &dyn LogSink) -> Result<Details> {
+    pub(super) fn write(target: &Target, collection: Collection, output: &mut dyn Output) -> Result<Details> {
         let unwritable = |error: std::io::Error| Error::Internal(format!("failed to write the log lines: {error}"));
         let mut details = Details {
             pods: target.pods,
@@ -192,16 +229,15 @@ impl CollectLogs {
             redacted: collection.redacted,
             ..Details::default()
         };
-        let shares = collection.budget.into_shares();
-        for ((source, share), error) in target.sources.iter().zip(shares).zip(collection.errors) {
-            match &self.directory {
-                Some(folder) => write_file(folder, source, &share.lines).map_err(unwritable)?,
-                None => share.lines.iter().try_for_each(|line| sink.write_line(line)).map_err(unwritable)?,
-            }
+        let Collection { budget, errors, incomplete, .. } = collection;
+        let notes = errors.into_iter().zip(incomplete);
+        for ((source, share), (error, incomplete)) in target.sources.iter().zip(budget.into_shares()).zip(notes) {
+            output.put(source, &share).map_err(unwritable)?;
             details.lines += share.lines.len();
             details.bytes += share.bytes;
             details.dropped_lines += share.dropped;
-            details.containers.push(report(source, share.lines.len(), share.dropped, error));
+            let (lines, dropped_lines) = (share.lines.len(), share.dropped);
+            details.containers.push(Report { lines, dropped_lines, incomplete, ..report(source, error) });
         }
         Ok(details)
     }
@@ -213,6 +249,25 @@ impl Collection {
             *error = Some(why);
         }
     }
+
+    fn set_incomplete(&mut self, index: usize, why: Option<String>) {
+        // What could not be read has its error.
+        let failed = self.errors.get(index).is_some_and(Option::is_some);
+        if let Some(incomplete) = self.incomplete.get_mut(index).filter(|_| !failed) {
+            *incomplete = why;
+        }
+    }
+}
+
+/// The time that the API server puts before a line. One that ignores `timestamps` must not have its first word taken for one.
+fn split_time(text: &str) -> Option<(&str, &str)> {
+    text.split_once(' ').filter(|(word, _)| word.len() <= TIME_LENGTH && word.parse::<Timestamp>().is_ok())
+}
+
+/// The time of a line that begins with one.
+fn line_time(bytes: &[u8]) -> Option<Timestamp> {
+    let head = bytes.get(..bytes.len().min(TIME_LENGTH + 1)).unwrap_or_default();
+    split_time(&String::from_utf8_lossy(head)).and_then(|(time, _)| time.parse().ok())
 }
 
 fn floor_char_boundary(text: &str, at: usize) -> usize {
@@ -240,19 +295,6 @@ fn encode_json(source: &Source, timestamp: Option<&str>, line: &str) -> Vec<u8> 
     serde_json::to_vec(&line).unwrap_or_default()
 }
 
-/// The names were checked: pod names are subdomains, container names labels; neither has a path in it.
-fn write_file(folder: &Path, source: &Source, lines: &VecDeque<Vec<u8>>) -> std::io::Result<()> {
-    use std::io::Write;
-    let suffix = if source.previous { "_previous" } else { "" };
-    let path = folder.join(format!("{}_{}{suffix}.log", source.pod.name, source.container));
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    for line in lines {
-        file.write_all(line)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +314,14 @@ mod tests {
             name: "web-1".parse().unwrap(),
             uid: None,
         };
-        Source { pod, container: "app".to_owned(), kind: ContainerKind::Main, previous: false, obstacle: None }
+        Source {
+            pod,
+            container: "app".to_owned(),
+            kind: ContainerKind::Main,
+            previous: false,
+            obstacle: None,
+            ran: None,
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@
 
 mod budget;
 mod collection;
-mod redact;
+mod output;
+pub mod redact;
 mod sources;
 
 use std::cell::RefCell;
@@ -22,11 +23,13 @@ use serde_json::{Value, json};
 use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
 use crate::cluster::{Cluster, Commit};
 use crate::error::{Error, Result};
-use crate::object::{Kind, ObjectRef, Resource};
+use crate::object::{Kind, Resource};
 use crate::parameters::{Waiting, yes};
 use crate::permission::Permission;
+use crate::upload::{self, UploadAddress};
 use crate::workload::Found;
 use collection::{Collection, report};
+use output::{Bundle, Folder, Lines};
 pub use sources::{ContainerKind, Source};
 
 /// The kubelet serves about 5 MB/s and the client speaks HTTP/1.1: more connections would only be more connections.
@@ -35,6 +38,8 @@ const AT_ONCE: usize = 4;
 const MOST_ON_STDOUT: u64 = 5 << 20;
 /// The most in files: it is held in memory until the newest lines are known, in a pod of 64 MiB.
 const MOST_IN_FILES: u64 = 32 << 20;
+/// The most to an address: the bundle is in memory beside the lines it is made from, and may be no smaller than they are.
+const MOST_TO_ADDRESS: u64 = 16 << 20;
 
 /// Parameters of `collect-logs`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -53,7 +58,7 @@ pub struct CollectLogs {
     /// Only containers whose whole name matches this regular expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers: Option<String>,
-    /// How many bytes of output over all containers: 5 MiB at most on stdout, 32 MiB in files.
+    /// How many bytes of output over all containers: 5 MiB at most on stdout, 32 MiB in files, 16 MiB to an address.
     #[serde(default = "one_mebibyte")]
     pub max_bytes: u64,
     /// Whether lines carry their time.
@@ -68,6 +73,10 @@ pub struct CollectLogs {
     /// The folder for `destination: directory`: it must exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
+    /// The presigned address for `destination: url`: one HTTP PUT of a `.tar.gz`, to a host that `ACTION_UPLOAD_HOSTS` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub url: Option<UploadAddress>,
 }
 
 fn one_mebibyte() -> u64 {
@@ -96,6 +105,8 @@ pub enum Destination {
     Stdout,
     /// As text in a folder, one file per container.
     Directory,
+    /// As one compressed bundle to a presigned address.
+    Url,
 }
 
 /// What `collect-logs` reports.
@@ -114,6 +125,9 @@ pub struct Details {
     pub cut_lines: usize,
     /// How many secrets were replaced.
     pub redacted: usize,
+    /// The size of the bundle that was sent to `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uploaded_bytes: Option<usize>,
     /// One entry per container and instance.
     pub containers: Vec<Report>,
 }
@@ -134,6 +148,9 @@ pub struct Report {
     pub lines: usize,
     /// How many older ones did not fit.
     pub dropped_lines: usize,
+    /// Why its beginning may be missing: the API serves nothing that the kubelet has rotated away, and does not say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
     /// Why it could not be read, or not to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -142,17 +159,14 @@ pub struct Report {
 /// What was found to read.
 #[derive(Debug)]
 pub struct Target {
-    object: Option<ObjectRef>,
+    found: Option<Found>,
     pods: usize,
     sources: Vec<Source>,
 }
 
 impl Subject for Target {
     fn found(&self) -> Option<&Found> {
-        None
-    }
-    fn object(&self) -> Option<&ObjectRef> {
-        self.object.as_ref()
+        self.found.as_ref()
     }
 }
 
@@ -198,12 +212,16 @@ impl Action for CollectLogs {
         all
     }
 
-    fn check(&self, _named: &Named, _run: &RunContext) -> Vec<String> {
+    fn check(&self, _named: &Named, run: &RunContext) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(Err(error)) = self.containers.as_deref().map(container_pattern) {
             problems.push(format!("ACTION_PARAMETERS: containers: expected a regular expression ({error})"));
         }
-        let most = if self.destination == Destination::Stdout { MOST_ON_STDOUT } else { MOST_IN_FILES };
+        let most = match self.destination {
+            Destination::Stdout => MOST_ON_STDOUT,
+            Destination::Directory => MOST_IN_FILES,
+            Destination::Url => MOST_TO_ADDRESS,
+        };
         if self.max_bytes == 0 || self.max_bytes > most {
             problems.push(format!(
                 "ACTION_PARAMETERS: maxBytes: expected 1 to {most} for this destination, got {}",
@@ -216,32 +234,20 @@ impl Action for CollectLogs {
                     .to_owned(),
             );
         }
-        match (self.destination, &self.directory) {
-            (Destination::Directory, None) => {
-                problems.push("ACTION_PARAMETERS: directory: needed when destination is directory".to_owned());
-            }
-            (Destination::Directory, Some(folder)) if !folder.is_dir() => {
-                problems
-                    .push(format!("ACTION_PARAMETERS: directory: {} is no folder; mount one there", folder.display()));
-            }
-            (Destination::Stdout, Some(_)) => {
-                problems.push("ACTION_PARAMETERS: directory: goes with destination: directory".to_owned());
-            }
-            _ => {}
-        }
+        problems.extend(self.check_destination(run).map(|problem| format!("ACTION_PARAMETERS: {problem}")));
         problems
     }
 
     async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
         let pattern = self.containers.as_deref().map(container_pattern).transpose().map_err(Error::InvalidRequest)?;
-        let (object, pods) = sources::pods(cluster, named).await?;
+        let (found, pods) = sources::pods(cluster, named).await?;
         let count = pods.len();
         let mut sources: Vec<Source> = pods.into_iter().flat_map(|pod| pod.sources(self.instances)).collect();
         sources.retain(|source| pattern.as_ref().is_none_or(|pattern| pattern.is_match(source.container.as_bytes())));
         if sources.is_empty() {
             run.progress.warn("no container matches: nothing was read");
         }
-        Ok(Target { object, pods: count, sources })
+        Ok(Target { found, pods: count, sources })
     }
 
     fn decide(&self, _target: &Target, _run: &RunContext) -> Decision<()> {
@@ -255,13 +261,17 @@ impl Action for CollectLogs {
     async fn verify(&self, cluster: &Cluster, target: &Target, _now: &Value, run: &RunContext) -> Result<Details> {
         let collection = RefCell::new(Collection::new(self, target));
         let failure: RefCell<Option<Error>> = RefCell::new(None);
+        // What is left after reading is for sending: a log that stalls must not take what the others gave with it.
+        let sending =
+            if self.destination == Destination::Url { cluster.remaining() / 4 } else { std::time::Duration::ZERO };
+        let reading = cluster.until(tokio::time::Instant::now() + cluster.remaining().saturating_sub(sending));
         let readable = target.sources.iter().enumerate().filter(|(_, source)| source.obstacle.is_none());
         futures::stream::iter(readable)
             .for_each_concurrent(AT_ONCE, async |(index, source)| {
                 if failure.borrow().is_some() {
                     return;
                 }
-                if let Err(error) = self.read(cluster, source, index, &collection).await {
+                if let Err(error) = self.read(&reading, source, index, &collection).await {
                     failure.replace(Some(error));
                 }
             })
@@ -271,11 +281,15 @@ impl Action for CollectLogs {
         }
         let collection = collection.into_inner();
         collection.complain(target, run)?;
-        self.write(target, collection, run.sink.as_ref())
+        match (&self.directory, &self.url) {
+            (Some(folder), _) => Self::write(target, collection, &mut Folder(folder)),
+            (None, Some(address)) => self.send(target, collection, address, (cluster, run)).await,
+            (None, None) => Self::write(target, collection, &mut Lines(run.sink.as_ref())),
+        }
     }
 
     fn details(&self, target: &Target, _run: &RunContext) -> Details {
-        let containers = target.sources.iter().map(|source| report(source, 0, 0, source.obstacle.clone())).collect();
+        let containers = target.sources.iter().map(|source| report(source, source.obstacle.clone())).collect();
         Details { pods: target.pods, containers, ..Details::default() }
     }
 
@@ -288,21 +302,67 @@ impl Action for CollectLogs {
         if told.dry_run {
             return format!("would collect the logs of {from}");
         }
-        let dropped = if details.dropped_lines > 0 {
-            format!("; {} older lines did not fit into maxBytes", details.dropped_lines)
-        } else {
-            String::new()
-        };
+        let noted = |count: usize, what: &str| if count > 0 { format!("; {count} {what}") } else { String::new() };
+        let incomplete = details.containers.iter().filter(|report| report.incomplete.is_some()).count();
         format!(
-            "collected {} lines ({} bytes) from {from} in {:.1} s{dropped}",
+            "collected {} lines ({} bytes) from {from} in {:.1} s{}{}",
             details.lines,
             details.bytes,
-            told.took.as_secs_f32()
+            told.took.as_secs_f32(),
+            noted(details.dropped_lines, "older lines did not fit into maxBytes"),
+            noted(incomplete, "logs may lack their beginning"),
         )
     }
 
     fn waiting(&self) -> Option<Waiting> {
         None
+    }
+}
+
+impl CollectLogs {
+    /// What is wrong with where the lines are to go.
+    fn check_destination(&self, run: &RunContext) -> Option<String> {
+        let stray = |given: bool, field: &str| {
+            given.then(|| {
+                format!("{field}: goes with destination: {}", if field == "url" { "url" } else { "directory" })
+            })
+        };
+        let (folder, address) = (self.directory.as_ref(), self.url.as_ref());
+        match self.destination {
+            Destination::Stdout => stray(folder.is_some(), "directory").or_else(|| stray(address.is_some(), "url")),
+            Destination::Directory => match folder {
+                None => Some("directory: needed when destination is directory".to_owned()),
+                Some(folder) if !folder.is_dir() => {
+                    Some(format!("directory: {} is no folder; mount one there", folder.display()))
+                }
+                Some(_) => stray(address.is_some(), "url"),
+            },
+            Destination::Url => match address {
+                None => Some("url: needed when destination is url".to_owned()),
+                Some(address) => {
+                    address.allowed_by(&run.upload_hosts).err().or_else(|| stray(folder.is_some(), "directory"))
+                }
+            },
+        }
+    }
+
+    /// Packs the lines and sends them.
+    async fn send(
+        &self,
+        target: &Target,
+        collection: Collection,
+        address: &UploadAddress,
+        (cluster, run): (&Cluster, &RunContext),
+    ) -> Result<Details> {
+        let packed = |error: std::io::Error| Error::Internal(format!("failed to pack the logs: {error}"));
+        let mut bundle = Bundle::new(run.now);
+        let mut details = Self::write(target, collection, &mut bundle)?;
+        let bytes = bundle.finish(&details).map_err(packed)?;
+        details.uploaded_bytes = Some(bytes.len());
+        run.progress.report(&format!("sending {} bytes to {}", bytes.len(), address.shown()));
+        let deadline = tokio::time::Instant::now() + cluster.remaining();
+        upload::put(address, bytes, "application/gzip", deadline).await?;
+        Ok(details)
     }
 }
 

@@ -118,6 +118,20 @@ mod tests {
     }
 
     #[test]
+    fn counts_what_it_removes() {
+        let count = |line: &str| Redactor::default().line(line.as_bytes()).1;
+        assert_eq!(count("password=hunter22 at postgres://app:pa55word@db/shop with token=abcdefgh"), 3);
+        assert_eq!((count("nothing here"), count("password=[REDACTED]")), (0, 0));
+    }
+
+    #[test]
+    fn only_the_whole_beginning_of_a_key_is_one() {
+        for line in ["a PRIVATE KEY-----", "-----BEGIN CERTIFICATE-----"] {
+            assert_eq!(redact(line), line);
+        }
+    }
+
+    #[test]
     fn a_private_key_is_removed_over_its_lines() {
         let mut redactor = Redactor::default();
         let lines = ["a", "-----BEGIN RSA PRIVATE KEY-----", "MIIEow", "-----END RSA PRIVATE KEY-----", "b"];

@@ -1,6 +1,7 @@
 //! Which containers of which pods there are to read.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::names::Namespace;
 use crate::object::{Kind, ObjectRef, controller, text, uid};
 use crate::wait::server_name;
-use crate::workload::{self, selector};
+use crate::workload::{self, Found, selector};
 
 /// A container's role in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -39,6 +40,87 @@ pub struct Source {
     pub previous: bool,
     /// Why there is no log to ask for.
     pub obstacle: Option<String>,
+    /// When it ran.
+    pub ran: Option<Ran>,
+}
+
+/// When an instance of a container ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    from: Timestamp,
+    /// `None`: it runs still.
+    until: Option<Timestamp>,
+}
+
+impl Ran {
+    /// A container that writes at once may still need this long for its first line.
+    const QUIET_START: i64 = 5;
+    /// The kubelet rotates at 10 MiB; somebody may have set less.
+    const MUCH: u64 = 4 << 20;
+
+    fn read(state: Option<&ContainerState>) -> Option<Self> {
+        let state = state?;
+        let running = state.running.as_ref().and_then(|running| running.started_at.as_ref()).map(|from| (from, None));
+        let ended = || {
+            let terminated = state.terminated.as_ref()?;
+            Some((terminated.started_at.as_ref()?, terminated.finished_at.as_ref()))
+        };
+        let (from, until) = running.or_else(ended)?;
+        Some(Self { from: from.0, until: until.map(|until| until.0) })
+    }
+
+    /// Why a log that begins then (or is empty), where only so many seconds were asked for, may lack its beginning. The
+    /// kubelet serves the file that it writes now; what it has rotated away is not served, and nothing says so.
+    pub fn missing(&self, served: &Served, since_seconds: Option<i64>) -> Option<String> {
+        let end = self.until.unwrap_or(served.asked_at);
+        let window =
+            since_seconds.and_then(|seconds| Timestamp::from_second(served.asked_at.as_second() - seconds).ok());
+        // Of a container that is older than what was asked for, silence at first is nothing special.
+        let (from, since, quiet) = match window {
+            Some(window) if window > self.from => (window, "the time that was asked for began", i64::MAX),
+            _ => (self.from, "the container started", Self::QUIET_START),
+        };
+        let Some(begins) = served.begins else {
+            let silent = end.as_second() - from.as_second();
+            return (silent > Self::QUIET_START).then(|| {
+                format!("is empty for the {silent} s since {since}: nothing was written then, or the kubelet has rotated it away")
+            });
+        };
+        let silent = begins.as_second() - from.as_second();
+        // Who writes this much may have filled a file before the one that is served.
+        let unseen = served.per_second().saturating_mul(u64::try_from(silent).unwrap_or(0));
+        (silent > quiet || unseen > Self::MUCH).then(|| {
+            format!("begins {silent} s after {since}: it was silent until then, or the kubelet has rotated away what it wrote")
+        })
+    }
+}
+
+/// What was served of a log.
+#[derive(Debug)]
+pub struct Served {
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// How many lines.
+    pub lines: u64,
+    /// How many bytes.
+    pub bytes: u64,
+    /// The time of the first line.
+    pub begins: Option<Timestamp>,
+    /// The time of the last one.
+    pub ends: Option<Timestamp>,
+}
+
+impl Served {
+    /// Nothing yet, of a log that is asked for now.
+    pub fn now() -> Self {
+        Self { asked_at: Timestamp::now(), lines: 0, bytes: 0, begins: None, ends: None }
+    }
+
+    /// How many bytes the container wrote each second, while it wrote what is served.
+    fn per_second(&self) -> u64 {
+        let seconds = self.ends.zip(self.begins).map_or(0, |(ends, begins)| ends.as_second() - begins.as_second());
+        self.bytes / u64::try_from(seconds).unwrap_or(0).max(1)
+    }
 }
 
 /// A pod, cut down to its containers.
@@ -56,6 +138,8 @@ struct LogContainer {
     kind: ContainerKind,
     restarted: bool,
     waiting: Option<String>,
+    ran: Option<Ran>,
+    ran_before: Option<Ran>,
 }
 
 /// A pod and its name as it reaches a URL.
@@ -85,7 +169,10 @@ fn container(status: ContainerStatus, kind: ContainerKind) -> LogContainer {
         .and_then(|state| state.waiting.as_ref())
         .map(|waiting| waiting.reason.clone().unwrap_or_default());
     let ran_before = status.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let last = Ran::read(status.last_state.as_ref());
     LogContainer {
+        ran: Ran::read(status.state.as_ref()).or_else(|| last.clone()),
+        ran_before: last,
         name: status.name,
         kind,
         // While a container waits for its next start, the kubelet serves its last instance as the current one.
@@ -110,6 +197,7 @@ impl PodSources {
                     .as_ref()
                     .map(|reason| format!("it has not started yet ({reason})"))
                     .filter(|_| !previous),
+                ran: if previous { container.ran_before.clone() } else { container.ran.clone() },
             };
             if instances != Instances::Current && container.restarted {
                 all.push(source(true));
@@ -123,7 +211,7 @@ impl PodSources {
 }
 
 /// The pods that are meant, and the object that was named (none for a selector).
-pub async fn pods(cluster: &Cluster, named: &Named) -> Result<(Option<ObjectRef>, Vec<PodSources>)> {
+pub async fn pods(cluster: &Cluster, named: &Named) -> Result<(Option<Found>, Vec<PodSources>)> {
     let object = match named {
         Named::Selection { namespace, selector } => {
             let pods = select(cluster, namespace, selector.clone()).await?;
@@ -144,8 +232,7 @@ pub async fn pods(cluster: &Cluster, named: &Named) -> Result<(Option<ObjectRef>
         .ok_or_else(|| Error::InvalidRequest(format!("{object} has no pods of its own")))?;
     let pods = match found.kind() {
         Some(Kind::Pod) => {
-            let pod: LogPod =
-                serde_json::from_value(found.value).map_err(|error| Error::Internal(error.to_string()))?;
+            let pod = LogPod::deserialize(&found.value).map_err(|error| Error::Internal(error.to_string()))?;
             vec![in_namespace(&namespace, pod)?]
         }
         Some(Kind::CronJob) => {
@@ -159,11 +246,12 @@ pub async fn pods(cluster: &Cluster, named: &Named) -> Result<(Option<ObjectRef>
         }
         _ => select(cluster, &namespace, selector(&found.value)).await?,
     };
-    Ok((Some(found.object), pods))
+    Ok((Some(found), pods))
 }
 
 async fn select(cluster: &Cluster, namespace: &Namespace, labels: String) -> Result<Vec<PodSources>> {
-    let query = Query { resource: Kind::Pod.resource(), namespace: Some(namespace.clone()), labels, name: None };
+    let query =
+        Query { resource: Kind::Pod.resource(), namespace: Some(namespace.clone()), labels, name: None, field: None };
     let (pods, _) = cluster.list::<LogPod>(&query).await?;
     pods.into_iter().map(|pod| in_namespace(namespace, pod)).collect()
 }
@@ -211,5 +299,43 @@ mod tests {
         #[case] expected: &[(bool, bool)],
     ) {
         assert_eq!(sources(state, last, instances), expected);
+    }
+
+    #[rstest]
+    #[case::from_the_beginning(Some(3), None, None, false)]
+    #[case::silent_or_rotated(Some(60), None, None, true)]
+    #[case::empty_though_it_runs(None, None, None, true)]
+    #[case::empty_and_soon_over(None, Some(2), None, false)]
+    #[case::empty_and_long_over(None, Some(60), None, true)]
+    #[case::only_the_last_minute_was_asked_for(Some(3590), None, Some(60), false)]
+    #[case::nothing_in_the_last_minute(None, None, Some(60), true)]
+    #[case::over_before_the_last_minute(None, Some(600), Some(60), false)]
+    fn says_when_a_log_may_lack_its_beginning(
+        #[case] begins: Option<i64>,
+        #[case] until: Option<i64>,
+        #[case] since: Option<i64>,
+        #[case] says: bool,
+    ) {
+        let from = Timestamp::from_second(Timestamp::now().as_second() - 3600).unwrap();
+        let after = |seconds: i64| Timestamp::from_second(from.as_second() + seconds).unwrap();
+        let ran = Ran { from, until: until.map(after) };
+        let ends = begins.map(|begins| after(begins + 10));
+        let served = Served { lines: 10, bytes: 1000, begins: begins.map(after), ends, ..Served::now() };
+        assert_eq!(ran.missing(&served, since).is_some(), says);
+    }
+
+    #[test]
+    fn who_writes_much_may_have_written_much_in_the_first_seconds() {
+        let from = Timestamp::from_second(Timestamp::now().as_second() - 60).unwrap();
+        let after = |seconds: i64| Some(Timestamp::from_second(from.as_second() + seconds).unwrap());
+        let served = Served { lines: 6000, bytes: 6 << 20, begins: after(3), ends: after(6), ..Served::now() };
+        assert!(Ran { from, until: None }.missing(&served, None).is_some());
+        let within = Served { begins: after(30), ends: after(33), ..served };
+        assert!(
+            Ran { from: after(-600).unwrap(), until: None }.missing(&within, Some(50)).is_some(),
+            "within what was asked for"
+        );
+        let slow = Served { bytes: 6 << 10, begins: after(3), ends: after(6), ..within };
+        assert!(Ran { from, until: None }.missing(&slow, None).is_none());
     }
 }

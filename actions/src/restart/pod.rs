@@ -18,6 +18,7 @@ use crate::object::{Kind, ObjectRef, Resource, annotation, controller, text, uid
 use crate::parameters::{Period, Waiting, one_minute, yes};
 use crate::permission::Permission;
 use crate::pod::PodView;
+use crate::related::disruption_budgets;
 use crate::rollout;
 use crate::wait::out_of_time;
 use crate::workload::{Found, PROTECTED};
@@ -111,8 +112,8 @@ impl Action for RestartPod {
         let mut all = BTreeSet::from([
             Permission::on_target("get", resource),
             Permission::on_target("create", resource).on_sub("eviction"),
-            Permission::of("list", &budgets()),
-            Permission::of("watch", &budgets()),
+            Permission::of("list", &disruption_budgets()),
+            Permission::of("watch", &disruption_budgets()),
         ]);
         if self.wait {
             all.insert(Permission::of("list", resource));
@@ -133,9 +134,12 @@ impl Action for RestartPod {
         let named = guard::object(named)?;
         let gone = || Target { object: named.clone(), pod: None, siblings: Vec::new() };
         let pod = match cluster.get(named).await {
-            Ok(pod) => pod,
-            Err(Error::TargetNotFound(_)) if named.uid.is_some() => return Ok(gone()),
-            Err(error) => return Err(error),
+            // That it is gone means success here: something between may have said so for the API server, so it is asked twice.
+            Err(Error::TargetNotFound(_)) if named.uid.is_some() => match cluster.get(named).await {
+                Err(Error::TargetNotFound(_)) => return Ok(gone()),
+                again => again?,
+            },
+            first => first?,
         };
         if named.uid.as_deref().is_some_and(|known| known != uid(&pod)) {
             return Ok(gone());
@@ -191,7 +195,7 @@ impl Action for RestartPod {
                 Err(error) => return Err(error),
             };
             match &mut budgets {
-                None => budgets = Some(patient.follow(Query::beside(&target.object, self::budgets(), "")).await?),
+                None => budgets = Some(patient.follow(Query::beside(&target.object, disruption_budgets(), "")).await?),
                 Some(budgets) => wait_for_budget(&patient, budgets, &blocked).await?,
             }
             // Its resourceVersion moves with its status; its UID must not.
@@ -331,12 +335,6 @@ async fn siblings(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<
     Ok(pods.into_iter().filter(|pod| pod.owner.as_deref() == owner && pod.owner.is_some()).collect())
 }
 
-fn budgets() -> Resource {
-    // Constants that pass their own checks.
-    Resource::discovered("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", true)
-        .unwrap_or_else(|_| Kind::Pod.resource())
-}
-
 /// Until a budget changes; what blocks is named when the time is over.
 async fn wait_for_budget(cluster: &Cluster, budgets: &mut Follow<Value>, blocked: &str) -> Result<()> {
     tracing::info!(blocked, "waiting for the disruption budget to change");
@@ -351,13 +349,17 @@ async fn wait_for_budget(cluster: &Cluster, budgets: &mut Follow<Value>, blocked
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::run;
+    use crate::guard::test_support::{run, told};
     use rstest::rstest;
 
     fn target(pod: Value) -> Target {
         let object =
             ObjectRef { resource: Kind::Pod.resource(), namespace: None, name: "web-1".parse().unwrap(), uid: None };
         Target { object, pod: Some(pod), siblings: Vec::new() }
+    }
+
+    fn restart() -> RestartPod {
+        serde_json::from_value(json!({})).unwrap()
     }
 
     fn owned(mut metadata: Value, phase: &str) -> Value {
@@ -377,6 +379,62 @@ mod tests {
             Decision::Refuse(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
             _ => assert_eq!(refusal, ""),
         }
+    }
+
+    #[rstest]
+    #[case::waited(false, None, Some("web-2"), "evicted pod web-1; its replacement web-2 is ready after 1.5 s")]
+    #[case::not_waited(false, None, None, "evicted pod web-1; not waited for a replacement")]
+    #[case::dry_run(true, None, None, "would evict pod web-1")]
+    #[case::already(false, Some("it is gone"), None, "it is gone")]
+    fn tells(#[case] dry_run: bool, #[case] already: Option<&str>, #[case] new: Option<&str>, #[case] says: &str) {
+        let (restart, target) = (restart(), target(json!({})));
+        let details = Details { replacement: new.map(str::to_owned) };
+        assert_eq!(restart.sentence(&target, &details, &told(dry_run, already)), says);
+        assert!(!restart.undo(&target, true, &run()).available);
+        assert_eq!(restart.details(&target, &run()).replacement, None);
+    }
+
+    #[test]
+    fn an_id_needs_the_pods_uid() {
+        let object =
+            |uid: Option<&str>| Named::Object(ObjectRef { uid: uid.map(str::to_owned), ..target(json!({})).object });
+        let with_id = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
+        assert_eq!(restart().check(&object(None), &with_id).len(), 1);
+        assert!(restart().check(&object(Some("u")), &with_id).is_empty());
+        assert!(restart().check(&object(None), &run()).is_empty());
+    }
+
+    #[test]
+    fn a_replacement_has_the_labels_that_do_not_tell_pods_apart() {
+        let labels = json!({ "app": "web", "pod-template-hash": "1", "tier": "front" });
+        assert_eq!(shared_labels(&json!({ "metadata": { "labels": labels } })), "app=web,tier=front");
+        let daemon = |kind: &str| json!({ "metadata": { "ownerReferences": [{ "controller": true, "kind": kind }] }, "spec": { "nodeName": "n1" } });
+        assert_eq!((daemon_node(&daemon("DaemonSet")), daemon_node(&daemon("ReplicaSet"))), (Some("n1"), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_pass_is_waited_for_until_it_is_stuck() {
+        use crate::pod::Outlook;
+        let (target, run, mut stuck) = (target(json!({})), run(), None);
+        let restart: RestartPod = serde_json::from_value(json!({ "stuckAfter": "10s" })).unwrap();
+        let mut judge = |outlook: Option<Outlook>| {
+            let worst = outlook.map(|outlook| ("image".to_owned(), outlook));
+            restart
+                .judge(worst, &mut stuck, &target, &run)
+                .map(|wake| wake.is_some())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(judge(None), Ok(false));
+        assert_eq!(judge(Some(Outlook::MayPass)), Ok(true));
+        tokio::time::advance(std::time::Duration::from_secs(9)).await;
+        assert_eq!(judge(Some(Outlook::MayPass)), Ok(true));
+        // What starts has come on: its time begins anew.
+        assert_eq!(judge(Some(Outlook::Starting)), Ok(false));
+        assert_eq!(judge(Some(Outlook::MayPass)), Ok(true));
+        tokio::time::advance(std::time::Duration::from_secs(10)).await;
+        let why = "the replacement of pod web-1 does not become ready: image";
+        assert_eq!(judge(Some(Outlook::MayPass)), Err(why.to_owned()));
+        assert_eq!(judge(Some(Outlook::Stays)), Err(why.to_owned()));
     }
 
     #[test]

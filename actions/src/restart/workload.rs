@@ -111,6 +111,10 @@ impl Action for RestartWorkload {
         all
     }
 
+    fn leads_to(kind: Kind) -> &'static [Kind] {
+        if kind == Kind::ReplicaSet { &[Kind::Deployment] } else { &[] }
+    }
+
     async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
         let found = workload::find(cluster, guard::object(named)?, |kind| kind == Kind::ReplicaSet).await?;
         let kind = found.kind().filter(|kind| *kind != Kind::ReplicaSet).ok_or_else(|| {
@@ -230,7 +234,7 @@ fn restarted_at(now: Timestamp, before: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::{found, run};
+    use crate::guard::test_support::{found, run, told};
     use rstest::rstest;
 
     fn target(kind: Kind, spec: Value, annotations: Value) -> Target {
@@ -252,6 +256,32 @@ mod tests {
             Decision::Refuse(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
             _ => assert_eq!(refusal, ""),
         }
+    }
+
+    #[rstest]
+    #[case::waited(false, None, Some(4), "restarted deployment shop/web; 4 of 5 new pods ready after 1.5 s")]
+    #[case::not_waited(false, None, None, "restarted deployment shop/web; not waited for")]
+    #[case::dry_run(true, None, None, "would restart deployment shop/web")]
+    #[case::already(false, Some("so it is"), Some(5), "so it is; 5 of 5 new pods ready after 1.5 s")]
+    #[case::already_in_a_dry_run(true, Some("so it is"), None, "so it is")]
+    fn tells(#[case] dry_run: bool, #[case] already: Option<&str>, #[case] ready: Option<i64>, #[case] says: &str) {
+        let target = target(Kind::Deployment, json!({}), json!({}));
+        let desired = ready.map(|_| 5);
+        let details =
+            Details { ready_replicas: ready, desired_replicas: desired, ..restart().details(&target, &run()) };
+        assert_eq!(restart().sentence(&target, &details, &told(dry_run, already)), says);
+        assert!(!restart().undo(&target, true, &run()).available);
+    }
+
+    #[test]
+    fn an_id_that_was_used_for_another_request_is_refused() {
+        let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
+        let mut target = target(Kind::Deployment, json!({ "template": { "metadata": {} } }), json!({}));
+        let Decision::Change(patch) = restart().decide(&target, &run) else { panic!() };
+        crate::guard::test_support::apply(&mut target.found.value, &patch.operations);
+        target.found.value["metadata"]["uid"] = json!("another");
+        let Decision::Refuse(why) = restart().decide(&target, &run) else { panic!() };
+        assert!(why.starts_with("ACTION_ID exec-1 was used for another request on this object at "), "{why}");
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Action for Rollback {
     }
 
     fn example() -> Value {
-        json!({ "toRevision": 3 })
+        json!({})
     }
 
     fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
@@ -188,6 +188,14 @@ impl Action for Rollback {
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
         }
         all
+    }
+
+    fn leads_to(kind: Kind) -> &'static [Kind] {
+        match kind {
+            Kind::Pod => &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet],
+            Kind::ReplicaSet => &[Kind::Deployment],
+            _ => &[],
+        }
     }
 
     fn check(&self, _named: &Named, _run: &RunContext) -> Vec<String> {
@@ -260,7 +268,7 @@ impl Action for Rollback {
     async fn apply(&self, cluster: &Cluster, target: &Target, change: &Change, commit: Commit) -> Result<Value> {
         let after = cluster.patch(&target.found.object, &target.found.value, &change.patch, commit).await?;
         if commit == Commit::Execute && Workload::read(target.kind, &target.found.value).ordered {
-            stuck::evict(cluster, &target.found.object, &after, &change.to).await?;
+            stuck::evict(cluster, &target.found.object, &after, &change.to).await.map_err(stuck::applied)?;
         }
         Ok(after)
     }
@@ -377,7 +385,7 @@ fn refusal(target: &Target) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::{found, run};
+    use crate::guard::test_support::{found, run, told};
     use rstest::rstest;
 
     fn template(image: &str) -> Value {
@@ -395,8 +403,12 @@ mod tests {
         Target { found: found(Kind::Deployment, value), kind: Kind::Deployment, revisions }
     }
 
+    fn rollback(parameters: Value) -> Rollback {
+        serde_json::from_value(parameters).unwrap()
+    }
+
     fn decide(parameters: Value, target: &Target) -> Decision<Change> {
-        serde_json::from_value::<Rollback>(parameters).unwrap().decide(target, &run())
+        rollback(parameters).decide(target, &run())
     }
 
     #[rstest]
@@ -411,11 +423,78 @@ mod tests {
     #[rstest]
     #[case::no_such_number(json!({ "toRevision": 9 }), json!({}), "has no revision 9; it has 3 (web-c), 2 (web-b), 1 (web-a)")]
     #[case::paused(json!({}), json!({ "spec": { "paused": true } }), "is paused")]
+    #[case::on_delete(json!({}), json!({ "spec": { "updateStrategy": { "type": "OnDelete" } } }), "OnDelete")]
+    #[case::no_such_name(json!({ "toRevisionName": "x" }), json!({}), "has no revision named \"x\"")]
     #[case::owned(json!({}), json!({ "metadata": { "ownerReferences": [{ "controller": true, "kind": "Rollout", "name": "r" }] } }), "Rollout r")]
     #[case::protected(json!({}), json!({ "metadata": { "annotations": { workload::PROTECTED: "true" } } }), "is protected")]
     fn refuses(#[case] parameters: Value, #[case] extra: Value, #[case] why: &str) {
         let Decision::Refuse(said) = decide(parameters, &target("c", extra)) else { panic!() };
         assert!(said.contains(why), "{said}");
+    }
+
+    #[rstest]
+    #[case::waited(
+        false,
+        None,
+        Some(4),
+        "rolled deployment shop/web back to revision 2 (web-b); 4 of 5 pods ready after 1.5 s"
+    )]
+    #[case::not_waited(false, None, None, "rolled deployment shop/web back to revision 2 (web-b); not waited for")]
+    #[case::dry_run(true, None, None, "would roll deployment shop/web back to revision 2 (web-b)")]
+    #[case::already(false, Some("so it is"), Some(5), "so it is; 5 of 5 pods ready after 1.5 s")]
+    #[case::already_in_a_dry_run(true, Some("so it is"), None, "so it is")]
+    fn tells(#[case] dry_run: bool, #[case] already: Option<&str>, #[case] ready: Option<i64>, #[case] says: &str) {
+        let (rollback, target) = (rollback(json!({})), target("c", json!({})));
+        let desired = ready.map(|_| 5);
+        let details = Details { ready_replicas: ready, desired_replicas: desired, ..rollback.details(&target, &run()) };
+        assert_eq!(rollback.sentence(&target, &details, &told(dry_run, already)), says);
+        let images = details.to_revision.unwrap().images;
+        assert_eq!((details.from_revision.unwrap().name, images), ("web-c".to_owned(), vec!["b".to_owned()]));
+    }
+
+    /// After the patch and, by the marks in it, in a second run of the same execution.
+    #[test]
+    fn the_way_back_is_the_revision_before() {
+        let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
+        let (rollback, mut target) = (rollback(json!({})), target("c", json!({})));
+        let name = |undo: RollbackInformation| {
+            undo.rollback_parameters.map(|all| json!(all)).ok_or(undo.failure_reason.unwrap_or_default())
+        };
+        let expected = Ok(json!({ "toRevisionName": "web-c" }));
+        assert_eq!(name(rollback.undo(&target, true, &run)), expected);
+        assert!(name(rollback.undo(&target, false, &run)).unwrap_err().contains("had that template already"));
+        let Decision::Change(change) = rollback.decide(&target, &run) else { panic!() };
+        crate::guard::test_support::apply(&mut target.found.value, &change.patch.operations);
+        assert!(matches!(rollback.decide(&target, &run), Decision::AlreadySo { resumed: true, .. }));
+        assert_eq!(name(rollback.undo(&target, false, &run)), expected);
+        let Decision::Refuse(why) = self::rollback(json!({ "toRevision": 1 })).decide(&target, &run) else { panic!() };
+        assert!(why.contains("was used for another request"), "{why}");
+        let details = rollback.details(&target, &run);
+        let names = [details.from_revision, details.to_revision].map(|one| one.unwrap().name);
+        assert_eq!(names, ["web-c", "web-b"]);
+        target.revisions.clear();
+        target.found.value = json!({ "metadata": { "uid": "u" }, "spec": { "template": template("x") } });
+        assert!(name(rollback.undo(&target, true, &run)).unwrap_err().contains("kept in no revision"));
+    }
+
+    #[rstest]
+    #[case::both(json!({ "toRevision": 1, "toRevisionName": "x" }), &["expected one of them, got both"])]
+    #[case::zero(json!({ "toRevision": 0 }), &["expected 1 or more"])]
+    #[case::one(json!({ "toRevision": 1 }), &[])]
+    #[case::none(json!({}), &[])]
+    fn checks(#[case] parameters: Value, #[case] says: &[&str]) {
+        let target = target("c", json!({}));
+        let problems = rollback(parameters).check(&Named::Object(target.found.object), &run());
+        assert_eq!(problems.len(), says.len(), "{problems:?}");
+        assert!(problems.iter().zip(says).all(|(problem, says)| problem.contains(says)), "{problems:?}");
+    }
+
+    #[test]
+    fn a_workload_without_revisions_says_why() {
+        let mut target = target("c", json!({}));
+        target.revisions.clear();
+        let Decision::Refuse(said) = decide(json!({}), &target) else { panic!() };
+        assert!(said.contains("it has none (its revisionHistoryLimit may be 0)"), "{said}");
     }
 
     #[test]
@@ -427,6 +506,6 @@ mod tests {
     fn a_rollout_in_between_changes_what_the_one_before_means() {
         let Decision::Change(first) = decide(json!({}), &target("c", json!({}))) else { panic!() };
         let Decision::Change(again) = decide(json!({}), &target("b", json!({}))) else { panic!() };
-        assert!(!Rollback::still_meant(&first, &again));
+        assert!(!Rollback::still_meant(&first, &again) && Rollback::still_meant(&first, &first));
     }
 }

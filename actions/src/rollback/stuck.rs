@@ -23,6 +23,19 @@ pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision
     Ok(())
 }
 
+/// The template is put back by then: what stands in the way of the evictions is no refusal of the whole.
+pub fn applied(error: Error) -> Error {
+    match error {
+        Error::Refused(why)
+        | Error::InvalidRequest(why)
+        | Error::Forbidden { message: why, .. }
+        | Error::Blocked { message: why } => Error::NotVerified(format!(
+            "the template was put back, but the pods that keep it from rolling out could not be evicted: {why}"
+        )),
+        other => other,
+    }
+}
+
 /// Evicts what stands in the way now; true when a pod changed before its eviction came, so that it may still be there.
 async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<bool> {
     let (pods, _) = cluster.list::<PodView>(&Query::beside(set, Kind::Pod.resource(), selector(patched))).await?;

@@ -1,0 +1,131 @@
+//! A Job for one action, as an executor creates it.
+
+use std::fmt::Write as _;
+
+use actions::Visitor;
+use actions::action::Action;
+use actions::names::{Name, Namespace};
+use actions::object::Kind;
+use actions::with_action;
+use serde_json::Value;
+
+use super::yaml;
+use crate::catalogue::{Entry, image_of};
+use crate::result::Code;
+
+/// How long `ACTION_TIMEOUT` is in the template.
+const TIMEOUT: u64 = 300;
+/// How much longer the pod may live: for its scheduling, the image pull, and the result.
+const POD_SLACK: u64 = 120;
+
+/// What the Job is for.
+pub struct Options {
+    /// Where it runs.
+    pub namespace: Namespace,
+    /// Where its target is, if that is another one.
+    pub target_namespace: Option<Namespace>,
+    /// The target.
+    pub target: Name,
+    /// Which object by that name; what makes a `restart-pod` safe to repeat.
+    pub uid: Option<String>,
+    /// The image, in place of the one of the release.
+    pub image: Option<String>,
+}
+
+struct Example;
+
+impl Visitor for Example {
+    type Output = Value;
+    fn visit<A: Action>(self) -> Value {
+        A::example()
+    }
+}
+
+/// The Job as YAML.
+pub fn text(entry: Entry, options: &Options) -> String {
+    let action = entry.action_type();
+    let Options { namespace, target, uid, image, .. } = options;
+    let release = image_of(entry.verb).name;
+    let image = image.clone().unwrap_or_else(|| format!("{release}:{}", env!("CARGO_PKG_VERSION")));
+    let (image, namespace) = (yaml(&image), yaml(namespace.as_str()));
+    // An eviction carries no mark: without the pod's UID a second run would evict the replacement.
+    let repeatable = entry.kind != Kind::Pod || entry.verb != actions::Verb::Restart || uid.is_some();
+    let name = job_name(&action, target.as_str());
+    let labels = format!(
+        "app.kubernetes.io/name: {release}\n{{indent}}app.kubernetes.io/component: {action}\n{{indent}}# The execution that this Job belongs to; an executor has the name of its own object here.\n{{indent}}kubernetesexecution.kubernaut.io/execution: {name}\n"
+    );
+    let (outer, inner) = (labels.replace("{indent}", "    "), labels.replace("{indent}", "        "));
+    format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  labels:\n    {outer}\
+         spec:\n  # Once: trying again is for whoever reads the result.\n  backoffLimit: 0\n  \
+         # Time to read the result; then the Job goes, and its pod with it.\n  ttlSecondsAfterFinished: 3600\n  podFailurePolicy:\n    rules:\n{}  \
+         template:\n    metadata:\n      labels:\n        {inner}    spec:\n      serviceAccountName: action-{action}\n      restartPolicy: Never\n      \
+         # The pod's, above ACTION_TIMEOUT ({TIMEOUT} s) and the image pull. A Job's own deadline deletes the pod, and the result with it.\n      \
+         activeDeadlineSeconds: {}\n      enableServiceLinks: false\n{SECURITY}      containers:\n      - name: executor\n        image: {image}\n{CONTAINER}        env:\n{}",
+        failure_rules(repeatable),
+        TIMEOUT + POD_SLACK,
+        variables(entry, options, repeatable),
+    )
+}
+
+/// A Job's name becomes a label of its pods: at most 63 characters, which end with a letter or digit.
+fn job_name(action: &str, target: &str) -> String {
+    const LONGEST: usize = 63;
+    let name: String = format!("{action}-{target}").replace('.', "-").chars().take(LONGEST).collect();
+    name.trim_end_matches('-').to_owned()
+}
+
+const SECURITY: &str =
+    "      securityContext:\n        runAsNonRoot: true\n        seccompProfile: { type: RuntimeDefault }\n";
+
+const CONTAINER: &str = "        resources:\n          requests: { cpu: 10m, memory: 16Mi }\n          limits: { memory: 64Mi }\n        \
+    securityContext:\n          allowPrivilegeEscalation: false\n          readOnlyRootFilesystem: true\n          capabilities: { drop: [ALL] }\n";
+
+/// From the table of exit codes: what nobody's second try changes fails the Job; a disruption does not count.
+fn failure_rules(repeatable: bool) -> String {
+    let permanent: Vec<String> = Code::ALL
+        .iter()
+        .filter(|code| code.exit() > 1 && !code.may_succeed_later())
+        .map(|code| code.exit().to_string())
+        .collect();
+    let mut text = format!(
+        "    - action: FailJob\n      onExitCodes: {{ containerName: executor, operator: In, values: [{}] }}\n",
+        permanent.join(", ")
+    );
+    if repeatable {
+        text.push_str("    # A drained node or a preemption: the next pod finishes the work, and ACTION_ID keeps it from doing it twice.\n    - action: Ignore\n      onPodConditions: [{ type: DisruptionTarget }]\n");
+    }
+    text
+}
+
+fn variables(entry: Entry, options: &Options, repeatable: bool) -> String {
+    let parameters = with_action(entry.verb, Some(entry.kind), Example);
+    let action = entry.action_type();
+    let namespace = entry
+        .kind
+        .resource()
+        .namespaced()
+        .then(|| options.target_namespace.as_ref().unwrap_or(&options.namespace).to_string());
+    let pairs = [
+        ("ACTION_TYPE", Some(action)),
+        ("TARGET_KIND", Some(entry.kind.name().to_owned())),
+        ("TARGET_NAMESPACE", namespace),
+        ("TARGET_NAME", Some(options.target.to_string())),
+        ("TARGET_UID", options.uid.clone()),
+        ("ACTION_PARAMETERS", Some(parameters.to_string())),
+        ("ACTION_TIMEOUT", Some(format!("{TIMEOUT}s"))),
+    ];
+    let mut text = String::new();
+    for (name, value) in pairs.iter().filter_map(|(name, value)| Some((name, value.as_deref()?))) {
+        // Writing into a String cannot fail.
+        let _infallible = writeln!(text, "        - {{ name: {name}, value: '{}' }}", value.replace('\'', "''"));
+    }
+    if repeatable {
+        text.push_str(
+            "        # The same in every pod of this Job. Who tries again with a new Job sets the id of the first one here.\n        - name: ACTION_ID\n          valueFrom: { fieldRef: { fieldPath: \"metadata.labels['batch.kubernetes.io/controller-uid']\" } }\n",
+        );
+    } else {
+        text.push_str("        # No ACTION_ID: without the pod's TARGET_UID a second run would evict the replacement. With one, set both.\n");
+    }
+    text
+}

@@ -1,0 +1,39 @@
+//! Any text as a Rego module: it declares what it reads, or it is told where it is wrong. (Evaluation has no bounds of its
+//! own and is the child's: `tests/blackbox/rego.rs`.)
+#![no_main]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here is a finding")]
+
+use action_runner::conditions::Module;
+use action_runner::conditions::engine::{Answer, Task, answer};
+use libfuzzer_sys::fuzz_target;
+
+/// regorus parses nested brackets in exponential time (a known finding of this target; the child is cut off after 5 s).
+const DEEPEST: usize = 8;
+
+fuzz_target!(|text: &str| {
+    if depth(text) > DEEPEST {
+        return;
+    }
+    let module = Module { name: "fuzzed.rego".to_owned(), text: text.to_owned() };
+    match answer(&Task { modules: vec![module], rules: Vec::new() }, "") {
+        Answer::Declared(declared) => {
+            assert_eq!(declared.len(), 1);
+            assert!(declared.iter().all(|one| one.package.starts_with("data")), "{declared:?}");
+        }
+        Answer::Trouble(trouble) => assert!(!trouble.message.is_empty(), "{trouble:?}"),
+        Answer::Values(values) => panic!("nothing was asked, and {values:?} came"),
+    }
+});
+
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for c in text.chars() {
+        match c {
+            '{' | '[' | '(' => depth += 1,
+            '}' | ']' | ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}

@@ -1,0 +1,3 @@
+module action-runner.test/workload
+
+go 1.26.0

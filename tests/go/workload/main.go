@@ -1,0 +1,71 @@
+// The program in the pods of a real node: it is the sandbox's pause, a container that waits, one that writes logs, and
+// a server that takes an upload.
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM, syscall.SIGINT)
+	args := append(os.Args[1:], "wait")
+	switch args[0] {
+	case "write":
+		// write MEBIBYTES [MEBIBYTES-PER-SECOND]: lines of 1 KiB, then wait.
+		write(args[1:])
+	case "receive":
+		// receive PORT [CERTIFICATE KEY]: takes every PUT, and says on stdout what came.
+		go receive(args[1 : len(args)-1])
+	}
+	<-ended
+}
+
+const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+func write(args []string) {
+	mebibytes, _ := strconv.Atoi(args[0])
+	perSecond, _ := strconv.Atoi(args[1])
+	out := bufio.NewWriterSize(os.Stdout, 64<<10)
+	filler := make([]byte, 1000)
+	for number := 0; number < mebibytes*1024; number++ {
+		// Nothing that compresses well: a bundle of such lines is nearly as large as they are.
+		for index := range filler {
+			filler[index] = letters[rand.IntN(len(letters))]
+		}
+		fmt.Fprintf(out, "line %010d %s\n", number, filler)
+		// In small steps: a log that is rotated while this sleeps is empty only for a moment.
+		if perSecond > 0 && (number+1)%64 == 0 {
+			out.Flush()
+			time.Sleep(time.Second / time.Duration(perSecond*1024/64))
+		}
+	}
+	out.Flush()
+}
+
+func receive(args []string) {
+	http.HandleFunc("/", func(answer http.ResponseWriter, request *http.Request) {
+		body, err := io.ReadAll(request.Body)
+		fmt.Printf("%s %s length=%d read=%d chunked=%v error=%v magic=%x\n", request.Method, request.URL, request.ContentLength,
+			len(body), len(request.TransferEncoding) > 0, err, body[:min(2, len(body))])
+		if strings.HasPrefix(request.URL.Path, "/redirect") {
+			http.Redirect(answer, request, "/elsewhere", http.StatusTemporaryRedirect)
+		}
+	})
+	if len(args) == 3 {
+		fmt.Println(http.ListenAndServeTLS(":"+args[0], args[1], args[2], nil))
+	} else {
+		fmt.Println(http.ListenAndServe(":"+args[0], nil))
+	}
+	os.Exit(1)
+}

@@ -1,0 +1,4 @@
+# differs: invalid character
+package differs.interpolation
+
+text := $"{input.parameters.replicas} replicas"
