@@ -79,11 +79,10 @@ async fn work(request: Request, trail: Trail) -> ActionResult {
     let Some(verb) = request.verb else {
         return trail.error(&Error::InvalidRequest(request.problems.join("; ")));
     };
-    let lock =
-        match lock::Lock::read(std::path::Path::new(lock::PATH)).and_then(|lock| lock.allows(verb).map(|()| lock)) {
-            Ok(lock) => lock,
-            Err(error) => return trail.error(&error),
-        };
+    let lock = match lock::Lock::of_this_image(verb) {
+        Ok(lock) => lock,
+        Err(error) => return trail.error(&error),
+    };
     let request = Request { upload_hosts: lock.upload_hosts(request.upload_hosts), ..request };
     let kind = request.kind;
     let start = pipeline::Start { request, trail: trail.clone(), sink: Arc::new(output::StdoutLines) };

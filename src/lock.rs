@@ -18,7 +18,7 @@ use actions::error::Error;
 use actions::upload::AllowedHost;
 
 /// Where an image has its lock; nothing in the environment can move it.
-pub const PATH: &str = "/etc/action-runner/lock";
+const PATH: &str = "/etc/action-runner/lock";
 
 /// What the image may be used for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -30,8 +30,14 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// The lock of the image that this runs in; refuses an action that the image is not for.
+    pub fn of_this_image(verb: Verb) -> Result<Self, Error> {
+        let lock = Self::read(Path::new(PATH))?;
+        lock.allows(verb).map(|()| lock)
+    }
+
     /// Reads the lock, if there is one. One that cannot be read or understood refuses every run.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    fn read(path: &Path) -> Result<Self, Error> {
         let refuse = |why: String| {
             Error::Refused(format!(
                 "this image's lock ({}) {why}; the image is broken: use another one, nothing was done",
@@ -66,7 +72,7 @@ impl Lock {
     }
 
     /// Whether the image may be used for this.
-    pub fn allows(&self, verb: Verb) -> Result<(), Error> {
+    fn allows(&self, verb: Verb) -> Result<(), Error> {
         if self.verbs.is_empty() || self.verbs.contains(&verb) {
             return Ok(());
         }

@@ -249,6 +249,10 @@ impl<A: Action> Pipeline<A> {
             facts.resumed = resumed;
             facts.undo = Some(self.action.undo(target, false, &self.context));
         }
+        if resumed && !self.dry_run {
+            let cluster = self.phase("execute", self.cluster.remaining().mul_f32(0.9));
+            self.action.resume(&cluster, target, &self.context).await?;
+        }
         let now = target.value().cloned().unwrap_or_default();
         let details = self.verified(target, &now).await?;
         self.judged_after(target, &details).await?;

@@ -232,6 +232,10 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
         change: &Self::Change,
         commit: Commit,
     ) -> Result<Value>;
+    /// Finishes what an earlier run of this `ACTION_ID` began: what `apply` does after the request that carries its mark.
+    async fn resume(&self, _cluster: &Cluster, _target: &Self::Target, _run: &RunContext) -> Result<()> {
+        Ok(())
+    }
     /// Waits until the effect is there, for the object as `apply` left it (or as it was already). An action that changes
     /// nothing does its work here.
     async fn verify(

@@ -20,6 +20,7 @@ use crate::conditions::checked::{self, Checked};
 use crate::conditions::engine::{Answer, Task};
 use crate::conditions::{ConditionResult, Module, evaluator, judge, library, policy};
 use crate::judging::Judging;
+use crate::lock::Lock;
 use crate::output::StdoutLines;
 use crate::pipeline::PHASE_LIMIT;
 use crate::prepare::{reach, validate};
@@ -166,6 +167,7 @@ async fn on_a_document(input: &PathBuf, files: &[PathBuf]) -> Result<Printed> {
 async fn on_a_target(variables: Vec<(OsString, OsString)>) -> Result<Printed> {
     let request = Request::read(variables);
     let Some(verb) = request.verb else { return Err(Error::InvalidRequest(request.problems.join("; "))) };
+    Lock::of_this_image(verb)?;
     let kind = request.kind;
     with_action(verb, kind, Evaluation(request)).await
 }

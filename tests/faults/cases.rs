@@ -35,6 +35,9 @@ pub struct Target {
     pub id: String,
 }
 
+/// The action that posts an event too.
+const EVENTFUL: &str = "uncordon-node";
+
 fn binary() -> PathBuf {
     test_cluster::assets::variable("ACTION_RUNNER")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_action-runner")), PathBuf::from)
@@ -47,8 +50,13 @@ pub async fn all(connection: &Connection) -> Result<Vec<Case>> {
     let cases = [
         ("scale-deployment", json!({ "replicas": 2 }), None),
         ("scale-statefulset", json!({ "replicas": 2 }), Some(conditions)),
+        // By a pod that leads to it.
+        ("scale-pod", json!({ "replicas": 2 }), None),
         ("restart-deployment", json!({}), None),
+        ("restart-statefulset", json!({}), None),
         ("rollback-deployment", json!({}), None),
+        // Stuck behind a pod that never became ready: a patch, and then an eviction.
+        ("rollback-statefulset", json!({}), None),
         ("restart-pod", json!({}), None),
         ("cordon-node", json!({}), None),
         ("uncordon-node", json!({}), None),
@@ -59,6 +67,9 @@ pub async fn all(connection: &Connection) -> Result<Vec<Case>> {
         let world = World::new(connection, action).await?;
         let mut arguments =
             vec!["rbac".to_owned(), action.to_owned(), "--namespace".to_owned(), world.namespace.clone()];
+        if action == EVENTFUL {
+            arguments.push("--events".to_owned());
+        }
         if let Some(conditions) = &conditions {
             let file = world.folder().join("conditions.json");
             std::fs::write(&file, conditions.to_string())?;
@@ -91,6 +102,7 @@ impl Case {
             .parameters(&self.parameters)
             .unjudged();
         let run = if self.action == "restart-pod" { run.with("TARGET_UID", &target.uid) } else { run };
+        let run = if self.action == EVENTFUL { run.with("ACTION_EVENTS", true) } else { run };
         match &self.conditions {
             Some(conditions) => run.with("ACTION_PRECONDITIONS", conditions).with("ACTION_POSTCONDITIONS", conditions),
             None => run,
@@ -107,53 +119,97 @@ impl Case {
     }
 
     async fn make(&self, world: &World) -> Result<Target> {
-        let made = |name: String, names, path| Target { name, names, path, uid: String::new(), id: String::new() };
-        let name = format!("t-{:08x}", unique());
-        let mut names = vec![(self.namespace.clone(), "NAMESPACE")];
-        let (kind, target) = match self.action {
-            "cordon-node" | "uncordon-node" => {
-                let path = format!("/api/v1/nodes/{name}");
-                node(world, &name, json!([{ "key": "test/own", "effect": "NoSchedule" }])).await?;
-                if self.action == "uncordon-node" {
-                    world.merge(&path, &json!({ "spec": { "unschedulable": true } })).await?;
-                }
-                names.push((name.clone(), "NAME"));
-                return Ok(made(name, names, path));
-            }
-            "collect-logs-deployment" => {
-                for pod in world.pods("web").await? {
-                    names.push((pod["metadata"]["name"].as_str().context("no name")?.to_owned(), "POD"));
-                }
-                return Ok(made("web".to_owned(), names, world.workload_path("Deployment", "web")));
-            }
-            "scale-statefulset" => ("StatefulSet", name.clone()),
-            _ => ("Deployment", name.clone()),
-        };
-        world.workload(kind, &name, 1, json!({})).await?;
-        let mut target = made(target, names, world.workload_path(kind, &name));
-        if self.action == "rollback-deployment" {
-            let second = json!({ "spec": { "template": { "metadata": { "annotations": { "test/revision": "2" } } } } });
-            world.merge(&target.path, &second).await?;
-            let settled = |web: &Value| {
-                web["status"]["observedGeneration"] == 2
-                    && web["status"]["updatedReplicas"] == 1
-                    && web["status"]["replicas"] == 1
-            };
-            world.until(&target.path, "at its second revision", settled).await?;
+        match self.action {
+            "cordon-node" | "uncordon-node" => self.make_node(world).await,
+            "collect-logs-deployment" => self.logs(world).await,
+            _ => self.make_workload(world).await,
         }
-        if self.action == "restart-pod" {
-            let pods = world.pods(&name).await?;
-            pods.first()
-                .and_then(|pod| pod["metadata"]["name"].as_str())
-                .context("no pod")?
-                .clone_into(&mut target.name);
-            target.path = format!("{}/{}", world.path("v1", "pods"), target.name);
-            // The ReplicaSet's name is the pod's without its last part.
-            let set = target.name.rsplit_once('-').map(|(set, _)| set.to_owned()).unwrap_or_default();
-            target.names.extend([(target.name.clone(), "POD"), (set, "SET")]);
+    }
+
+    fn named(&self, name: String, path: String) -> Target {
+        let names = vec![(self.namespace.clone(), "NAMESPACE")];
+        Target { name, names, path, uid: String::new(), id: String::new() }
+    }
+
+    async fn make_node(&self, world: &World) -> Result<Target> {
+        let name = format!("t-{:08x}", unique());
+        let mut target = self.named(name.clone(), format!("/api/v1/nodes/{name}"));
+        node(world, &name, json!([{ "key": "test/own", "effect": "NoSchedule" }])).await?;
+        if self.action == "uncordon-node" {
+            world.merge(&target.path, &json!({ "spec": { "unschedulable": true } })).await?;
         }
         target.names.push((name, "NAME"));
         Ok(target)
+    }
+
+    async fn logs(&self, world: &World) -> Result<Target> {
+        let mut target = self.named("web".to_owned(), world.workload_path("Deployment", "web"));
+        for pod in world.pods("web").await? {
+            target.names.push((pod["metadata"]["name"].as_str().context("no name")?.to_owned(), "POD"));
+        }
+        Ok(target)
+    }
+
+    async fn make_workload(&self, world: &World) -> Result<Target> {
+        let name = format!("t-{:08x}", unique());
+        world.workload(self.kind(), &name, 1, json!({})).await?;
+        let mut target = self.named(name.clone(), world.workload_path(self.kind(), &name));
+        if self.action.starts_with("rollback-") {
+            self.next_revision(world, &target.path).await?;
+        }
+        if self.action.ends_with("-pod") {
+            let pods = world.pods(&name).await?;
+            let pod = pods.first().and_then(|pod| pod["metadata"]["name"].as_str()).context("no pod")?.to_owned();
+            // The ReplicaSet's name is the pod's without its last part.
+            let set = pod.rsplit_once('-').map(|(set, _)| set.to_owned()).unwrap_or_default();
+            if self.action == "restart-pod" {
+                target.path = format!("{}/{pod}", world.path("v1", "pods"));
+            }
+            target.names.extend([(pod.clone(), "POD"), (set, "SET")]);
+            target.name = pod;
+        }
+        target.names.push((name, "NAME"));
+        Ok(target)
+    }
+
+    /// Another template, rolled out; that of a StatefulSet never becomes ready, and the set is stuck.
+    async fn next_revision(&self, world: &World, path: &str) -> Result<()> {
+        let mut template = json!({ "metadata": { "annotations": { "test/revision": "2" } } });
+        let stuck = self.kind() == "StatefulSet";
+        if stuck {
+            template["metadata"]["labels"] = json!({ "test/mode": "never-ready" });
+        }
+        world.merge(path, &json!({ "spec": { "template": template } })).await?;
+        let there = |object: &Value| {
+            let status = |field: &str| object["status"][field].as_i64().unwrap_or(0);
+            let ready = i64::from(!stuck);
+            status("observedGeneration") == 2
+                && status("updatedReplicas") == 1
+                && status("replicas") == 1
+                && status("readyReplicas") == ready
+        };
+        world.until(path, "at its second revision", there).await.map(|_| ())
+    }
+
+    /// The kind of its workload.
+    fn kind(&self) -> &'static str {
+        if self.action.ends_with("-statefulset") { "StatefulSet" } else { "Deployment" }
+    }
+
+    /// How many changes of the cluster make one run.
+    pub fn changes(&self) -> usize {
+        match self.action {
+            "collect-logs-deployment" => 0,
+            "rollback-statefulset" => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether what the action waits for is there.
+    pub async fn is_reached(&self, world: &World, target: &Target) -> Result<bool> {
+        let object = world.get(&target.path).await.unwrap_or_default();
+        let ready = self.action != "rollback-statefulset" || object["status"]["readyReplicas"] == 1;
+        Ok(ready && self.is_done(world, target).await?)
     }
 
     /// Whether the object is as the action wants it.
@@ -163,10 +219,12 @@ impl Case {
             "cordon-node" => object["spec"]["unschedulable"] == true,
             "uncordon-node" => object["spec"]["unschedulable"] != true,
             "restart-pod" => object.is_null() || object["metadata"]["deletionTimestamp"].is_string(),
-            "restart-deployment" => {
+            "restart-deployment" | "restart-statefulset" => {
                 object["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].is_string()
             }
-            "rollback-deployment" => object["spec"]["template"]["metadata"]["annotations"]["test/revision"].is_null(),
+            "rollback-deployment" | "rollback-statefulset" => {
+                object["spec"]["template"]["metadata"]["annotations"]["test/revision"].is_null()
+            }
             "collect-logs-deployment" => true,
             _ => object["spec"]["replicas"] == 2,
         })
@@ -178,8 +236,7 @@ impl Case {
         match self.action {
             "collect-logs-deployment" => Ok(()),
             "cordon-node" | "uncordon-node" => world.delete(&target.path).await,
-            "scale-statefulset" => world.delete(&world.workload_path("StatefulSet", name)).await,
-            _ => world.delete(&world.workload_path("Deployment", name)).await,
+            _ => world.delete(&world.workload_path(self.kind(), name)).await,
         }
     }
 }

@@ -70,15 +70,31 @@ async fn the_node_runs_out_of_memory(n: N) -> Result<()> {
     let ended = n.ended(&pod).await;
     n.node.configure_kubelet(&json!({}))?;
     n.node.restart_kubelet()?;
-    evicted?;
+    let job = evicted?["metadata"]["labels"]["batch.kubernetes.io/job-name"].as_str().unwrap_or_default().to_owned();
     told(&n, &pod, ended?).await?;
     let pressure = |node: &Value| {
         let conditions = node["status"]["conditions"].as_array();
         conditions.is_some_and(|all| all.iter().all(|one| one["type"] != "MemoryPressure" || one["status"] == "False"))
             && node["spec"]["taints"].as_array().is_none_or(Vec::is_empty)
     };
-    n.world
-        .until(&format!("/api/v1/nodes/{}", test_cluster::node::NAME), "without pressure", pressure)
-        .await
-        .map(|_| ())
+    n.world.until(&format!("/api/v1/nodes/{}", test_cluster::node::NAME), "without pressure", pressure).await?;
+    the_next_pod_goes_on(&n, &job, &pod).await
+}
+
+/// The Job's failure policy ignores a disruption: there is a next pod, with the same id. It finds the restart, and waits for it.
+async fn the_next_pod_goes_on(n: &N, job: &str, first: &str) -> Result<()> {
+    let pods = n.world.path("v1", "pods");
+    let list = format!("{pods}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{job}");
+    let next = |list: &Value| {
+        let names = list["items"].as_array().into_iter().flatten().filter_map(|pod| pod["metadata"]["name"].as_str());
+        names.map(|name| format!("{pods}/{name}")).find(|path| path != first)
+    };
+    let found = n.world.until(&list, "a next pod", |list| next(list).is_some()).await?;
+    let pod = next(&found).unwrap_or_default();
+    n.until_text(&format!("{pod}/log"), "waiting", |log| log.contains("0 of 2 new pods are ready")).await?;
+    n.world.delete(&format!("{}/{job}?propagationPolicy=Background", n.world.path("batch/v1", "jobs"))).await?;
+    let ended = n.ended_by_message(&pod).await?;
+    expect(&ended, "Interrupted", "none", "interrupted by SIGTERM; ")?;
+    ensure!(ended.result["resumed"] == true, "{:#}", ended.result);
+    n.world.merge(&pod, &json!({ "metadata": { "finalizers": null } })).await.map(|_| ())
 }

@@ -161,6 +161,12 @@ impl N {
         Ok(())
     }
 
+    /// The same, unless the account is there already.
+    pub async fn allow_once(&self, action: &str, conditions: &Value) -> Result<()> {
+        let known = self.accounts.lock().await.contains(action);
+        if known { Ok(()) } else { self.allow(action, conditions).await }
+    }
+
     /// A Deployment `noisy` of so many pods, each of which has written 9 MiB: below the 10 at which the kubelet rotates.
     pub async fn noisy(&self, replicas: u64) -> Result<()> {
         let deployment = json!({

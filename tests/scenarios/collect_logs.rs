@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use test_cluster::fixtures::World;
 use test_cluster::runner::{Outcome, Run};
 
-use crate::support::{T, expect, scenarios};
+use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("collect-logs": everything);
 
@@ -84,14 +84,7 @@ async fn cron_job(t: &T) -> Result<()> {
 }
 
 async fn both_instances_and_redaction(t: &T) -> Result<()> {
-    t.world
-        .workload(
-            "Deployment",
-            "restarted",
-            1,
-            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "restarted" } } } } }),
-        )
-        .await?;
+    t.world.workload("Deployment", "restarted", 1, mode("restarted")).await?;
     let outcome = t.act("collect-logs-deployment", "restarted", &json!({ "tailLines": 3 })).await?;
     expect(&outcome, "Completed", "none", "lines")?;
     let previous: Vec<_> =
@@ -171,14 +164,7 @@ async fn one_that_cannot_be_read(t: &T) -> Result<()> {
         "{:#}",
         outcome.result
     );
-    t.world
-        .create_workload(
-            "Deployment",
-            "unpulled",
-            1,
-            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "image-pull" } } } } }),
-        )
-        .await?;
+    t.world.create_workload("Deployment", "unpulled", 1, mode("image-pull")).await?;
     t.world
         .until(&t.world.workload_path("Deployment", "unpulled"), "one pod", |object| object["status"]["replicas"] == 1)
         .await?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use test_cluster::runner::{Outcome, Run};
 
 use crate::ready_conditions::{all_passed, by_name};
-use crate::support::{T, expect, scenarios};
+use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("conditions":
     a_policy_denies, a_policy_that_cannot_be_evaluated_lets_nothing_pass, own_rego, what_cannot_be_evaluated, every_phase_in_order,
@@ -342,7 +342,7 @@ async fn a_pull_secret_by_its_name(t: T) -> Result<()> {
 
 /// Pods that are ready after three seconds: told as soon as they are, by watch, with no request for each look.
 async fn woken_by_changes(t: T) -> Result<()> {
-    let slow = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } });
+    let slow = mode("slow");
     t.world.workload("Deployment", "web", 1, slow).await?;
     t.allow("scale-deployment", &by_name(&["desired_replicas_running", "no_crashloop_pods"])).await?;
     let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": 3, "wait": false }));
@@ -478,7 +478,7 @@ async fn a_pod_that_was_gone_before(t: T) -> Result<()> {
 /// Right after the change the old pods are still fine: that is no answer.
 async fn nothing_is_judged_before_the_controller_acted(t: T) -> Result<()> {
     t.allow("rollback-deployment", &by_name(&["no_image_pull_errors"])).await?;
-    let broken = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "image-pull" } } } } });
+    let broken = mode("image-pull");
     t.world.create_workload("Deployment", "web", 2, broken).await?;
     let path = t.world.workload_path("Deployment", "web");
     t.world.until(&path, "observed", |web| web["status"]["observedGeneration"] == 1).await?;

@@ -8,7 +8,7 @@ use test_cluster::runner::{Outcome, Run};
 
 use crate::support::{T, expect, scenarios};
 
-scenarios!("cordon": there_and_back, already_so, keeps_the_reason, protected, not_found, forbidden, dry_run_leaves_no_trace,
+scenarios!("cordon": there_and_back, an_event_about_a_node, already_so, keeps_the_reason, protected, not_found, forbidden, dry_run_leaves_no_trace,
     others_taints_stay, conflict_is_told, overwritten_meanwhile, lost_answers_are_found_out, warns_of_a_foreign_cordon);
 
 /// A node of this scenario alone.
@@ -36,6 +36,19 @@ async fn there_and_back(t: T) -> Result<()> {
     expect(&back, "Changed", "applied", &format!("uncordoned node {name}"))?;
     ensure!(read(&t, &name).await?["spec"].get("unschedulable").is_none());
     expect(&t.undo(&back, &name).await?, "Changed", "applied", "cordoned node")
+}
+
+/// Events about what has no namespace are in `default`, where the printed Role allows them.
+async fn an_event_about_a_node(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let run = t.run("cordon-node", &name).await?.with("ACTION_EVENTS", true);
+    let outcome = t.complete(&run).await?;
+    expect(&outcome, "Changed", "applied", "cordoned")?;
+    ensure!(outcome.result.get("warnings").is_none(), "{:#}", outcome.result);
+    let events = t.world.get("/apis/events.k8s.io/v1/namespaces/default/events").await?;
+    let mut about = events["items"].as_array().into_iter().flatten().filter(|event| event["regarding"]["name"] == name);
+    ensure!(about.any(|event| event["reason"] == "ActionChanged"), "{events:#}");
+    Ok(())
 }
 
 async fn already_so(t: T) -> Result<()> {

@@ -1,16 +1,16 @@
 //! Credentials that end, or change, while a run waits.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use test_cluster::audit::AuditLog;
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::runner::{Outcome, Running};
 use test_cluster::token::Token;
 
-use crate::support::{T, expect, scenarios};
+use crate::budget::Budget;
+use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("credentials":
     a_token_that_is_renewed, a_token_that_expires, an_account_that_is_deleted,
@@ -18,7 +18,7 @@ scenarios!("credentials":
 
 /// The token is worth nothing from one moment to the next, and the wait needs it again: what was changed until then is told.
 async fn an_account_that_is_deleted(t: T) -> Result<()> {
-    let never = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } });
+    let never = mode("never-ready");
     t.world.create_workload("Deployment", "web", 1, never).await?;
     // Every watch of the pods ends at once: it is opened again and again, and so meets the end of the account.
     let rule = Rule { fault: Fault::WatchEnds, method: "GET", contains: "/pods?watch", lacks: "", times: u32::MAX };
@@ -38,19 +38,12 @@ async fn an_account_that_is_deleted(t: T) -> Result<()> {
 struct Waiting {
     running: Running,
     token: Token,
+    budget: Budget,
 }
-
-const BUDGETS: (&str, &str) = ("policy/v1", "poddisruptionbudgets");
 
 async fn waits(t: &T, file: &Path, lifetime: Duration) -> Result<Waiting> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    let budget = json!({
-        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "strict" },
-        "spec": { "maxUnavailable": 0, "selector": { "matchLabels": { "app": "web" } } },
-    });
-    let budgets = t.world.path(BUDGETS.0, BUDGETS.1);
-    t.world.create(&budgets, &budget).await?;
-    t.world.until(&format!("{budgets}/strict"), "counted", |budget| budget["status"]["expectedPods"] == 1).await?;
+    let budget = Budget::strict(t, "web").await?;
     let pods = t.world.pods("web").await?;
     let pod = pods.first().and_then(|pod| pod["metadata"]["name"].as_str()).context("no pod")?;
     let run = t.run("restart-pod", pod).await?.with("ACTION_TIMEOUT", "80s");
@@ -58,25 +51,16 @@ async fn waits(t: &T, file: &Path, lifetime: Duration) -> Result<Waiting> {
     std::fs::write(file, token.as_str())?;
     let user = json!({ "tokenFile": file });
     let running = run.with("KUBECONFIG", t.world.kubeconfig_of(&user)?.display());
-    let audit = AuditLog::from_now(t.world.connection.audit_log.as_deref().context("no audit log")?)?;
     let running = running.start(&t.world)?;
-    // It waits once its real eviction was answered with 429, and not only the dry run.
-    let real = |entries: Vec<test_cluster::audit::Entry>| {
-        entries.iter().any(|one| one.name == pod && one.code == 429 && !one.uri.contains("dryRun"))
-    };
-    let limit = Instant::now() + Duration::from_secs(30);
-    while !real(audit.requests(t.world.client(), "action-runner/").await?) {
-        ensure!(Instant::now() < limit, "the run does not come to its eviction");
-    }
-    Ok(Waiting { running, token })
+    budget.blocks(t, pod).await?;
+    Ok(Waiting { running, token, budget })
 }
 
 impl Waiting {
     /// Once the API server takes the token no more, the budget lets the eviction pass.
     async fn goes_on_when_it_is_over(self, t: &T) -> Result<Outcome> {
         self.token.until_it_is_refused(&t.world).await?;
-        let path = format!("{}/strict", t.world.path(BUDGETS.0, BUDGETS.1));
-        t.world.merge(&path, &json!({ "spec": { "maxUnavailable": 1 } })).await?;
+        self.budget.gives_way(t).await?;
         self.running.complete(&t.world).await
     }
 }

@@ -10,7 +10,7 @@ use test_cluster::fixtures::node;
 use test_cluster::proxy::{Canned, Fault, Rule};
 use test_cluster::runner::{Outcome, Running};
 
-use crate::support::{T, expect, scenarios};
+use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("hardship":
     an_api_server_that_is_killed, two_with_one_id, two_with_different_ids, an_api_server_that_rejects, a_watch_that_is_too_old,
@@ -35,7 +35,7 @@ async fn two_with_one_id(t: T) -> Result<()> {
 
 /// Two that want different things: whoever comes last has it, and the other one says that it has not.
 async fn two_with_different_ids(t: T) -> Result<()> {
-    let slow = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } });
+    let slow = mode("slow");
     t.world.workload("Deployment", "web", 1, slow).await?;
     let run = async |replicas: u32| {
         let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": replicas }));
@@ -108,7 +108,7 @@ async fn an_api_server_that_rejects(t: T) -> Result<()> {
 /// After an API server has started anew, its history does not reach back: who followed one object reads it again, with no more
 /// permissions than before.
 async fn a_watch_that_is_too_old(t: T) -> Result<()> {
-    let slow = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } });
+    let slow = mode("slow");
     t.world.workload("Deployment", "web", 1, slow).await?;
     for (replicas, fault) in [(2, Fault::WatchError(410)), (3, Fault::Answer(Canned::status(410)))] {
         let rule = Rule { times: 2, ..lost("GET", "fieldSelector=metadata.name%3Dweb", "", fault) };
@@ -123,9 +123,10 @@ async fn a_watch_that_is_too_old(t: T) -> Result<()> {
 
 /// Where each phase before the wait meets the end of the API server: a request that never arrives there, or an answer that
 /// never comes; whatever is sent next finds nobody.
-const PHASES: [(&str, Rule); 5] = [
+const PHASES: [(&str, Rule); 6] = [
     ("permissions", lost("POST", "selfsubjectrulesreviews", "", Fault::Drop)),
     ("find", lost("GET", "/deployments/web", "watch", Fault::Drop)),
+    ("preconditions", lost("GET", "/pods?", "watch", Fault::Drop)),
     ("dry-run", lost("PATCH", "dryRun", "", Fault::Drop)),
     ("execute, before it arrives", lost("PATCH", "/scale", "dryRun", Fault::Drop)),
     ("execute, after it arrived", lost("PATCH", "/scale", "dryRun", Fault::LoseAnswer)),
@@ -138,17 +139,13 @@ const fn lost(method: &'static str, contains: &'static str, lacks: &'static str,
 /// SIGKILL to the API server in a cluster of its own, which stays away for 10 s, in each phase: every run goes on, and does it
 /// once. Then to the controllers, which do not come back.
 async fn an_api_server_that_is_killed(t: T) -> Result<()> {
-    if t.world.connection.audit_log.is_none() {
-        test_cluster::assets::tell(
-            "SKIPPED: hardship::an_api_server_that_is_killed needs a cluster of its own, and TEST_KUBECONFIG names one",
-        );
-        return Ok(());
-    }
-    let cluster = Cluster::start()?;
+    let Some(cluster) = t.own_cluster("hardship::an_api_server_that_is_killed")? else { return Ok(()) };
     let own = T::new(&cluster.connection, "killed").await?;
     node(&own.world, "node", json!([])).await?;
-    let slow = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } });
+    let slow = mode("slow");
     own.world.workload("Deployment", "web", 1, slow).await?;
+    let conditions = json!([{ "type": "no_crashloop_pods" }]);
+    own.allow("scale-deployment", &conditions).await?;
     in_the_wait(&cluster, &own).await.context("in the wait")?;
     let mut replicas = 2;
     for (phase, rule) in PHASES {
@@ -157,6 +154,7 @@ async fn an_api_server_that_is_killed(t: T) -> Result<()> {
         // After more than one outage the controllers take minutes to come back: these runs do not wait for them.
         let run = own.run("scale-deployment", "web").await?.with("KUBECONFIG", kubeconfig.display()).unjudged();
         let run = run.parameters(&json!({ "replicas": replicas, "wait": false }));
+        let run = run.with("ACTION_PRECONDITIONS", &conditions);
         let mut running = run.start(&own.world)?;
         while proxy.hits() == 0 && !running.has_ended()? {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 
 mod admission;
+mod budget;
 mod collect_logs;
 mod conditions;
 mod cordon;

@@ -12,7 +12,7 @@ use test_cluster::runner::Run;
 
 use crate::support::{T, expect, scenarios};
 
-scenarios!("permissions": scale, restart, rollback, cordon, collect_logs, conditions, nothing_else_is_granted, what_leads_on_uses_its_owners);
+scenarios!("permissions": scale, restart, rollback, cordon, collect_logs, conditions, nothing_else_is_granted, narrowed_to_the_target, what_leads_on_uses_its_owners);
 
 /// A pod or a ReplicaSet leads to its workload: under the Role of `scale-pod`, of `rollback-replicaset`, …, to each kind.
 async fn what_leads_on_uses_its_owners(t: T) -> Result<()> {
@@ -108,20 +108,12 @@ fn entries(verbs: &[Verb]) -> Vec<Entry> {
 /// With every permission but one, a run ends `Forbidden`, names that one, and has changed nothing; with all of them it
 /// would do what it is asked.
 async fn each_is_needed(t: &T, verbs: &[Verb]) -> Result<()> {
-    for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"] {
-        let extra = if kind == "Job" { job() } else { json!({}) };
-        let path = t.world.create_workload(kind, &kind.to_lowercase(), 1, extra).await?;
-        let second = json!({ "spec": { "template": { "metadata": { "annotations": { "test/revision": "2" } } } } });
-        if matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet") {
-            t.world.until(&path, "observed", |object| object["status"]["observedGeneration"] == 1).await?;
-            t.world.merge(&path, &second).await?;
-        }
-    }
+    workloads(t).await?;
     for entry in entries(verbs) {
         let all = action_runner::cli::permissions_of(entry);
         let action = entry.action_type();
         let name = target(t, entry, None).await?;
-        let parameters = if entry.verb == Verb::Scale { json!({ "replicas": 2 }) } else { json!({}) };
+        let parameters = parameters(entry);
         let whole = t.run(&action, &name).await?.with("ACTION_DRY_RUN", "true").parameters(&parameters);
         let outcome = t.complete(&whole).await?;
         ensure!(outcome.exit == 0, "{action} with its whole Role: {:#}", outcome.result);
@@ -137,6 +129,47 @@ async fn each_is_needed(t: &T, verbs: &[Verb]) -> Result<()> {
                 .with_context(|| format!("{action} without {missing}"))?;
             let changed = outcome.seen.iter().any(test_cluster::audit::Entry::changes_something);
             ensure!(!changed, "{action} without {missing}: {:?}", outcome.seen);
+        }
+    }
+    Ok(())
+}
+
+fn parameters(entry: Entry) -> Value {
+    if entry.verb == Verb::Scale { json!({ "replicas": 2 }) } else { json!({}) }
+}
+
+/// The Role that `rbac --target` prints is enough for that target, and worth nothing for another one.
+async fn narrowed_to_the_target(t: T) -> Result<()> {
+    workloads(&t).await?;
+    for entry in Entry::all() {
+        let action = entry.action_type();
+        let name = target(&t, entry, None).await?;
+        let yaml = t.print(&["rbac", &action, "--namespace", &t.world.namespace, "--target", &name])?;
+        ensure!(yaml.contains(&format!("resourceNames: [\"{name}\"]")), "{action} is not narrowed:\n{yaml}");
+        let file = t.world.account(&yaml).await?;
+        let run = |name: &str| {
+            let run = Run::new(&t.binary, &file, &action, name).with("TARGET_NAMESPACE", &t.world.namespace);
+            run.parameters(&parameters(entry))
+        };
+        // For real where it waits by watches, which RBAC narrows too.
+        let real = matches!(action.as_str(), "scale-deployment" | "restart-statefulset" | "rollback-daemonset");
+        let outcome = t.complete(&run(&name).with("ACTION_DRY_RUN", !real)).await?;
+        ensure!(outcome.exit == 0, "{action} {name}: {:#}", outcome.result);
+        let outcome = t.complete(&run("elsewhere")).await?;
+        expect(&outcome, "Forbidden", "none", "").with_context(|| action.clone())?;
+    }
+    Ok(())
+}
+
+/// One workload of each kind, at its second revision where there are any.
+async fn workloads(t: &T) -> Result<()> {
+    for kind in ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"] {
+        let extra = if kind == "Job" { job() } else { json!({}) };
+        let path = t.world.create_workload(kind, &kind.to_lowercase(), 1, extra).await?;
+        let second = json!({ "spec": { "template": { "metadata": { "annotations": { "test/revision": "2" } } } } });
+        if matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet") {
+            t.world.until(&path, "observed", |object| object["status"]["observedGeneration"] == 1).await?;
+            t.world.merge(&path, &second).await?;
         }
     }
     Ok(())

@@ -2,11 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use test_cluster::Cluster;
 use test_cluster::fixtures::{node, unique};
 use test_cluster::runner::{Outcome, Run};
 
-use crate::support::{T, expect, scenarios};
+use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("ready_conditions":
     before_a_scale, before_a_scale_that_has_no_room, before_anything, after_a_scale, usage_by_metrics, before_a_restart_or_rollback, of_nodes, the_last_node, of_logs,
@@ -149,7 +148,6 @@ async fn after_a_scale(t: T) -> Result<()> {
     let last = outcome.result["phases"].as_array().and_then(|phases| phases.last()).cloned().unwrap_or_default();
     ensure!(last["name"] == "postconditions", "{:#}", outcome.result);
 
-    let mode = |mode: &str| json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": mode } } } } });
     let restarts =
         |pods: &Value| pods["items"][0]["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(2);
     let waits = |pods: &Value| pods["items"][0]["status"]["containerStatuses"][0]["state"]["waiting"].is_object();
@@ -283,12 +281,7 @@ async fn before_a_restart_or_rollback(t: T) -> Result<()> {
     let back = t.complete(&second).await?;
     expect(&back, "Changed", "applied", "")?;
     all_passed(&back, "preConditionResults", 3)?;
-    t.meddle(
-        "Deployment",
-        "web",
-        json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } }),
-    )
-    .await?;
+    t.meddle("Deployment", "web", mode("never-ready")).await?;
     t.world
         .until(&t.world.workload_path("Deployment", "web"), "under way", |web| {
             web["status"]["observedGeneration"] == web["metadata"]["generation"]
@@ -322,13 +315,7 @@ async fn of_nodes(t: T) -> Result<()> {
 
 /// A cluster of its own, with one node: what others do on theirs must not change what is the last one.
 async fn the_last_node(t: T) -> Result<()> {
-    if t.world.connection.audit_log.is_none() {
-        test_cluster::assets::tell(
-            "SKIPPED: ready_conditions::the_last_node needs a cluster of its own, and TEST_KUBECONFIG names one",
-        );
-        return Ok(());
-    }
-    let cluster = Cluster::start()?;
+    let Some(cluster) = t.own_cluster("ready_conditions::the_last_node")? else { return Ok(()) };
     let own = T::new(&cluster.connection, "the-last-node").await?;
     node(&own.world, "last", json!([])).await?;
     own.allow("cordon-node", &by_name(&["other_node_schedulable", "other_nodes_have_room"])).await?;

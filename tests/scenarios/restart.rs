@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use test_cluster::audit::{AuditLog, Entry};
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::runner::Run;
 
-use crate::support::{T, expect, scenarios};
+use crate::budget::Budget;
+use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("restart":
     every_kind, refused_when_paused_or_on_delete, not_found_and_forbidden, dry_run_leaves_no_trace, keeps_reason_and_mark,
@@ -24,10 +24,6 @@ fn restarted_at(object: &Value) -> Option<&str> {
 
 fn uids(pods: &[Value]) -> Vec<String> {
     pods.iter().map(|pod| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-fn failing(mode: &str) -> Value {
-    json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": mode } } } } })
 }
 
 async fn every_kind(t: T) -> Result<()> {
@@ -155,7 +151,7 @@ async fn twice_in_a_second(t: T) -> Result<()> {
 }
 
 async fn overwritten_while_waiting(t: T) -> Result<()> {
-    t.world.workload("Deployment", "web", 1, failing("slow")).await?;
+    t.world.workload("Deployment", "web", 1, mode("slow")).await?;
     let run = t.run("restart-deployment", "web").await?;
     let running = run.start(&t.world)?;
     let path = t.world.workload_path("Deployment", "web");
@@ -168,7 +164,7 @@ async fn overwritten_while_waiting(t: T) -> Result<()> {
 async fn crash_loop_is_told_at_once(t: T) -> Result<()> {
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
-        t.world.create_workload(kind, &name, 1, failing("crash-loop")).await?;
+        t.world.create_workload(kind, &name, 1, mode("crash-loop")).await?;
         let outcome = t.act(&format!("restart-{name}"), &name, &json!({})).await?;
         expect(
             &outcome,
@@ -181,7 +177,7 @@ async fn crash_loop_is_told_at_once(t: T) -> Result<()> {
 }
 
 async fn failing_rollout_is_told_by_its_deadline(t: T) -> Result<()> {
-    let mut extra = failing("never-ready");
+    let mut extra = mode("never-ready");
     extra["spec"]["progressDeadlineSeconds"] = json!(3);
     t.world.create_workload("Deployment", "web", 1, extra).await?;
     let outcome = t.act("restart-deployment", "web", &json!({})).await?;
@@ -278,25 +274,9 @@ async fn pod_that_is_gone(t: T) -> Result<()> {
     expect(&t.complete(&run).await?, "Unchanged", "none", "is gone")
 }
 
-async fn budget(t: &T, app: &str) -> Result<()> {
-    let budget = json!({
-        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "strict" },
-        "spec": { "maxUnavailable": 0, "selector": { "matchLabels": { "app": app } } },
-    });
-    let path = t.world.path("policy/v1", "poddisruptionbudgets");
-    t.world.create(&path, &budget).await?;
-    t.world
-        .until(&format!("{path}/strict"), "counted", |budget| {
-            budget["status"]["observedGeneration"] == budget["metadata"]["generation"]
-                && budget["status"]["expectedPods"].as_i64().unwrap_or(0) > 0
-        })
-        .await?;
-    Ok(())
-}
-
 async fn budget_blocks(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    budget(&t, "web").await?;
+    Budget::strict(&t, "web").await?;
     let (name, _) = first_pod(&t, "web").await?;
     let outcome = t.act("restart-pod", &name, &json!({ "waitTimeout": "2s" })).await?;
     expect(&outcome, "DeadlineExceeded", "none", "The disruption budget strict needs")?;
@@ -307,25 +287,12 @@ async fn budget_blocks(t: T) -> Result<()> {
 
 async fn budget_is_waited_for(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
-    budget(&t, "web").await?;
+    let budget = Budget::strict(&t, "web").await?;
     let (name, _) = first_pod(&t, "web").await?;
     let run = t.run("restart-pod", &name).await?;
-    let audit = t.world.connection.audit_log.as_deref().map(AuditLog::from_now).transpose()?;
     let running = run.start(&t.world)?;
-    // It waits once the API server has answered its real eviction with 429, and not only the dry run.
-    while let Some(audit) = &audit {
-        let seen = audit.requests(t.world.client(), "action-runner/").await?;
-        let ours = |one: &&Entry| one.name == name && one.subresource == "eviction" && one.code == 429;
-        if seen.iter().filter(ours).any(|one| !one.uri.contains("dryRun")) {
-            break;
-        }
-    }
-    t.world
-        .merge(
-            &format!("{}/strict", t.world.path("policy/v1", "poddisruptionbudgets")),
-            &json!({ "spec": { "maxUnavailable": 1 } }),
-        )
-        .await?;
+    budget.blocks(&t, &name).await?;
+    budget.gives_way(&t).await?;
     let outcome = running.complete(&t.world).await?;
     expect(&outcome, "Changed", "applied", "its replacement")
 }

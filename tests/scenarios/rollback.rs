@@ -1,14 +1,16 @@
 //! rollback, against a real API server.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::proxy::{Fault, Rule};
 
-use crate::support::{T, expect, scenarios};
+use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("rollback":
     every_kind_and_forth, by_number, no_such_revision, already_that_template, guards, not_found_and_forbidden, dry_run_leaves_no_trace,
-    same_id_applies_once, stuck_stateful_set, partition_is_warned_of, overwritten_while_waiting, conflict_with_a_new_rollout,
+    same_id_applies_once, stuck_stateful_set, a_stuck_set_is_freed_by_the_second_run, partition_is_warned_of, overwritten_while_waiting, conflict_with_a_new_rollout,
     resumed_after_somebody_else, after_an_exceeded_deadline, lost_answer_is_found_out, secrets_are_hidden, stray_fields_are_gone, warns_of_gitops,
 );
 
@@ -199,6 +201,33 @@ async fn stuck_stateful_set(t: T) -> Result<()> {
     Ok(())
 }
 
+/// The first run is killed between its patch and the eviction. The second one does not wait, and finishes the work all the same.
+async fn a_stuck_set_is_freed_by_the_second_run(t: T) -> Result<()> {
+    t.world.workload("StatefulSet", "db", 2, json!({})).await?;
+    let mut bad = image(2);
+    bad["spec"]["template"]["metadata"] = json!({ "labels": { "test/mode": "never-ready" } });
+    t.meddle("StatefulSet", "db", bad).await?;
+    let stuck = |set: &Value| set["status"]["updatedReplicas"] == 1 && set["status"]["readyReplicas"] == 1;
+    t.world.until(&t.world.workload_path("StatefulSet", "db"), "stuck", stuck).await?;
+    let rule = Rule { fault: Fault::StallBefore, method: "POST", contains: "/eviction", lacks: "", times: 1 };
+    let (proxy, kubeconfig) = t.through_proxy("rollback-statefulset", rule).await?;
+    let run = t.run("rollback-statefulset", "db").await?.with("ACTION_ID", "exec-1");
+    let mut first = run.clone().with("KUBECONFIG", kubeconfig.display()).start(&t.world)?;
+    while proxy.hits() == 0 {
+        ensure!(!first.has_ended()?, "the first run ended before its eviction");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    first.kill().await?;
+    let second = run.parameters(&json!({ "wait": false }));
+    let outcome = t.complete(&second).await?;
+    expect(&outcome, "Changed", "applied", "was rolled back by this execution")?;
+    let changes = outcome.result["changes"].as_array().map_or(0, Vec::len);
+    let evicted = outcome.result["changes"][0]["operation"] == "evict" && changes == 1;
+    ensure!(evicted && outcome.result["resumed"] == true, "{:#}", outcome.result);
+    settled(&t, "StatefulSet", "db").await?;
+    expect(&t.complete(&second).await?, "Unchanged", "none", "was rolled back by this execution")
+}
+
 async fn partition_is_warned_of(t: T) -> Result<()> {
     t.world
         .workload(
@@ -227,14 +256,7 @@ async fn partition_is_warned_of(t: T) -> Result<()> {
 }
 
 async fn overwritten_while_waiting(t: T) -> Result<()> {
-    t.world
-        .workload(
-            "Deployment",
-            "web",
-            1,
-            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } }),
-        )
-        .await?;
+    t.world.workload("Deployment", "web", 1, mode("slow")).await?;
     t.meddle("Deployment", "web", image(2)).await?;
     settled(&t, "Deployment", "web").await?;
     let run = t.run("rollback-deployment", "web").await?;

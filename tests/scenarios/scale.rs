@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::runner::Outcome;
 
-use crate::support::{T, expect, scenarios};
+use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("scale":
     every_kind_and_back, already_so, custom_resource, from_and_to_zero, guards, autoscaler_refuses, not_found, forbidden,
@@ -177,14 +177,7 @@ async fn forbidden(t: T) -> Result<()> {
 }
 
 async fn overwritten_while_waiting(t: T) -> Result<()> {
-    t.world
-        .workload(
-            "Deployment",
-            "web",
-            1,
-            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "slow" } } } } }),
-        )
-        .await?;
+    t.world.workload("Deployment", "web", 1, mode("slow")).await?;
     let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": 3 }));
     let running = run.start(&t.world)?;
     t.world
@@ -239,27 +232,13 @@ async fn answer_that_never_comes(t: T) -> Result<()> {
 }
 
 async fn waits_in_vain(t: T) -> Result<()> {
-    t.world
-        .create_workload(
-            "Deployment",
-            "web",
-            1,
-            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } }),
-        )
-        .await?;
+    t.world.create_workload("Deployment", "web", 1, mode("never-ready")).await?;
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 2, "waitTimeout": "3s" })).await?;
     expect(&outcome, "NotVerified", "applied", "waitTimeout is over; deployment")
 }
 
 async fn names_the_image_that_cannot_be_pulled(t: T) -> Result<()> {
-    t.world
-        .create_workload(
-            "Deployment",
-            "web",
-            1,
-            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "image-pull" } } } } }),
-        )
-        .await?;
+    t.world.create_workload("Deployment", "web", 1, mode("image-pull")).await?;
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 2 })).await?;
     expect(&outcome, "NotVerified", "applied", "container app: ImagePullBackOff")
 }
@@ -267,7 +246,7 @@ async fn names_the_image_that_cannot_be_pulled(t: T) -> Result<()> {
 async fn a_crash_loop_is_scaled_away(t: T) -> Result<()> {
     for kind in ["Deployment", "StatefulSet"] {
         let name = kind.to_lowercase();
-        let extra = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "crash-loop" } } } } });
+        let extra = mode("crash-loop");
         let path = t.world.create_workload(kind, &name, 3, extra).await?;
         t.world.until(&path, "a pod", |object| object["status"]["replicas"].as_i64() > Some(0)).await?;
         let outcome = t.act(&format!("scale-{name}"), &name, &json!({ "replicas": 0, "allowZero": true })).await?;
@@ -395,14 +374,7 @@ async fn controlled_by_events(t: T) -> Result<()> {
 }
 
 async fn sigterm_tells_what_is_known(t: T) -> Result<()> {
-    t.world
-        .create_workload(
-            "Deployment",
-            "web",
-            1,
-            json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } }),
-        )
-        .await?;
+    t.world.create_workload("Deployment", "web", 1, mode("never-ready")).await?;
     let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": 2 }));
     let running = run.start(&t.world)?;
     t.world

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use test_cluster::Connection;
+use test_cluster::assets::tell;
 use test_cluster::fixtures::World;
 use test_cluster::proxy::{Proxy, Rule};
 use test_cluster::runner::{Outcome, Run};
+use test_cluster::{Cluster, Connection};
 use tokio::sync::Mutex;
 
 /// A scenario's name and what it does.
@@ -100,7 +101,7 @@ async fn denies(world: &World, account: &str) -> Result<bool> {
 pub fn every_permission_was_used(connection: &Connection, arguments: &libtest_mimic::Arguments) -> Result<()> {
     let Some(log) = connection.audit_log.as_deref() else { return Ok(()) };
     if arguments.filter.is_some() || !arguments.skip.is_empty() {
-        test_cluster::assets::tell("SKIPPED: whether every permission is used is only known when all scenarios run");
+        tell("SKIPPED: whether every permission is used is only known when all scenarios run");
         return Ok(());
     }
     let used = test_cluster::audit::permissions_used(log)?;
@@ -202,6 +203,15 @@ impl T {
         self.act(action, name, &undo["rollbackParameters"]).await
     }
 
+    /// A cluster that this scenario alone uses and breaks; says so when there is none to be had.
+    pub fn own_cluster(&self, name: &str) -> Result<Option<Cluster>> {
+        if self.world.connection.audit_log.is_some() {
+            return Cluster::start().map(Some);
+        }
+        tell(&format!("SKIPPED: {name} needs a cluster of its own, and TEST_KUBECONFIG names one"));
+        Ok(None)
+    }
+
     /// A patch by somebody else.
     pub async fn meddle(&self, kind: &str, name: &str, patch: Value) -> Result<()> {
         self.world.merge(&self.world.workload_path(kind, name), &patch).await.map(|_| ())
@@ -211,6 +221,11 @@ impl T {
     pub async fn object(&self, kind: &str, name: &str) -> Result<Value> {
         self.world.get(&self.world.workload_path(kind, name)).await
     }
+}
+
+/// What makes a workload's pods behave so (the fixtures' stages for kwok know the modes).
+pub fn mode(mode: &str) -> Value {
+    json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": mode } } } } })
 }
 
 /// Compares with the code, the effect, and (a part of) what is said.

@@ -184,7 +184,7 @@ fn on_path(command: &str) -> bool {
 fn permissions_hint(file: &Path) -> String {
     match std::fs::File::open(file) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => format!(
-            "{} is not readable for this user (kubeconfigs often have mode 0600): run the container as its owner, --user \"$(id -u):$(id -g)\"; ",
+            "{} is not readable for this user (kubeconfigs often have mode 0600): run the container as its owner, --user \"$(id -u):$(id -g)\" (rootless podman: with --userns=keep-id too); ",
             file.display()
         ),
         _ => String::new(),

@@ -140,6 +140,31 @@ mod tests {
         assert_eq!(clean, ["a", REPLACEMENT, REPLACEMENT, REPLACEMENT, "b"]);
     }
 
+    /// A line that is 16 times as long takes about 16 times as long; its square would be 256.
+    #[rstest]
+    #[case("a.")]
+    #[case("a://b:")]
+    #[case("password ")]
+    #[case("password=\"x")]
+    #[case("token='\\")]
+    #[case("secret=abc;")]
+    #[case("bearer bearer12 ")]
+    #[case("eyJaaaaaaaa.")]
+    #[case("-----BEGIN PRIVATE KEY----")]
+    fn takes_linear_time(#[case] piece: &str) {
+        let fastest = |length: usize| {
+            let line = piece.repeat(length / piece.len());
+            let took = || {
+                let start = std::time::Instant::now();
+                Redactor::default().line(line.as_bytes());
+                start.elapsed()
+            };
+            (0..5).map(|_| took()).min().unwrap()
+        };
+        let (short, long) = (fastest(4 << 10), fastest(64 << 10));
+        assert!(long < short * 64, "4 KiB in {short:?}, 64 KiB in {long:?}");
+    }
+
     proptest! {
         #[test]
         fn twice_is_the_same_as_once(line in ".{0,200}") {

@@ -20,7 +20,7 @@ use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Su
 use crate::cluster::{Cluster, Commit, Patch};
 use crate::error::{Error, Result};
 use crate::guard;
-use crate::mark::{self, Earlier, Mark};
+use crate::mark::{self, Earlier};
 use crate::object::{Kind, Resource, controller, text, uid};
 use crate::parameters::{Period, Waiting, one_minute, yes};
 use crate::permission::Permission;
@@ -130,29 +130,6 @@ impl Rollback {
         let previous = json!({ "revision": previous, "to": to.name });
         let change = json!({ "op": "replace", "path": "/spec/template", "value": to.template });
         mark::patch(run, &self.request(target), previous, &target.found.value, vec![change])
-    }
-
-    /// What a resumed run has to finish: the template must still be the one that was put back, and the pods that stand in
-    /// its way must go, whether or not the first run got to them.
-    async fn resume(&self, cluster: &Cluster, target: &Target, mark: &Mark, now: &Value) -> Result<()> {
-        let object = &target.found.object;
-        let to = text(&mark.previous, "/to").unwrap_or_default();
-        let Some(revision) = target.named(Some(to)) else {
-            return Err(Error::NotVerified(format!(
-                "{object} was rolled back to {to} at {}; that revision is gone by now",
-                mark.time
-            )));
-        };
-        if now.pointer("/spec/template").map(normalized).as_ref() != Some(&revision.template) {
-            return Err(Error::NotVerified(format!(
-                "{object} was rolled back to {to} at {}, and has another template by now: someone else changed it",
-                mark.time
-            )));
-        }
-        if Workload::read(target.kind, now).ordered {
-            stuck::evict(cluster, object, now, to).await?;
-        }
-        Ok(())
     }
 }
 
@@ -273,10 +250,31 @@ impl Action for Rollback {
         Ok(after)
     }
 
-    async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
-        if let Earlier::Same(mark) = self.earlier(target, run) {
-            self.resume(cluster, target, &mark, now).await?;
+    /// The template must still be the one that was put back, and the pods that stand in its way must go, whether or not
+    /// the first run got to them.
+    async fn resume(&self, cluster: &Cluster, target: &Target, run: &RunContext) -> Result<()> {
+        let Earlier::Same(mark) = self.earlier(target, run) else { return Ok(()) };
+        let (object, now) = (&target.found.object, &target.found.value);
+        let to = text(&mark.previous, "/to").unwrap_or_default();
+        let Some(revision) = target.named(Some(to)) else {
+            return Err(Error::NotVerified(format!(
+                "{object} was rolled back to {to} at {}; that revision is gone by now",
+                mark.time
+            )));
+        };
+        if now.pointer("/spec/template").map(normalized).as_ref() != Some(&revision.template) {
+            return Err(Error::NotVerified(format!(
+                "{object} was rolled back to {to} at {}, and has another template by now: someone else changed it",
+                mark.time
+            )));
         }
+        if Workload::read(target.kind, now).ordered {
+            stuck::evict(cluster, object, now, to).await.map_err(stuck::applied)?;
+        }
+        Ok(())
+    }
+
+    async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
         let template = |value: &Value| value.pointer("/spec/template").map(normalized);
         let ours = template(now);
         let overwritten = |value: &Value| {

@@ -1,4 +1,5 @@
 # differs: "more": true
+# there: "value": {}
 package differs.decimals
 
 # OPA calculates with decimals, this engine with binary fractions.

@@ -1,4 +1,5 @@
 # differs: invalid character
+# there: replicas"
 package differs.interpolation
 
 text := $"{input.parameters.replicas} replicas"

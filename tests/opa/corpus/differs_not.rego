@@ -1,4 +1,5 @@
-# differs: line 6: `not` with a wildcard
+# differs: line 7: `not` with a wildcard
+# there: rego_unsafe_var_error
 package differs.negation
 
 # OPA refuses it as unsafe.

@@ -21,6 +21,8 @@ pub type Broken = Box<dyn std::error::Error + Send + Sync>;
 pub enum Fault {
     /// The API server never gets it; the connection ends.
     Drop,
+    /// The same, and for a while no new connection is taken.
+    Refuse,
     /// The API server never gets it; the connection stays, and nothing comes.
     StallBefore,
     /// The API server gets it, and the connection ends before it can answer: it may or may not do it.
@@ -126,6 +128,7 @@ pub fn matrix() -> Vec<(&'static str, Fault, Concerns)> {
     let later = |status, seconds| Fault::Answer(Canned { retry_after: Some(seconds), ..Canned::status(status) });
     vec![
         ("reset before the request arrives", Fault::Drop, All),
+        ("reset before the request arrives, then refused for 1 s", Fault::Refuse, All),
         ("stall before the request arrives", Fault::StallBefore, All),
         ("reset in the middle", Fault::CutOff, Writes),
         ("reset after the request arrived", Fault::LoseAnswer, All),

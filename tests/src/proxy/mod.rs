@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use fault::{Answer, Broken};
@@ -97,6 +98,8 @@ struct Shared {
     hits: AtomicU32,
     /// Requests that are held back still.
     held: AtomicU32,
+    /// Nobody is to listen for a while.
+    refuse: Notify,
 }
 
 impl Proxy {
@@ -138,6 +141,7 @@ impl Proxy {
             plan: Mutex::new(plan),
             hits: AtomicU32::new(0),
             held: AtomicU32::new(0),
+            refuse: Notify::new(),
         });
         let task = tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), shared.clone()));
         Ok(Self { server: format!("https://{address}"), authority: own_file, shared, task })
@@ -164,8 +168,21 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
-    while let Ok((stream, _)) = listener.accept().await {
+async fn accept(mut listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
+    const REFUSED: Duration = Duration::from_secs(1);
+    let Ok(address) = listener.local_addr() else { return };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shared.refuse.notified() => {
+                drop(listener);
+                tokio::time::sleep(REFUSED).await;
+                let Ok(again) = TcpListener::bind(address).await else { return };
+                listener = again;
+                continue;
+            }
+        };
+        let Ok((stream, _)) = accepted else { return };
         let (tls, shared) = (tls.clone(), shared.clone());
         tokio::spawn(async move {
             let Ok(stream) = tls.accept(stream).await else { return };
@@ -182,6 +199,10 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answe
     let request = request.map(|body| body.map_err(Broken::from).boxed());
     match &fault {
         Some(Fault::Drop) => anyhow::bail!("dropped on purpose"),
+        Some(Fault::Refuse) => {
+            shared.refuse.notify_one();
+            anyhow::bail!("dropped on purpose, and refused from now on");
+        }
         Some(Fault::StallBefore) => return std::future::pending().await,
         Some(Fault::Answer(canned)) => return Ok(canned.answer()),
         Some(Fault::ChangeFirst { path, patch }) => shared.change(path, patch).await?,
