@@ -67,10 +67,15 @@ pub enum Earlier {
     Different(Mark),
 }
 
+/// This execution's mark on an object.
+pub fn of(run: &RunContext, object: &Value) -> Option<Mark> {
+    let id = run.id.as_ref()?;
+    read(object).into_iter().find(|mark| mark.id == id.as_str())
+}
+
 /// Looks for this execution's id on the object and its revisions.
-pub fn earlier<'a>(run: &RunContext, request: &Value, objects: impl Iterator<Item = &'a Value>) -> Earlier {
-    let Some(id) = &run.id else { return Earlier::Never };
-    let Some(mark) = objects.flat_map(read).find(|mark| mark.id == id.as_str()) else { return Earlier::Never };
+pub fn earlier<'a>(run: &RunContext, request: &Value, mut objects: impl Iterator<Item = &'a Value>) -> Earlier {
+    let Some(mark) = objects.find_map(|object| of(run, object)) else { return Earlier::Never };
     if mark.request == hash(&request.to_string()) { Earlier::Same(mark) } else { Earlier::Different(mark) }
 }
 

@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
+use crate::action::RunContext;
 use crate::cluster::{Cluster, Query};
 use crate::error::Result;
-use crate::object::{Kind, ObjectRef, Resource, annotation, controller, label, number, text};
-use crate::workload::selector;
+use crate::mark;
+use crate::object::{Kind, ObjectRef, Resource, annotation, controller, label, number, text, uid};
+use crate::workload::{Found, same, selector};
 
 /// Where a Deployment and its ReplicaSets keep the revision's number.
 const NUMBER: &str = "deployment.kubernetes.io/revision";
@@ -46,6 +48,23 @@ pub async fn list(cluster: &Cluster, kind: Kind, workload: &ObjectRef, value: &V
         .collect();
     revisions.sort_by_key(|revision| std::cmp::Reverse(revision.number));
     Ok(revisions)
+}
+
+/// A workload with its revisions, which are read after it. An execution of the same id may have come in between, and its mark
+/// have reached a revision: then the workload is read again, so that it is not judged by how it was before that.
+pub async fn beside(
+    cluster: &Cluster,
+    kind: Kind,
+    mut found: Found,
+    run: &RunContext,
+) -> Result<(Found, Vec<Revision>)> {
+    let revisions = list(cluster, kind, &found.object, &found.value).await?;
+    let marked = revisions.iter().any(|revision| mark::of(run, &revision.object).is_some());
+    if marked && mark::of(run, &found.value).is_none() {
+        found.value = cluster.get(&found.object).await?;
+        found.object = same(&found.object, uid(&found.value))?;
+    }
+    Ok((found, revisions))
 }
 
 fn owned_by(object: &Value, workload: &ObjectRef) -> bool {

@@ -51,7 +51,7 @@ pub async fn find(cluster: &Cluster, named: &ObjectRef, leads_on: impl Fn(Kind) 
 }
 
 /// The object with its UID; refused when `TARGET_UID` (or an owner reference) meant another one of the same name.
-fn same(object: &ObjectRef, uid: &str) -> Result<ObjectRef> {
+pub fn same(object: &ObjectRef, uid: &str) -> Result<ObjectRef> {
     match &object.uid {
         Some(known) if known != uid => Err(Error::Refused(format!(
             "{object} is another object by now: its UID is {uid}, not {known}; look at it before you decide again"

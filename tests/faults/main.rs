@@ -156,7 +156,7 @@ async fn record(case: &Case, connection: &Connection) -> Result<Vec<Shape>> {
     let world = World::existing(connection, &case.namespace).await?;
     let target = case.target(&world).await?;
     let script = Script { names: target.names.clone(), fault: None };
-    let proxy = Proxy::scripted(&connection.server, &connection.authority, world.folder(), script).await?;
+    let proxy = Proxy::scripted(&connection.server, &connection.authority, world.folder(), script)?;
     let file = world.token_kubeconfig(&case.account, &proxy.server, &proxy.authority).await?;
     let outcome = case.run(&target, &file, TIMEOUT).complete(&world).await?;
     ensure!(outcome.exit == 0 && case.is_done(&world, &target).await?, "{:#}\n{}", outcome.result, outcome.stderr);

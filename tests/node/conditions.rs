@@ -188,7 +188,7 @@ async fn a_module_that_grows_does_not_take_the_pod_with_it(n: N) -> Result<()> {
         (
             "loops",
             "package a\nx := numbers.range(1, 9000)\nallow if count([1 | some p in x; some q in x; p * q == 7]) == 2",
-            "it took more than 5 s of processor time",
+            "it took ",
         ),
     ] {
         let conditions = json!([{ "type": name, "rego": rego }]).to_string();

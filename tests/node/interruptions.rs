@@ -48,7 +48,7 @@ async fn the_pod_is_deleted(n: N) -> Result<()> {
 }
 
 async fn the_pods_own_deadline(n: N) -> Result<()> {
-    const SOON: u64 = 20;
+    const SOON: u64 = 30;
     let pod = waiting_restart(&n, |job| job["spec"]["template"]["spec"]["activeDeadlineSeconds"] = json!(SOON)).await?;
     let ended = told(&n, &pod, n.ended(&pod).await?).await?;
     ensure!(ended.pod["status"]["reason"] == "DeadlineExceeded", "{:#}", ended.pod["status"]);
@@ -58,6 +58,7 @@ async fn the_pods_own_deadline(n: N) -> Result<()> {
 /// The kubelet evicts under pressure, with a second's grace. It concerns every pod of the node: this scenario runs alone.
 async fn the_node_runs_out_of_memory(n: N) -> Result<()> {
     let pod = waiting_restart(&n, |_| ()).await?;
+    let held = n.hold(&n.world.get(&pod).await?)?;
     // More than any machine that runs a kubelet has free: from its first look on there is pressure. It acts at the second
     // one, when it knows its pods again after the restart, and gives them a second, as it does at a hard limit.
     n.node.configure_kubelet(&json!({
@@ -67,7 +68,7 @@ async fn the_node_runs_out_of_memory(n: N) -> Result<()> {
     }))?;
     n.node.restart_kubelet()?;
     let evicted = n.world.until(&pod, "evicted", |pod| pod["status"]["reason"] == "Evicted").await;
-    let ended = n.ended(&pod).await;
+    let ended = n.ended_and_removed(&pod, held).await;
     n.node.configure_kubelet(&json!({}))?;
     n.node.restart_kubelet()?;
     let job = evicted?["metadata"]["labels"]["batch.kubernetes.io/job-name"].as_str().unwrap_or_default().to_owned();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -76,6 +77,15 @@ fn may(n: &N, account: &str, namespace: &str, verb: &str, resource: &str) -> Res
     }
 }
 
+/// What was granted just now is allowed as soon as the API server's authorizer has learnt of it.
+fn soon(allowed: impl Fn() -> Result<bool>) -> Result<()> {
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !allowed()? {
+        ensure!(Instant::now() < limit, "it is not allowed");
+    }
+    Ok(())
+}
+
 async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> {
     let (own, other) = (n.world.namespace.as_str(), "kube-system");
     let actor = format!("system:serviceaccount:{own}:action-restart-deployment");
@@ -85,9 +95,8 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
         &format!("namespace: {own}\nresources: [RBAC/restart-deployment]\ncomponents: [RBAC/components/events]\n"),
     )?;
     kubectl(&n, &["apply", "--kustomize", &one])?;
-    ensure!(
-        may(&n, &actor, own, "patch", "deployments.apps")? && may(&n, &actor, own, "create", "events.events.k8s.io")?
-    );
+    soon(|| may(&n, &actor, own, "patch", "deployments.apps"))?;
+    soon(|| may(&n, &actor, own, "create", "events.events.k8s.io"))?;
     ensure!(
         !may(&n, &actor, other, "patch", "deployments.apps")? && !may(&n, &actor, own, "delete", "deployments.apps")?
     );
@@ -102,10 +111,8 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
     let made = kubectl(&n, &["apply", "--kustomize", &many])?;
     ensure!(!made.contains("serviceaccount/"), "{made}");
     let elsewhere = "system:serviceaccount:actions:action-scale-deployment";
-    ensure!(
-        may(&n, elsewhere, own, "patch", "deployments.apps/scale")?
-            && !may(&n, elsewhere, other, "patch", "deployments.apps/scale")?
-    );
+    soon(|| may(&n, elsewhere, own, "patch", "deployments.apps/scale"))?;
+    ensure!(!may(&n, elsewhere, other, "patch", "deployments.apps/scale")?);
 
     let all = kustomization(
         &n,
@@ -114,11 +121,11 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
     )?;
     let made = kubectl(&n, &["apply", "--kustomize", &all])?;
     let everywhere = format!("system:serviceaccount:{own}:action-rollback-deployment");
-    let reaches = may(&n, &everywhere, other, "patch", "deployments.apps")?
-        && may(&n, &everywhere, own, "patch", "deployments.apps")?;
+    let reaches = soon(|| may(&n, &everywhere, other, "patch", "deployments.apps"))
+        .and_then(|()| soon(|| may(&n, &everywhere, own, "patch", "deployments.apps")));
     kubectl(&n, &["delete", "--kustomize", &all])?;
     ensure!(made.contains("clusterrole.rbac.authorization.k8s.io/") && !made.contains("\nrole."), "{made}");
-    ensure!(reaches, "the cluster component does not reach every namespace");
+    reaches.context("the cluster component does not reach every namespace")?;
 
     let admission = kustomization(&n, "admission", "components: [RBAC/components/admission]\n")?;
     let objects = kubectl(

@@ -1,6 +1,8 @@
 //! What every scenario on the real node has.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Command;
@@ -98,6 +100,33 @@ pub struct Ended {
     pub lines: Vec<Value>,
     /// `state.terminated` of its container.
     pub terminated: Value,
+}
+
+/// A container's log and termination message, held open.
+pub struct Held {
+    log: File,
+    message: File,
+}
+
+impl Held {
+    fn message(&mut self) -> Result<String> {
+        let mut text = String::new();
+        self.message.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// The log without what the container runtime writes before each line: time, stream, and whether the line goes on.
+    fn log(&mut self) -> Result<String> {
+        let (mut text, mut log) = (String::new(), String::new());
+        self.log.read_to_string(&mut text)?;
+        for line in text.lines() {
+            let mut parts = line.splitn(4, ' ').skip(2);
+            let whole = parts.next() != Some("P");
+            log.push_str(parts.next().unwrap_or_default());
+            log.push_str(if whole { "\n" } else { "" });
+        }
+        Ok(log)
+    }
 }
 
 impl Ended {
@@ -209,6 +238,38 @@ impl N {
     pub async fn ended(&self, pod: &str) -> Result<Ended> {
         let told = self.ended_by_message(pod).await?;
         let log = self.world.text(&format!("{pod}/log")).await?;
+        Self::agree(told, &log)
+    }
+
+    /// The same of a pod that the kubelet evicts: it removes the container with its log as soon as it has ended, and it may
+    /// do so before it has written into the status what it read.
+    pub async fn ended_and_removed(&self, pod: &str, mut held: Held) -> Result<Ended> {
+        let state = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["terminated"].clone();
+        let pod = self.world.until(pod, "to its end", |pod| !state(pod).is_null()).await?;
+        let (message, log) = (held.message()?, held.log()?);
+        let result =
+            serde_json::from_str(&message).with_context(|| format!("the termination message is no JSON: {message}"))?;
+        let mut terminated = state(&pod);
+        if terminated["reason"] == "ContainerStatusUnknown" {
+            // What the kubelet says when it was too quick for itself.
+            terminated["exitCode"] = json!(143);
+        }
+        Self::agree(Ended { result, lines: Vec::new(), terminated, pod }, &log)
+    }
+
+    /// Opens what a pod's container writes, so that it can be read when it is gone.
+    pub fn hold(&self, pod: &Value) -> Result<Held> {
+        let of = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
+        let (name, uid) = (of("name"), of("uid"));
+        let open = |path: &Path| File::open(path).with_context(|| format!("failed to open {}", path.display()));
+        let log = format!("/var/log/pods/{}_{name}_{uid}/executor/0.log", self.world.namespace);
+        let folder = format!("/var/lib/kubelet/pods/{uid}/containers/executor");
+        let message = std::fs::read_dir(&folder)?.next().with_context(|| format!("{folder} is empty"))??;
+        Ok(Held { log: open(Path::new(&log))?, message: open(&message.path())? })
+    }
+
+    /// The log says the same as the termination message and the exit code.
+    fn agree(told: Ended, log: &str) -> Result<Ended> {
         let mut lines = Vec::new();
         for line in log.lines() {
             // Logs of the runner itself are in between: a pod's log is stdout and stderr together.

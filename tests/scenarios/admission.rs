@@ -288,7 +288,13 @@ async fn collect_logs(t: T) -> Result<()> {
 async fn nobody_else_is_concerned(t: T) -> Result<()> {
     let path = t.world.create_workload("Deployment", "web", 1, json!({})).await?;
     t.world.merge(&path, &json!({ "metadata": { "labels": { "more": "x" } }, "spec": { "replicas": 2 } })).await?;
-    let policies = t.world.get("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies").await?;
+    let checked = |policies: &Value| {
+        policies["items"]
+            .as_array()
+            .is_some_and(|all| all.iter().all(|one| one["status"]["observedGeneration"].is_u64()))
+    };
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let policies = t.world.until(policies, "type checked", checked).await?;
     let items = policies["items"].as_array().cloned().unwrap_or_default();
     ensure!(items.len() == 5, "{policies:#}");
     for policy in items {

@@ -165,9 +165,9 @@ async fn one_that_cannot_be_read(t: &T) -> Result<()> {
         outcome.result
     );
     t.world.create_workload("Deployment", "unpulled", 1, mode("image-pull")).await?;
-    t.world
-        .until(&t.world.workload_path("Deployment", "unpulled"), "one pod", |object| object["status"]["replicas"] == 1)
-        .await?;
+    let pods = format!("{}?labelSelector=app%3Dunpulled", t.world.path("v1", "pods"));
+    let waits = |pods: &Value| pods["items"][0]["status"]["containerStatuses"][0]["state"]["waiting"].is_object();
+    t.world.until(&pods, "a pod that waits", waits).await?;
     let outcome = t.act("collect-logs-deployment", "unpulled", &json!({})).await?;
     expect(&outcome, "Completed", "none", "collected 0 lines")?;
     let warning = outcome.result["warnings"][0].as_str().unwrap_or_default();

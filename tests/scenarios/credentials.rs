@@ -46,7 +46,7 @@ async fn waits(t: &T, file: &Path, lifetime: Duration) -> Result<Waiting> {
     let budget = Budget::strict(t, "web").await?;
     let pods = t.world.pods("web").await?;
     let pod = pods.first().and_then(|pod| pod["metadata"]["name"].as_str()).context("no pod")?;
-    let run = t.run("restart-pod", pod).await?.with("ACTION_TIMEOUT", "80s");
+    let run = t.run("restart-pod", pod).await?.with("ACTION_TIMEOUT", "120s");
     let token = Token::sign(&t.world, "action-restart-pod", lifetime).await?;
     std::fs::write(file, token.as_str())?;
     let user = json!({ "tokenFile": file });
@@ -80,7 +80,7 @@ async fn a_token_that_expires(t: T) -> Result<()> {
     if has_no_key(&t, "a_token_that_expires") {
         return Ok(());
     }
-    let waiting = waits(&t, &t.world.folder().join("token"), Duration::from_secs(8)).await?;
+    let waiting = waits(&t, &t.world.folder().join("token"), Duration::from_secs(20)).await?;
     let outcome = waiting.goes_on_when_it_is_over(&t).await?;
     expect(&outcome, "Forbidden", "none", "the credentials are not valid (any more)")?;
     let unchanged: Value = t.object("Deployment", "web").await?;

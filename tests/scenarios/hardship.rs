@@ -154,7 +154,7 @@ async fn an_api_server_that_is_killed(t: T) -> Result<()> {
         // After more than one outage the controllers take minutes to come back: these runs do not wait for them.
         let run = own.run("scale-deployment", "web").await?.with("KUBECONFIG", kubeconfig.display()).unjudged();
         let run = run.parameters(&json!({ "replicas": replicas, "wait": false }));
-        let run = run.with("ACTION_PRECONDITIONS", &conditions);
+        let run = run.with("ACTION_PRECONDITIONS", &conditions).with("ACTION_TIMEOUT", "120s");
         let mut running = run.start(&own.world)?;
         while proxy.hits() == 0 && !running.has_ended()? {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -184,7 +184,7 @@ async fn once(own: &T, outcome: &Outcome, replicas: u32) -> Result<()> {
 }
 
 async fn in_the_wait(cluster: &Cluster, own: &T) -> Result<()> {
-    let run = own.run("scale-deployment", "web").await?.with("ACTION_TIMEOUT", "80s").unjudged();
+    let run = own.run("scale-deployment", "web").await?.with("ACTION_TIMEOUT", "240s").unjudged();
     let running = run.parameters(&json!({ "replicas": 2 })).start(&own.world)?;
     let path = own.world.workload_path("Deployment", "web");
     own.world.until(&path, "scaled", |web| web["spec"]["replicas"] == 2).await?;

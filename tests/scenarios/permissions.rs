@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::runner::Run;
 
-use crate::support::{T, expect, scenarios};
+use crate::support::{METRICS, T, expect, scenarios};
 
 scenarios!("permissions": scale, restart, rollback, cordon, collect_logs, conditions, nothing_else_is_granted, narrowed_to_the_target, what_leads_on_uses_its_owners);
 
@@ -172,6 +172,9 @@ async fn workloads(t: &T) -> Result<()> {
             t.world.merge(&path, &second).await?;
         }
     }
+    for kind in ["deployment", "statefulset", "daemonset"] {
+        settled(t, kind, "2").await?;
+    }
     Ok(())
 }
 
@@ -180,7 +183,8 @@ async fn conditions(t: T) -> Result<()> {
     let one = |related: Related| {
         let rego = format!("package a\nallow if {{ _ = input.related.{} }}", related.name());
         // There is no metrics server.
-        json!({ "type": related.name(), "rego": rego, "required": related != Related::Usage, "timeout": "1s" })
+        let (there, timeout) = if related == Related::Usage { (false, "1s") } else { (true, "20s") };
+        json!({ "type": related.name(), "rego": rego, "required": there, "timeout": timeout })
     };
     let all: Value = Related::ALL.into_iter().map(one).collect();
     let secret = json!({ "spec": { "template": { "spec": { "imagePullSecrets": [{ "name": "registry" }] } } } });
@@ -190,6 +194,7 @@ async fn conditions(t: T) -> Result<()> {
     std::fs::write(&file, all.to_string())?;
     let file = file.display().to_string();
     let whole = t.print(&["rbac", "scale-deployment", "--namespace", &t.world.namespace, "--conditions", &file])?;
+    let _alone = METRICS.lock().await;
     let run = async |yaml: &str, replicas: u32| {
         let with = ["ACTION_PRECONDITIONS", "ACTION_POSTCONDITIONS"];
         let account = t.world.account(yaml).await?;

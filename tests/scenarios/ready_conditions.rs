@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use test_cluster::fixtures::{node, unique};
 use test_cluster::runner::{Outcome, Run};
 
-use crate::support::{T, expect, mode, scenarios};
+use crate::support::{METRICS, T, expect, mode, scenarios};
 
 scenarios!("ready_conditions":
     before_a_scale, before_a_scale_that_has_no_room, before_anything, after_a_scale, usage_by_metrics, before_a_restart_or_rollback, of_nodes, the_last_node, of_logs,
@@ -80,11 +80,11 @@ async fn before_a_scale(t: T) -> Result<()> {
 
     let autoscaler = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": { "name": "web" },
-        "spec": { "minReplicas": 2, "maxReplicas": 4, "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" } },
+        "spec": { "minReplicas": 1, "maxReplicas": 4, "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" } },
     });
     t.world.create(&t.world.path("autoscaling/v2", "horizontalpodautoscalers"), &autoscaler).await?;
     let run = scale(&t, "web", 3).await?;
-    refuses(&t, run, "no_autoscaler", "HorizontalPodAutoscaler web sets its replicas (2 to 4)").await?;
+    refuses(&t, run, "no_autoscaler", "HorizontalPodAutoscaler web sets its replicas (1 to 4)").await?;
 
     let quota = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "small" }, "spec": { "hard": { "pods": "4" } } });
     let quotas = t.world.path("v1", "resourcequotas");
@@ -204,6 +204,7 @@ fn metrics_of(pod: &str, memory: &str) -> Value {
 
 async fn usage_by_metrics(t: T) -> Result<()> {
     const NAME: &str = "resource_usage_acceptable";
+    let _alone = METRICS.lock().await;
     t.allow("restart-deployment", &by_name(&[NAME])).await?;
     let limits = json!({ "resources": { "limits": { "memory": "100Mi" } }, "name": "app", "image": "shop/web:1" });
     let path = t
@@ -268,7 +269,11 @@ async fn before_a_restart_or_rollback(t: T) -> Result<()> {
     let budget = json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "all" }, "spec": { "minAvailable": 2, "selector": { "matchLabels": { "app": "web" } } } });
     let budgets = t.world.path("policy/v1", "poddisruptionbudgets");
     t.world.create(&budgets, &budget).await?;
-    t.world.until(&format!("{budgets}/all"), "counted", |budget| budget["status"]["currentHealthy"] == 2).await?;
+    t.world
+        .until(&format!("{budgets}/all"), "counted", |budget| {
+            budget["status"]["currentHealthy"] == 2 && budget["status"]["expectedPods"] == 2
+        })
+        .await?;
     refuses(
         &t,
         restart().await?,

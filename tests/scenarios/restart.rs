@@ -10,7 +10,7 @@ use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("restart":
     every_kind, refused_when_paused_or_on_delete, not_found_and_forbidden, dry_run_leaves_no_trace, keeps_reason_and_mark,
-    same_id_applies_once, mark_survives_a_foreign_undo, id_of_another_request, twice_in_a_second, overwritten_while_waiting,
+    same_id_applies_once, the_other_run_comes_in_between, mark_survives_a_foreign_undo, id_of_another_request, twice_in_a_second, overwritten_while_waiting,
     crash_loop_is_told_at_once, failing_rollout_is_told_by_its_deadline, conflict_is_decided_again, lost_answer_is_found_out,
     replica_set_leads_to_its_deployment, pod_is_replaced, stateful_pod_is_replaced, pod_guards, pod_that_is_gone, budget_blocks,
     budget_is_waited_for, lost_eviction_is_found_out,
@@ -111,6 +111,31 @@ async fn same_id_applies_once(t: T) -> Result<()> {
     Ok(())
 }
 
+/// Between its look at the Deployment and its look at the revisions, another run of the same id restarts it.
+async fn the_other_run_comes_in_between(t: T) -> Result<()> {
+    const MARKS: &str = "kubernetesexecution.kubernaut.io/executions";
+    t.world.workload("Deployment", "web", 1, json!({})).await?;
+    let run = t.run("restart-deployment", "web").await?.with("ACTION_ID", "exec-1");
+    expect(&t.complete(&run).await?, "Changed", "applied", "restarted")?;
+    let restarted = t.object("Deployment", "web").await?;
+    let state = |marks: &Value, restarted_at: Value| {
+        let template = json!({ "metadata": { "annotations": { "kubectl.kubernetes.io/restartedAt": restarted_at } } });
+        json!({ "metadata": { "annotations": { MARKS: marks } }, "spec": { "template": template } })
+    };
+    // As it was before, but for the ReplicaSet, which has the mark; and back again just before that is listed.
+    t.meddle("Deployment", "web", state(&Value::Null, Value::Null)).await?;
+    let back = state(&restarted["metadata"]["annotations"][MARKS], json!(restarted_at(&restarted))).to_string();
+    ensure!(!back.contains('N'), "the proxy puts a number there: {back}");
+    let fault = Fault::ChangeFirst { path: t.world.workload_path("Deployment", "web"), patch: back };
+    let rule = Rule { fault, method: "GET", contains: "/replicasets", lacks: "", times: 1 };
+    let (proxy, kubeconfig) = t.through_proxy("restart-deployment", rule).await?;
+    let outcome = t.complete(&run.with("KUBECONFIG", kubeconfig.display())).await?;
+    ensure!(proxy.hits() == 1, "the fault hit");
+    expect(&outcome, "Unchanged", "none", "was restarted by this execution at")?;
+    ensure!(outcome.result["resumed"] == true, "{:#}", outcome.result);
+    Ok(())
+}
+
 async fn mark_survives_a_foreign_undo(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     let run = t.run("restart-deployment", "web").await?.with("ACTION_ID", "exec-1");
@@ -178,7 +203,7 @@ async fn crash_loop_is_told_at_once(t: T) -> Result<()> {
 
 async fn failing_rollout_is_told_by_its_deadline(t: T) -> Result<()> {
     let mut extra = mode("never-ready");
-    extra["spec"]["progressDeadlineSeconds"] = json!(3);
+    extra["spec"]["progressDeadlineSeconds"] = json!(8);
     t.world.create_workload("Deployment", "web", 1, extra).await?;
     let outcome = t.act("restart-deployment", "web", &json!({})).await?;
     expect(&outcome, "NotVerified", "applied", "progressDeadlineSeconds is exceeded")?;

@@ -1,6 +1,7 @@
 //! scale, against a real API server.
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::runner::Outcome;
@@ -96,7 +97,8 @@ async fn from_and_to_zero(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 0, "allowZero": true })).await?;
     expect(&outcome, "Changed", "applied", "from 1 to 0; 0 of 0 replicas ready")?;
-    ensure!(t.world.pods("web").await?.is_empty(), "its pods are gone");
+    let pods = format!("{}?labelSelector=app%3Dweb", t.world.path("v1", "pods"));
+    t.world.until(&pods, "gone", |pods| pods["items"].as_array().is_some_and(Vec::is_empty)).await?;
     let outcome = t.act("scale-deployment", "web", &json!({ "replicas": 2 })).await?;
     expect(&outcome, "Changed", "applied", "from 0 to 2; 2 of 2 replicas ready")?;
     let back = t.undo(&outcome, "web").await?;
@@ -377,13 +379,7 @@ async fn sigterm_tells_what_is_known(t: T) -> Result<()> {
     t.world.create_workload("Deployment", "web", 1, mode("never-ready")).await?;
     let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": 2 }));
     let running = run.start(&t.world)?;
-    t.world
-        .until(&t.world.workload_path("Deployment", "web"), "scaled and seen", |object| {
-            object["spec"]["replicas"] == 2 && object["status"]["replicas"] == 2
-        })
-        .await?;
-    running.signal(nix::sys::signal::Signal::SIGTERM)?;
-    let outcome = running.complete(&t.world).await?;
+    let outcome = running.when("0 of 2 pods are ready", |run| run.signal(Signal::SIGTERM), &t.world).await?;
     let effect = outcome.result["effect"].as_str().unwrap_or_default().to_owned();
     ensure!(
         outcome.exit == 143 && outcome.result["code"] == "Interrupted" && effect == "applied",

@@ -190,7 +190,7 @@ impl T {
     pub async fn through_proxy(&self, action: &str, rule: Rule) -> Result<(Proxy, PathBuf)> {
         self.account(action).await?;
         let (connection, folder): (&Connection, &Path) = (&self.world.connection, self.world.folder());
-        let proxy = Proxy::start(&connection.server, &connection.authority, folder, rule).await?;
+        let proxy = Proxy::start(&connection.server, &connection.authority, folder, rule)?;
         let file = self.world.token_kubeconfig(&format!("action-{action}"), &proxy.server, &proxy.authority).await?;
         Ok((proxy, file))
     }
@@ -227,6 +227,9 @@ impl T {
 pub fn mode(mode: &str) -> Value {
     json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": mode } } } } })
 }
+
+/// Held by who makes metrics.k8s.io, which all of the cluster has then, and by who needs it not to be there.
+pub static METRICS: Mutex<()> = Mutex::const_new(());
 
 /// Compares with the code, the effect, and (a part of) what is said.
 pub fn expect(outcome: &Outcome, code: &str, effect: &str, says: &str) -> Result<()> {

@@ -78,6 +78,8 @@ impl Plan {
             ("service-account-signing-key-file", &self.path("sa.key")),
             ("audit-policy-file", &self.path("audit.yaml")),
             ("audit-log-path", &self.path("audit.log")),
+            // What was read from a place in it would be gone with a rotation.
+            ("audit-log-maxsize", "0"),
             // The log must show the last request of a run soon; a batch would hide it.
             ("audit-log-mode", "blocking"),
             ("kubelet-preferred-address-types", "InternalIP"),

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::cluster::{self, Connection};
@@ -44,6 +44,8 @@ impl World {
                 &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": world.namespace } }),
             )
             .await?;
+        // Pods need it, and a controller makes it.
+        world.until(&format!("{}/default", world.path("v1", "serviceaccounts")), "there", |_| true).await?;
         Ok(world)
     }
 
@@ -169,9 +171,8 @@ impl World {
 
     /// Makes the objects of the YAML that `action-runner rbac` printed, and a kubeconfig for its ServiceAccount.
     pub async fn account(&self, yaml: &str) -> Result<PathBuf> {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
-        let mut account = String::new();
-        for mut document in documents {
+        let (mut account, mut documents) = (String::new(), Vec::new());
+        for mut document in serde_saphyr::from_multiple::<Value>(yaml)? {
             let kind = document["kind"].as_str().unwrap_or_default().to_owned();
             let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let path = match kind.as_str() {
@@ -195,8 +196,38 @@ impl World {
                 other => bail!("rbac printed a {other}"),
             };
             self.create(&path, &document).await?;
+            documents.push(document);
+        }
+        for role in documents.iter().filter(|one| one["kind"].as_str().is_some_and(|kind| kind.ends_with("Role"))) {
+            self.granted(&account, role).await?;
         }
         self.token_kubeconfig(&account, &self.connection.server, &self.connection.authority).await
+    }
+
+    /// Waits until the API server's authorizer has learnt of a role and of its binding to an account.
+    async fn granted(&self, account: &str, role: &Value) -> Result<()> {
+        let rule = &role["rules"][0];
+        if rule.is_null() {
+            return Ok(());
+        }
+        let resource = rule["resources"][0].as_str().unwrap_or_default();
+        let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
+        let review = json!({ "spec": {
+            "user": format!("system:serviceaccount:{}:{account}", self.namespace),
+            "resourceAttributes": {
+                "group": rule["apiGroups"][0], "resource": resource, "subresource": sub, "verb": rule["verbs"][0],
+                "name": rule["resourceNames"][0], "namespace": role["metadata"]["namespace"],
+            },
+        } });
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let answer = self.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await?;
+            if answer["status"]["allowed"] == true {
+                return Ok(());
+            }
+            ensure!(Instant::now() < limit, "{account} is not granted what {role:#} says");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// A kubeconfig for a user of this cluster.

@@ -36,6 +36,8 @@ pub struct Outcome {
     pub exit: i32,
     /// The requests that the API server saw; empty where the judge is off.
     pub seen: Vec<Entry>,
+    /// When it had ended.
+    pub ended: Instant,
     /// Peak resident memory in KiB, as far as it could be watched.
     pub peak_kib: u64,
 }
@@ -47,8 +49,8 @@ pub struct Running {
     started: Instant,
 }
 
-/// No run may take longer: none has an `ACTION_TIMEOUT` above a minute.
-const LIMIT: Duration = Duration::from_secs(90);
+/// No run may take longer: none has an `ACTION_TIMEOUT` above four minutes.
+const LIMIT: Duration = Duration::from_mins(5);
 
 impl Run {
     /// An action on a target in the world's namespace, with a kubeconfig.
@@ -174,7 +176,7 @@ impl Running {
             }
             ensure!(self.started.elapsed() < LIMIT, "the run does not end");
         }
-        let status = self.child.wait().await?;
+        let (status, ended) = (self.child.wait().await?, Instant::now());
         let stderr = String::from_utf8_lossy(&err).into_owned();
         let text = String::from_utf8(out).context("stdout is not UTF-8")?;
         let mut lines = text
@@ -195,7 +197,7 @@ impl Running {
             judge(&result, &seen).with_context(|| stderr.clone())?;
         }
         let text = text.lines().last().unwrap_or_default().to_owned();
-        Ok(Outcome { result, text, lines, stderr, exit, seen, peak_kib })
+        Ok(Outcome { result, text, lines, stderr, exit, seen, ended, peak_kib })
     }
 }
 

@@ -123,9 +123,9 @@ impl Action for RestartWorkload {
                 found.object
             ))
         })?;
-        let revisions = match run.id {
-            Some(_) => revision::list(cluster, kind, &found.object, &found.value).await?,
-            None => Vec::new(),
+        let (found, revisions) = match run.id {
+            Some(_) => revision::beside(cluster, kind, found, run).await?,
+            None => (found, Vec::new()),
         };
         Ok(Target { found, kind, revisions })
     }

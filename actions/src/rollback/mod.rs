@@ -196,7 +196,7 @@ impl Action for Rollback {
         let kind = kind.ok_or_else(|| {
             Error::InvalidRequest(format!("{} has no revisions, and nothing that has some controls it", found.object))
         })?;
-        let revisions = revision::list(cluster, kind, &found.object, &found.value).await?;
+        let (found, revisions) = revision::beside(cluster, kind, found, run).await?;
         if let Some(tool) = guard::managed_by(&found.value) {
             run.progress.warn(format!(
                 "{} is managed by {tool}, which may put the newer template back: change it there too",

@@ -104,16 +104,16 @@ struct Shared {
 
 impl Proxy {
     /// Before this API server, with one rule.
-    pub async fn start(server: &str, authority: &Path, folder: &Path, rule: Rule) -> Result<Self> {
-        Self::with(server, authority, folder, Plan::Rule(rule)).await
+    pub fn start(server: &str, authority: &Path, folder: &Path, rule: Rule) -> Result<Self> {
+        Self::with(server, authority, folder, Plan::Rule(rule))
     }
 
     /// Before this API server, for one run of the matrix.
-    pub async fn scripted(server: &str, authority: &Path, folder: &Path, script: Script) -> Result<Self> {
-        Self::with(server, authority, folder, Plan::Script { script, seen: BTreeMap::new(), log: Vec::new() }).await
+    pub fn scripted(server: &str, authority: &Path, folder: &Path, script: Script) -> Result<Self> {
+        Self::with(server, authority, folder, Plan::Script { script, seen: BTreeMap::new(), log: Vec::new() })
     }
 
-    async fn with(server: &str, authority: &Path, folder: &Path, plan: Plan) -> Result<Self> {
+    fn with(server: &str, authority: &Path, folder: &Path, plan: Plan) -> Result<Self> {
         let upstream: SocketAddr = server
             .trim_start_matches("https://")
             .trim_end_matches('/')
@@ -133,7 +133,9 @@ impl Proxy {
         let key = PrivateKeyDer::from_pem_slice(own.signing_key.serialize_pem().as_bytes())?;
         let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let config = config.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key)?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = crate::listener()?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             upstream,
