@@ -23,6 +23,16 @@ pub async fn post(cluster: &Cluster, trail: &Trail, result: ActionResult) -> Act
     }
 }
 
+/// The result of a run whose event was cut off.
+pub fn cut_off(trail: &Trail, result: ActionResult) -> ActionResult {
+    let warning = "ACTION_EVENTS: the run was cut off while it posted the event; it may or may not be there".to_owned();
+    ActionResult {
+        requests: Some(trail.facts().ledger.requests()),
+        warnings: result.warnings.iter().cloned().chain([warning]).collect(),
+        ..result
+    }
+}
+
 fn event(target: &Target, result: &ActionResult) -> Value {
     let note = result.output.as_deref().or(result.error.as_deref()).unwrap_or_default();
     json!({

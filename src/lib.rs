@@ -58,7 +58,7 @@ pub async fn run(variables: Vec<(OsString, OsString)>, trail: Trail) -> (ActionR
     // A verified result stands, also when the event about it was cut off.
     let finished = trail.facts().finished.clone();
     match (finished, cut) {
-        (Some(result), _) => with_exit(result),
+        (Some(result), _) => with_exit(event::cut_off(&trail, result)),
         (None, None) => with_exit(trail.fail(
             Code::DeadlineExceeded,
             cut_off(&trail, &format!("ACTION_TIMEOUT ({} s) is over", timeout.as_secs())),

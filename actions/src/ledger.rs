@@ -54,8 +54,8 @@ pub struct Requests {
     pub total: u32,
     /// How many of them were sent again after a failure.
     pub retries: u32,
-    /// How many of them were cut off before they were answered, by a deadline or a signal: the API server may not have
-    /// seen these.
+    /// How many of them were not answered, because the connection failed, or a deadline or a signal cut them off: the API
+    /// server may not have seen these.
     pub unanswered: u32,
     /// What they all carried: the key to find them in the API server's audit log.
     pub user_agent: String,
@@ -95,7 +95,7 @@ impl Ledger {
         pages.requests.retries += u32::from(retry);
     }
 
-    /// The request was answered, or has failed.
+    /// The request was answered.
     pub fn answered(&self) {
         self.pages().requests.unanswered -= 1;
     }

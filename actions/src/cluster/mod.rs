@@ -106,8 +106,8 @@ impl Cluster {
         let limit = limit.min(self.remaining());
         self.ledger.request(retry);
         let answer = tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await;
-        // One whose time was over may not even have been sent: it stays unanswered.
-        if answer.is_ok() {
+        // One that found nobody, or whose connection broke, may not have arrived: it stays unanswered.
+        if matches!(answer, Ok(Ok(_))) {
             self.ledger.answered();
         }
         if !matches!(&answer, Ok(Ok(response)) if !response.status().is_server_error()) {
