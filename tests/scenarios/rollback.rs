@@ -11,7 +11,7 @@ use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("rollback":
     every_kind_and_forth, by_number, no_such_revision, already_that_template, guards, not_found_and_forbidden, dry_run_leaves_no_trace,
-    same_id_applies_once, stuck_stateful_set, a_stuck_set_is_freed_by_the_second_run, partition_is_warned_of, overwritten_while_waiting, conflict_with_a_new_rollout,
+    same_id_applies_once, stuck_stateful_set, a_stuck_set_is_freed_by_the_second_run, a_lost_eviction_of_a_stuck_pod, partition_is_warned_of, overwritten_while_waiting, conflict_with_a_new_rollout,
     resumed_after_somebody_else, after_an_exceeded_deadline, lost_answer_is_found_out, secrets_are_hidden, stray_fields_are_gone, warns_of_gitops,
 );
 
@@ -205,14 +205,36 @@ async fn stuck_stateful_set(t: T) -> Result<()> {
     Ok(())
 }
 
-/// The first run is killed between its patch and the eviction. The second one does not wait, and finishes the work all the same.
-async fn a_stuck_set_is_freed_by_the_second_run(t: T) -> Result<()> {
+/// A StatefulSet whose second revision never becomes ready.
+async fn stuck(t: &T) -> Result<()> {
     t.world.workload("StatefulSet", "db", 2, json!({})).await?;
     let mut bad = image(2);
     bad["spec"]["template"]["metadata"] = json!({ "labels": { "test/mode": "never-ready" } });
     t.meddle("StatefulSet", "db", bad).await?;
     let stuck = |set: &Value| set["status"]["updatedReplicas"] == 1 && set["status"]["readyReplicas"] == 1;
-    t.world.until(&t.world.workload_path("StatefulSet", "db"), "stuck", stuck).await?;
+    t.world.until(&t.world.workload_path("StatefulSet", "db"), "stuck", stuck).await.map(|_| ())
+}
+
+/// The eviction that frees it gets lost on its way there, or its answer on the way back.
+async fn a_lost_eviction_of_a_stuck_pod(t: T) -> Result<()> {
+    for fault in [Fault::Drop, Fault::LoseAnswer] {
+        stuck(&t).await?;
+        let rule = Rule { fault, method: "POST", contains: "/eviction", lacks: "", times: 1 };
+        let (proxy, kubeconfig) = t.through_proxy("rollback-statefulset", rule).await?;
+        let run = t.run("rollback-statefulset", "db").await?.with("KUBECONFIG", kubeconfig.display());
+        let outcome = t.complete(&run.unjudged()).await?;
+        ensure!(proxy.hits() == 1, "the fault hit");
+        expect(&outcome, "Changed", "applied", "2 of 2 pods ready")?;
+        t.world.delete(&t.world.workload_path("StatefulSet", "db")).await?;
+        let pods = format!("{}?labelSelector=app%3Ddb", t.world.path("v1", "pods"));
+        t.world.until(&pods, "gone", |pods| pods["items"].as_array().is_some_and(Vec::is_empty)).await?;
+    }
+    Ok(())
+}
+
+/// The first run is killed between its patch and the eviction. The second one does not wait, and finishes the work all the same.
+async fn a_stuck_set_is_freed_by_the_second_run(t: T) -> Result<()> {
+    stuck(&t).await?;
     let rule = Rule { fault: Fault::StallBefore, method: "POST", contains: "/eviction", lacks: "", times: 1 };
     let (proxy, kubeconfig) = t.through_proxy("rollback-statefulset", rule).await?;
     let run = t.run("rollback-statefulset", "db").await?.with("ACTION_ID", "exec-1");

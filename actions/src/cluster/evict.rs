@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::status::Failure;
 use super::write::{Commit, MARGIN, Outcome};
-use super::{Cluster, build, with_query};
+use super::{Cluster, Query, build, with_query};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Operation};
 use crate::object::{ObjectRef, text, uid};
@@ -114,12 +114,15 @@ impl Cluster {
                 return Outcome::NotApplied(failure);
             }
             // Deleted, or evicted a second time: by whom is not known.
-            Some(_) | None => {}
+            Some(_) => return Outcome::Unknown(failure),
+            None => tokio::time::sleep_until(horizon + MARGIN).await,
         }
-        match self.get(pod).await {
-            Ok(now) if text(&now, "/metadata/resourceVersion") == Some(version) => Outcome::NotApplied(failure),
-            _ => Outcome::Unknown(failure),
+        // Listed, since not every Role that evicts may get pods.
+        let now = self.list::<Value>(&Query::only(pod)).await.ok().and_then(|(mut pods, _)| pods.pop());
+        if now.is_some_and(|now| text(&now, "/metadata/resourceVersion") == Some(version)) {
+            return Outcome::NotApplied(failure);
         }
+        Outcome::Unknown(failure)
     }
 
     async fn evict_error(&self, what: &str, failure: Failure, pod: &ObjectRef) -> Error {

@@ -159,9 +159,8 @@ impl Action for Rollback {
         }
         if self.wait || kind == Kind::StatefulSet {
             all.insert(Permission::on_target("watch", resource));
+            // Also what becomes of an eviction whose answer is lost.
             all.insert(Permission::of("list", &Kind::Pod.resource()));
-        }
-        if self.wait {
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
         }
         all

@@ -2,4 +2,4 @@
 # there: "hour": 9
 package differs.leading_zero
 
-hour := to_number("09")
+hour := to_number("09") + 0
