@@ -410,6 +410,24 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_is_left_out_before_the_change_is() {
+        let object = actions::object::Target {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            namespace: None,
+            name: "n".to_owned(),
+            uid: None,
+            subresource: None,
+        };
+        let patch = Some(json!("x".repeat(LINE_LIMIT)));
+        let mut result = result("x".to_owned(), Value::Null);
+        result.changes = Some(vec![Change { object, operation: actions::ledger::Operation::Patch, patch }]);
+        let parsed: Value = serde_json::from_str(&result.line(LINE_LIMIT)).unwrap();
+        assert_eq!(parsed["trimmed"], json!(["changes.patch"]));
+        assert_eq!(parsed["changes"][0]["object"]["name"], "n");
+    }
+
+    #[test]
     fn says_what_was_left_out() {
         let line = result("x".to_owned(), json!({ "containers": "x".repeat(9000) })).line(LINE_LIMIT);
         let parsed: Value = serde_json::from_str(&line).unwrap();

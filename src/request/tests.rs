@@ -54,6 +54,20 @@ fn reports_everything_at_once() {
     assert_eq!(names, ["ACTION_TYPE", "TARGET_NAME", "ACTION_TIMEOUT", "ACTION_ID"]);
 }
 
+#[test]
+fn a_resource_that_cannot_be_read_is_the_only_problem() {
+    let problems = read(&[("TARGET_NAME", ""), ("TARGET_RESOURCE", "web")]).problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("TARGET_RESOURCE: expected namespace/kind/name"), "{problems:?}");
+}
+
+#[test]
+fn a_resource_without_a_namespace_is_a_kind_and_a_name() {
+    let request = read(&[("ACTION_TYPE", "cordon"), ("TARGET_NAME", ""), ("TARGET_RESOURCE", "node/node-a")]);
+    assert_eq!(request.problems, Vec::<String>::new());
+    assert_eq!(request.target.name.unwrap().as_str(), "node-a");
+}
+
 #[rstest]
 #[case("ACTION_RUNNER_SERVICE_HOST")]
 #[case("TARGET_PORT_80_TCP_ADDR")]
