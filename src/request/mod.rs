@@ -105,8 +105,10 @@ impl Request {
         let mut problems = Vec::new();
         let texts = texts(variables, &mut problems);
         unknown(&texts, &mut problems);
+        // envy takes names in any case, and two that differ in nothing else would be one field twice. Ours are upper case.
+        let exact = texts.into_iter().filter(|(name, _)| name.is_ascii() && *name == name.to_ascii_uppercase());
         // A flat struct of optional strings: envy has nothing to refuse in it.
-        let raw: Raw = envy::from_iter(texts).unwrap_or_default();
+        let raw: Raw = envy::from_iter(exact).unwrap_or_default();
         let action = action_type(raw.action_type.as_deref(), &mut problems);
         let (verb, named_kind) = action.map_or((None, None), |(verb, kind)| (Some(verb), kind));
         let target = target::read(&raw, verb, named_kind.as_deref(), &mut problems);
@@ -199,9 +201,13 @@ fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
             || name.contains("_PORT_")
     };
     let known = || VARIABLES.iter().map(|variable| variable.name).filter(|name| is_ours(name));
-    for name in texts.keys().filter(|name| is_ours(name) && !service_link(name)) {
+    // `action_dry_run` neither.
+    let other_case = |name: &str| known().any(|one| one != name && one.eq_ignore_ascii_case(name));
+    for name in texts.keys().filter(|name| is_ours(name) && !service_link(name) || other_case(name)) {
         if !known().any(|one| one == name) {
-            let hint = nearest(name, known()).map(|one| format!(", did you mean {one}?")).unwrap_or_default();
+            let hint = nearest(&name.to_ascii_uppercase(), known())
+                .map(|one| format!(", did you mean {one}?"))
+                .unwrap_or_default();
             problems.push(format!(
                 "{name}: unknown variable{hint} (variables that begin with ACTION_ or TARGET_ are the runner's)"
             ));

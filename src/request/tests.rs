@@ -29,6 +29,8 @@ fn understands(#[case] variables: &[(&str, &str)], #[case] action: &str) {
 
 #[rstest]
 #[case::typo_in_a_variable(&[("ACTION_DRYRUN", "true")], "ACTION_DRYRUN: unknown variable, did you mean ACTION_DRY_RUN?")]
+#[case::lower_case(&[("action_dry_run", "true")], "action_dry_run: unknown variable, did you mean ACTION_DRY_RUN?")]
+#[case::mixed_case_beside(&[("ACTiON_TYPE", "cordon-node")], "ACTiON_TYPE: unknown variable, did you mean ACTION_TYPE?")]
 #[case::typo_in_the_action(&[("ACTION_TYPE", "scale-deploymnt")], "ACTION_TYPE: unknown kind \"deploymnt\", did you mean Deployment?")]
 #[case::unknown_action(&[("ACTION_TYPE", "restrat-pod")], "did you mean restart-pod?")]
 #[case::disagreeing_kinds(&[("TARGET_KIND", "StatefulSet")], "ACTION_TYPE, TARGET_KIND: they disagree about the kind: deployment and statefulset")]
@@ -52,6 +54,17 @@ fn reports_everything_at_once() {
         read(&[("ACTION_TYPE", ""), ("TARGET_NAME", ""), ("ACTION_TIMEOUT", "x"), ("ACTION_ID", "?")]).problems;
     let names: Vec<_> = problems.iter().map(|problem| problem.split(':').next().unwrap()).collect();
     assert_eq!(names, ["ACTION_TYPE", "TARGET_NAME", "ACTION_TIMEOUT", "ACTION_ID"]);
+}
+
+#[rstest]
+#[case("home")]
+#[case("kubeconfig")]
+#[case("Traceparent")]
+#[case("action")]
+fn others_variables_of_the_same_letters_do_not_concern_us(#[case] name: &str) {
+    let request = read(&[(name, "x"), ("HOME", "/home/a"), ("TRACEPARENT", "y")]);
+    assert_eq!(request.problems, Vec::<String>::new());
+    assert_eq!(request.action_type().unwrap(), "scale-deployment");
 }
 
 #[test]
