@@ -242,7 +242,7 @@ macro_rules! node_action {
                 self.turn().sentence(target, told)
             }
             fn waiting(&self) -> Option<Waiting> {
-                Some(Waiting { wait: self.wait, timeout: self.wait_timeout, stuck_after: one_minute() })
+                Some(Waiting::of(self.wait, self.wait_timeout, one_minute()))
             }
         }
     };

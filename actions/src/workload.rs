@@ -1,13 +1,20 @@
 //! What the actions need to know of a Deployment, StatefulSet, DaemonSet, ReplicaSet or ReplicationController.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
+use crate::guard::managed_by;
 use crate::object::{Kind, ObjectRef, controller, number, text, uid};
+use crate::revision::normalized;
 
 /// The annotation by which an owner keeps the runner away.
 pub const PROTECTED: &str = "kubernetesexecution.kubernaut.io/protected";
+
+/// How many of a StatefulSet's first pods are left alone.
+const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
 
 /// An object that was looked up.
 #[derive(Debug, Clone)]
@@ -26,6 +33,15 @@ impl Found {
         (crate::object::annotation(&self.value, PROTECTED) == Some("true")).then(|| {
             format!("{} is protected by its annotation {PROTECTED}; remove it, or ask whoever set it", self.object)
         })
+    }
+
+    /// Why an object on its way out is left alone.
+    pub fn leaving(&self) -> Option<String> {
+        let since = text(&self.value, "/metadata/deletionTimestamp")?;
+        let holders = self.value.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let holders: Vec<&str> = holders.into_iter().flatten().filter_map(Value::as_str).collect();
+        let held = if holders.is_empty() { String::new() } else { format!(" (held by {})", holders.join(", ")) };
+        Some(format!("{} is being deleted since {since}{held}; wait until it is gone", self.object))
     }
 
     /// The kind, when it is a built-in one.
@@ -60,7 +76,8 @@ pub fn same(object: &ObjectRef, uid: &str) -> Result<ObjectRef> {
     }
 }
 
-fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
+/// The object that an owner reference names; `None` for kinds that are not built in.
+pub fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
     let kind = Kind::parse(text(owner, "/kind")?)?;
     let resource = kind.resource();
     (text(owner, "/apiVersion") == Some(&resource.api_version())).then_some(())?;
@@ -102,8 +119,14 @@ pub struct Workload {
     pub on_delete: bool,
     /// A StatefulSet that replaces its pods only one after the other, each ready.
     pub ordered: bool,
-    /// A StatefulSet's first ordinal that is updated.
+    /// How many of a StatefulSet's first pods an update leaves alone.
     pub partition: i64,
+    /// A StatefulSet's first ordinal (`spec.ordinals.start`).
+    pub first_ordinal: i64,
+    /// How long a pod must have been ready to count.
+    pub min_ready: Duration,
+    /// How many pods a Deployment may have beyond its number while it rolls out.
+    pub max_surge: i64,
     /// A StatefulSet's newest revision.
     pub update_revision: Option<String>,
     /// Why the Deployment's own deadline (`progressDeadlineSeconds`) was exceeded.
@@ -134,7 +157,10 @@ impl Workload {
             paused: object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true),
             on_delete: strategy == Some("OnDelete"),
             ordered: kind == Kind::StatefulSet && text(object, "/spec/podManagementPolicy") != Some("Parallel"),
-            partition: number(object, "/spec/updateStrategy/rollingUpdate/partition"),
+            partition: number(object, PARTITION),
+            first_ordinal: number(object, "/spec/ordinals/start"),
+            min_ready: Duration::from_secs(number(object, "/spec/minReadySeconds").try_into().unwrap_or(0)),
+            max_surge: max_surge(object),
             update_revision: text(object, "/status/updateRevision").map(str::to_owned),
             out_of_time: condition(object, "Progressing", "False", Some("ProgressDeadlineExceeded")).map(|found| {
                 OutOfTime {
@@ -146,9 +172,100 @@ impl Workload {
         }
     }
 
+    /// The first ordinal of a StatefulSet that a change of its template reaches.
+    pub fn first_in_reach(&self) -> i64 {
+        self.first_ordinal + self.partition
+    }
+
+    /// How many pods a change of the template reaches.
+    pub fn in_reach(&self) -> i64 {
+        (self.desired - self.partition).max(0)
+    }
+
+    /// Why a change of the template would replace no pod; the sentence goes on after the object's name.
+    pub fn unreachable(&self) -> Option<String> {
+        if self.paused {
+            return Some("is paused, its pods would only be replaced when it is resumed; resume it first (kubectl rollout resume)".to_owned());
+        }
+        if self.on_delete {
+            return Some(
+                "has the update strategy OnDelete, which replaces no pod by itself; change the strategy first"
+                    .to_owned(),
+            );
+        }
+        (self.partition > 0 && self.in_reach() == 0).then(|| {
+            format!(
+                "has the partition {} and {} replicas, so that no pod would be replaced; lower the partition first",
+                self.partition, self.desired
+            )
+        })
+    }
+
+    /// What is left alone by a partition, for a warning.
+    pub fn partition_warning(&self, object: &ObjectRef) -> Option<String> {
+        (self.partition > 0).then(|| {
+            format!(
+                "{object} has a partition: only its pods from ordinal {} on are replaced, {} of {}",
+                self.first_in_reach(),
+                self.in_reach(),
+                self.desired
+            )
+        })
+    }
+
     /// Whether its controller has seen this spec; before that, its status speaks of an earlier one.
     pub fn has_observed(&self, generation: i64) -> bool {
         self.observed >= generation
+    }
+}
+
+/// `maxSurge` as a number of pods: a percentage is of the replicas, rounded up; nothing without rolling updates.
+fn max_surge(object: &Value) -> i64 {
+    let replicas = object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    match object.pointer("/spec/strategy/rollingUpdate/maxSurge") {
+        Some(Value::String(percent)) => {
+            let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or(0);
+            percent.saturating_mul(replicas).saturating_add(99) / 100
+        }
+        Some(surge) => surge.as_i64().unwrap_or(0),
+        None => 0,
+    }
+}
+
+/// What a change of the pod template wrote, and what must stay so until its pods are there. A number of replicas that
+/// others set is theirs.
+#[derive(Debug)]
+pub struct Written {
+    template: Option<Value>,
+    strategy: Option<String>,
+    partition: i64,
+}
+
+impl Written {
+    /// The object as the write left it.
+    pub fn of(now: &Value) -> Self {
+        Self {
+            template: now.pointer("/spec/template").map(normalized),
+            strategy: text(now, "/spec/updateStrategy/type").map(str::to_owned),
+            partition: number(now, PARTITION),
+        }
+    }
+
+    /// How somebody changed it since.
+    pub fn overwritten(&self, value: &Value) -> Option<String> {
+        let managed = managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
+        if value.pointer("/spec/template").map(normalized) != self.template {
+            return Some(format!("its pod template is another one now{managed}"));
+        }
+        if value.pointer("/spec/paused") == Some(&Value::Bool(true)) {
+            return Some("it is paused now".to_owned());
+        }
+        let strategy = text(value, "/spec/updateStrategy/type");
+        if strategy != self.strategy.as_deref() {
+            return Some(format!("its update strategy is {} now", strategy.unwrap_or("unset")));
+        }
+        let partition = number(value, PARTITION);
+        (partition > self.partition).then(|| format!("its partition is {partition} now, not {}", self.partition))
     }
 }
 
@@ -255,7 +372,7 @@ mod tests {
     fn reads_what_controllers_say() {
         let object = json!({
             "metadata": { "generation": 4 },
-            "spec": { "replicas": 3, "paused": true, "podManagementPolicy": "OrderedReady", "updateStrategy": { "type": "OnDelete", "rollingUpdate": { "partition": 1 } } },
+            "spec": { "replicas": 3, "paused": true, "ordinals": { "start": 5 }, "minReadySeconds": 10, "podManagementPolicy": "OrderedReady", "updateStrategy": { "type": "OnDelete", "rollingUpdate": { "partition": 1 } } },
             "status": { "observedGeneration": 3, "replicas": 5, "updatedReplicas": 2, "readyReplicas": 4, "availableReplicas": 1, "updateRevision": "web-2",
                 "desiredNumberScheduled": 13, "currentNumberScheduled": 15, "updatedNumberScheduled": 12, "numberReady": 14, "numberAvailable": 11,
                 "conditions": [
@@ -276,6 +393,9 @@ mod tests {
             on_delete: true,
             ordered: true,
             partition: 1,
+            first_ordinal: 5,
+            min_ready: Duration::from_secs(10),
+            max_surge: 0,
             update_revision: Some("web-2".to_owned()),
             out_of_time: Some(OutOfTime { message: "late".to_owned(), since: "t".to_owned() }),
             replica_failure: Some("quota".to_owned()),
@@ -323,6 +443,63 @@ mod tests {
         };
         assert!(with("true").protection().unwrap().starts_with("deployment shop/web is protected"));
         assert_eq!((with("false").protection(), with("true").kind()), (None, Some(Kind::Deployment)));
+    }
+
+    #[rstest]
+    #[case::same(json!({}), "")]
+    #[case::scaled(json!({ "replicas": 9 }), "")]
+    #[case::template(json!({ "template": { "spec": { "image": "b" } } }), "its pod template is another one now")]
+    #[case::paused(json!({ "paused": true }), "it is paused now")]
+    #[case::strategy(json!({ "updateStrategy": { "type": "OnDelete" } }), "its update strategy is OnDelete now")]
+    #[case::raised(json!({ "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), "its partition is 2 now, not 1")]
+    #[case::lowered(json!({ "updateStrategy": { "rollingUpdate": { "partition": 0 } } }), "")]
+    fn what_was_written_must_stay(#[case] change: Value, #[case] says: &str) {
+        let mut object = json!({ "spec": { "replicas": 3, "template": { "spec": { "image": "a" } },
+            "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } } } });
+        let written = Written::of(&object);
+        json_patch::merge(&mut object["spec"], &change);
+        assert_eq!(written.overwritten(&object).unwrap_or_default(), says);
+    }
+
+    #[rstest]
+    #[case::none(json!({}), 0)]
+    #[case::number(json!({ "rollingUpdate": { "maxSurge": 2 } }), 2)]
+    #[case::percent(json!({ "rollingUpdate": { "maxSurge": "25%" } }), 3)]
+    fn a_percentage_of_surge_is_rounded_up(#[case] strategy: Value, #[case] surge: i64) {
+        let object = json!({ "spec": { "replicas": 10, "strategy": strategy } });
+        assert_eq!(Workload::read(Kind::Deployment, &object).max_surge, surge);
+    }
+
+    #[rstest]
+    #[case::plain(json!({ "replicas": 2 }), 2, "")]
+    #[case::paused(json!({ "replicas": 2, "paused": true }), 2, "is paused")]
+    #[case::on_delete(json!({ "updateStrategy": { "type": "OnDelete" } }), 1, "OnDelete")]
+    #[case::some(json!({ "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), 1, "")]
+    #[case::all(json!({ "replicas": 2, "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), 0, "no pod would be replaced")]
+    #[case::beyond(json!({ "replicas": 2, "updateStrategy": { "rollingUpdate": { "partition": 9 } } }), 0, "no pod would be replaced")]
+    fn knows_what_a_change_reaches(#[case] spec: Value, #[case] reach: i64, #[case] refusal: &str) {
+        let set = Workload::read(Kind::StatefulSet, &json!({ "spec": spec }));
+        assert_eq!(set.in_reach(), reach);
+        match set.unreachable() {
+            Some(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
+            None => assert_eq!(refusal, ""),
+        }
+    }
+
+    #[test]
+    fn a_partition_counts_from_the_first_ordinal() {
+        let spec = json!({ "replicas": 3, "ordinals": { "start": 5 }, "updateStrategy": { "rollingUpdate": { "partition": 1 } } });
+        let found = crate::guard::test_support::found(Kind::StatefulSet, json!({ "spec": spec }));
+        let warning = Workload::read(Kind::StatefulSet, &found.value).partition_warning(&found.object).unwrap();
+        assert!(warning.ends_with("only its pods from ordinal 6 on are replaced, 2 of 3"), "{warning}");
+    }
+
+    #[test]
+    fn an_object_on_its_way_out_says_what_holds_it() {
+        let object = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"] } });
+        let why = crate::guard::test_support::found(Kind::Deployment, object).leaving().unwrap();
+        assert!(why.contains("is being deleted since 2026-01-01T00:00:00Z (held by a/b)"), "{why}");
+        assert_eq!(crate::guard::test_support::found(Kind::Deployment, json!({})).leaving(), None);
     }
 
     #[test]

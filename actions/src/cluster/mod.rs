@@ -88,6 +88,11 @@ impl Cluster {
         self.clock.at(Timestamp::now())
     }
 
+    /// A moment of our own clock, by the API server's.
+    pub fn server_time(&self, own: Timestamp) -> Timestamp {
+        self.clock.at(own)
+    }
+
     /// What was sent so far, and what became of it.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
