@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod mark;
 pub mod names;
 pub mod object;
+pub mod owner;
 pub mod parameters;
 pub mod permission;
 pub mod pod;
