@@ -18,6 +18,7 @@ async fn everything(t: T) -> Result<()> {
     every_kind(&t).await?;
     only_its_own(&t).await?;
     selected_by_others(&t).await?;
+    a_pod_on_its_way_out(&t).await?;
     both_instances_and_redaction(&t).await?;
     selection_and_regex(&t).await?;
     limits(&t).await?;
@@ -162,6 +163,21 @@ async fn selected_by_others(t: &T) -> Result<()> {
         t.world.delete(&format!("{path}/{stray}")).await?;
     }
     Ok(())
+}
+
+/// A pod that is being deleted has a log still: often the one that is wanted.
+async fn a_pod_on_its_way_out(t: &T) -> Result<()> {
+    let pod = t.world.pods("statefulset").await?[0]["metadata"]["name"].as_str().context("no pod")?.to_owned();
+    let path = format!("{}/{pod}", t.world.path("v1", "pods"));
+    t.world.merge(&path, &json!({ "metadata": { "finalizers": ["test/hold"] } })).await?;
+    t.world.delete(&path).await?;
+    t.world.until(&path, "on its way out", |pod| pod["metadata"]["deletionTimestamp"].is_string()).await?;
+    for (action, name) in [("collect-logs-statefulset", "statefulset"), ("collect-logs-pod", pod.as_str())] {
+        let outcome = t.act(action, name, &json!({ "tailLines": 1 })).await?;
+        expect(&outcome, "Completed", "none", "collected 1 lines")?;
+        ensure!(outcome.lines[0]["pod"] == pod.as_str(), "{:#}", outcome.result);
+    }
+    t.world.merge(&path, &json!({ "metadata": { "finalizers": null } })).await.map(|_| ())
 }
 
 async fn both_instances_and_redaction(t: &T) -> Result<()> {
