@@ -15,7 +15,7 @@ pub mod mark;
 pub mod names;
 pub mod object;
 pub mod observed;
-pub mod owners;
+pub mod owner;
 pub mod parameters;
 pub mod permission;
 pub mod pod;

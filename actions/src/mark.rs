@@ -15,6 +15,7 @@ use crate::cluster::{Patch, Proof};
 use crate::guard::{CHANGE_CAUSE, annotate, escape, operations};
 use crate::object::{annotation, number, text, uid};
 use crate::revision::normalized;
+use crate::workload::unless_leaving;
 
 /// The annotation of releases up to 0.1, of both verbs; its marks have no goal. It is read, and not written any more.
 const BEFORE_GOALS: &str = "kubernetesexecution.kubernaut.io/executions";
@@ -166,6 +167,7 @@ pub fn patch(run: &RunContext, execution: &Execution, value: &Value, changes: Ve
     let mut patch = vec![
         json!({ "op": "test", "path": "/metadata/uid", "value": uid(value) }),
         json!({ "op": "test", "path": "/metadata/generation", "value": number(value, "/metadata/generation") }),
+        unless_leaving(),
     ];
     patch.extend(changes);
     patch.extend(annotate(value, "", &annotations));

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::names::Name;
 use crate::object::{Kind, ObjectRef, text, uid};
 use crate::observed::Observation;
-use crate::owners::Owners;
+use crate::owner::Owners;
 use crate::parameters::Waiting as Asked;
 use crate::pod::PodView;
 use crate::revision::{self, SetView};

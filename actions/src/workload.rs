@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
@@ -35,19 +36,34 @@ impl Found {
         })
     }
 
-    /// Why an object on its way out is left alone.
+    /// Why every action that changes something must leave an object alone that is on its way out: what it would be asked to
+    /// become, it will not be for long.
     pub fn leaving(&self) -> Option<String> {
-        let since = text(&self.value, "/metadata/deletionTimestamp")?;
-        let holders = self.value.pointer("/metadata/finalizers").and_then(Value::as_array);
-        let holders: Vec<&str> = holders.into_iter().flatten().filter_map(Value::as_str).collect();
-        let held = if holders.is_empty() { String::new() } else { format!(" (held by {})", holders.join(", ")) };
-        Some(format!("{} is being deleted since {since}{held}; wait until it is gone", self.object))
+        let since = leaving_since(&self.value)?;
+        let finalizers = self.value.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let finalizers: Vec<&str> = finalizers.into_iter().flatten().filter_map(Value::as_str).collect();
+        let held =
+            if finalizers.is_empty() { String::new() } else { format!(" (finalizers: {})", finalizers.join(", ")) };
+        Some(format!("{} is being deleted since {since}; wait until it is gone{held}", self.object))
     }
 
     /// The kind, when it is a built-in one.
     pub fn kind(&self) -> Option<Kind> {
         self.object.resource.built_in()
     }
+}
+
+/// When the deletion was asked for: the API server keeps when it is to be over (a pod's grace period later).
+pub fn leaving_since(value: &Value) -> Option<String> {
+    let over = text(value, "/metadata/deletionTimestamp")?;
+    let grace = SignedDuration::from_secs(number(value, "/metadata/deletionGracePeriodSeconds"));
+    let since = over.parse::<Timestamp>().and_then(|over| over.checked_sub(grace));
+    Some(since.map_or_else(|_| over.to_owned(), |since| since.to_string()))
+}
+
+/// The operation that fails a patch once the object is being deleted. (A test of null passes where there is nothing.)
+pub fn unless_leaving() -> Value {
+    json!({ "op": "test", "path": "/metadata/deletionTimestamp", "value": null })
 }
 
 /// Looks an object up, and follows its controllers while `leads_on` says of a kind that its owner is meant.
@@ -336,7 +352,6 @@ pub fn selects(selector: &Value, labels: &Map<String, Value>) -> bool {
 mod tests {
     use super::*;
     use rstest::rstest;
-    use serde_json::json;
 
     #[rstest]
     #[case(json!({ "matchLabels": { "app": "web", "tier": "a" } }), "app=web,tier=a")]
@@ -494,12 +509,27 @@ mod tests {
         assert!(warning.ends_with("only its pods from ordinal 6 on are replaced, 2 of 3"), "{warning}");
     }
 
-    #[test]
-    fn an_object_on_its_way_out_says_what_holds_it() {
-        let object = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"] } });
-        let why = crate::guard::test_support::found(Kind::Deployment, object).leaving().unwrap();
-        assert!(why.contains("is being deleted since 2026-01-01T00:00:00Z (held by a/b)"), "{why}");
-        assert_eq!(crate::guard::test_support::found(Kind::Deployment, json!({})).leaving(), None);
+    #[rstest]
+    #[case::it_stays(json!({}), None)]
+    #[case::at_once(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "deletionGracePeriodSeconds": 0 }),
+        Some("is being deleted since 2026-11-23T03:00:30Z; wait until it is gone")
+    )]
+    #[case::in_its_grace_period(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "deletionGracePeriodSeconds": 30 }),
+        Some("is being deleted since 2026-11-23T03:00:00Z; wait until it is gone")
+    )]
+    #[case::held(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "finalizers": ["a/b", "foregroundDeletion"] }),
+        Some("is being deleted since 2026-11-23T03:00:30Z; wait until it is gone (finalizers: a/b, foregroundDeletion)")
+    )]
+    #[case::no_time_that_we_know(
+        json!({ "deletionTimestamp": "soon", "finalizers": [] }),
+        Some("is being deleted since soon; wait until it is gone")
+    )]
+    fn tells_what_is_on_its_way_out(#[case] metadata: Value, #[case] says: Option<&str>) {
+        let found = crate::guard::test_support::found(Kind::Deployment, json!({ "metadata": metadata }));
+        assert_eq!(found.leaving(), says.map(|says| format!("deployment shop/web {says}")));
     }
 
     #[test]

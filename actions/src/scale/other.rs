@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Follow, Query};
 use crate::error::{Error, Result};
 use crate::object::{Kind, ObjectRef, number, text, uid};
 use crate::observed::Observation;
-use crate::owners::Owners;
+use crate::owner::Owners;
 use crate::parameters::Waiting;
 use crate::pod::PodView;
 use crate::rollout::{self, Goal, State, Tally};

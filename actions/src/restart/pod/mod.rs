@@ -10,7 +10,7 @@ mod replacer;
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,13 +19,13 @@ use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Su
 use crate::cluster::{Cluster, Commit, Eviction, Follow, Query};
 use crate::error::{Error, Result};
 use crate::guard;
-use crate::object::{Kind, ObjectRef, Resource, Target as ObjectTarget, annotation, controller, number, text, uid};
+use crate::object::{Kind, ObjectRef, Resource, Target as ObjectTarget, annotation, controller, text, uid};
 use crate::observed::{PodCounts, Versions};
 use crate::parameters::{Period, Settle, Waiting, one_minute, yes};
 use crate::permission::Permission;
 use crate::pod::PodView;
 use crate::related::disruption_budgets;
-use crate::workload::{Found, PROTECTED, selector};
+use crate::workload::{Found, PROTECTED, leaving_since, selector};
 use replaced::Replacement;
 use replacer::Replacer;
 
@@ -308,9 +308,7 @@ fn is_finished(pod: &Value) -> bool {
 async fn siblings(cluster: &Cluster, object: &ObjectRef, pod: &Value, replacer: &Replacer) -> Result<Vec<String>> {
     let labels = replacer.found().map(|found| selector(&found.value)).unwrap_or_default();
     let owner = controller(pod).and_then(|owner| text(owner, "/uid"));
-    let grace = SignedDuration::from_secs(number(pod, "/metadata/deletionGracePeriodSeconds"));
-    let due = text(pod, "/metadata/deletionTimestamp").and_then(|due| due.parse::<Timestamp>().ok());
-    let leaving_since = due.map(|due| due - grace);
+    let leaving_since = leaving_since(pod).and_then(|since| since.parse::<Timestamp>().ok());
     let (pods, _) = cluster.list::<PodView>(&Query::beside(object, Kind::Pod.resource(), labels)).await?;
     let before = |pod: &PodView| leaving_since.is_none_or(|since| pod.created.is_some_and(|created| created < since));
     let same = pods.into_iter().filter(|pod| pod.owner.is_some() && pod.owner.as_deref() == owner && before(pod));

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Follow, Query};
 use crate::error::{Error, Result};
 use crate::object::{Kind, ObjectRef, text, uid};
 use crate::observed::Observation;
-use crate::owners::Owners;
+use crate::owner::Owners;
 use crate::pod::PodView;
 use crate::rollout::{self, Goal, State, Tally, Waiting};
 use crate::wait::{Clock, Patience, out_of_time};
