@@ -7,11 +7,14 @@
 
 mod connect;
 mod evict;
+#[cfg(test)]
+mod fake;
 mod follow;
 mod logs;
 mod read;
 mod review;
 mod status;
+mod watch;
 mod write;
 
 use std::fmt::Write as _;
