@@ -11,6 +11,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::time::Instant;
 
 use super::Cluster;
+use super::clock::ServerClock;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::names::Namespace;
@@ -97,7 +98,16 @@ impl Cluster {
         run: &str,
         deadline: Instant,
     ) -> Self {
-        Self { client, server, namespace, ledger, run: run.to_owned(), deadline, settled: Arc::default() }
+        Self {
+            client,
+            server,
+            namespace,
+            ledger,
+            run: run.to_owned(),
+            deadline,
+            settled: Arc::default(),
+            clock: ServerClock::default(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`write`], and nowhere else. kube-rs' own helpers for restart, cordon, eviction and logs are not used: see
 //! `docs/how-a-run-goes.md` for what each of them does differently.
 
+mod clock;
 mod connect;
 mod evict;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
+use jiff::Timestamp;
 use kube::client::Body;
 use tokio::time::Instant;
 
@@ -37,6 +39,7 @@ pub use write::{Commit, Patch, Proof};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::names::Namespace;
+use clock::ServerClock;
 use status::{Failure, Status};
 
 /// The field manager of every patch but the one of `/scale` (see [`Proof::FieldManager`]).
@@ -60,6 +63,7 @@ pub struct Cluster {
     deadline: Instant,
     /// Since when the API server is known to know its roles; `None` before that, and after a request failed.
     settled: Arc<Mutex<Option<Instant>>>,
+    clock: ServerClock,
 }
 
 impl Cluster {
@@ -77,6 +81,11 @@ impl Cluster {
     /// The namespace of the ServiceAccount or of the kubeconfig's context.
     pub fn default_namespace(&self) -> Option<&Namespace> {
         self.namespace.as_ref()
+    }
+
+    /// What time it is for the API server, as far as its answers have told: to a second, and like ours before the first one.
+    pub fn server_now(&self) -> Timestamp {
+        self.clock.at(Timestamp::now())
     }
 
     /// What was sent so far, and what became of it.
@@ -117,7 +126,13 @@ impl Cluster {
             self.settle(false);
         }
         match answer {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                // Not from an error, which may come from a gateway with a clock of its own.
+                if response.status().is_success() {
+                    self.clock.learn(response.headers(), Timestamp::now());
+                }
+                Ok(response)
+            }
             Ok(Err(error)) => Err(Failure::Network(connect::without_secrets(error.into()))),
             Err(_) => Err(Failure::Network(format!("no answer within {} s", limit.as_secs_f32()).into())),
         }
