@@ -97,7 +97,8 @@ pub fn patch(run: &RunContext, request: &Value, previous: Value, value: &Value, 
     patch.extend(changes);
     patch.extend(annotate(value, "", &annotations));
     let proof = Proof::Annotation { key: EXECUTIONS, holds: format!("\"{}\"", run.run) };
-    Patch { subresource: None, operations: operations(json!(patch)), proof }
+    // Its generation is among the tests.
+    Patch { subresource: None, operations: operations(json!(patch)), proof, rests_on_generation: None }
 }
 
 /// The first 16 hex digits of a SHA-256: enough to tell requests apart, short enough for an annotation.

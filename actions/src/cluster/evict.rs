@@ -79,11 +79,10 @@ impl Cluster {
         }
         self.ledger.write_begins();
         let horizon = Instant::now() + limit + MARGIN;
-        let outcome = match self.call(request, limit + MARGIN, retry).await {
+        let outcome = match self.call_write(request, limit + MARGIN, retry).await {
             Ok(_) => Outcome::Applied(Value::Null),
-            Err(Failure::Status(status)) if status.code < 500 || status.several_budgets() => {
-                Outcome::NotApplied(Failure::Status(status))
-            }
+            Err(failure) if failure.refuses_a_write() => Outcome::NotApplied(failure),
+            Err(Failure::Status(status)) if status.several_budgets() => Outcome::NotApplied(Failure::Status(status)),
             Err(failure) => self.look_after_eviction(pod, &eviction.pod, horizon, failure).await,
         };
         match &outcome {

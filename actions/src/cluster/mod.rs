@@ -12,6 +12,7 @@ mod evict;
 mod fake;
 mod follow;
 mod logs;
+mod lost;
 mod read;
 mod review;
 mod status;
@@ -40,7 +41,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::names::Namespace;
 use clock::ServerClock;
-use status::{Failure, Status};
+use status::Failure;
 
 /// The field manager of every patch but the one of `/scale` (see [`Proof::FieldManager`]).
 pub const FIELD_MANAGER: &str = "action-runner";
@@ -146,7 +147,7 @@ impl Cluster {
         let left = limit.min(self.remaining()).saturating_sub(started.elapsed());
         let broken = match tokio::time::timeout(left, Limited::new(body, BODY_LIMIT).collect()).await {
             Ok(Ok(body)) if head.status.is_success() => return Ok(body.to_bytes()),
-            Ok(Ok(body)) => return Err(Failure::Status(Status::read(&head, &body.to_bytes()))),
+            Ok(Ok(body)) => return Err(Failure::answered(&head, &body.to_bytes())),
             Ok(Err(error)) => error,
             Err(_) => "the answer broke off in the middle".into(),
         };
@@ -176,9 +177,7 @@ impl Cluster {
                 message: format!("failed to {what}: {}{}", self.server, connect::explain(&*source)),
                 source: Some(source),
             },
-            Failure::Status(status) => {
-                Error::Unavailable { message: format!("failed to {what}: {status}"), source: None }
-            }
+            failure => Error::Unavailable { message: format!("failed to {what}: {failure}"), source: None },
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
 use super::follow::{Event, Item, Learnt, key};
-use super::status::{Failure, Status};
+use super::status::{Asked, Failure};
 use super::{Cluster, Query, READ_LIMIT, build, with_query};
 use crate::error::{Error, Result};
 use crate::object::text;
@@ -243,7 +243,7 @@ impl<T: Item> Watcher<T> {
         }
         let body =
             http_body_util::Limited::new(body, LINE_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
-        Ok(Err(Failure::Status(Status::read(&head, &body.unwrap_or_default()))))
+        Ok(Err(Failure::answered(&head, &body.unwrap_or_default()).about(Asked::All(&self.query.resource))))
     }
 }
 
