@@ -121,7 +121,7 @@ impl Cluster {
         let change = |after: &Value| Change {
             object: crate::object::Target { subresource: patch.subresource.map(str::to_owned), ..object.to_target() },
             operation: Operation::Patch,
-            patch: Some(difference(before, after)),
+            patch: Some(difference(before, after, patch.subresource)),
         };
         if commit == Commit::DryRun {
             let uri = with_query(&path, &[("dryRun", "All"), ("fieldManager", &manager)]);
@@ -238,7 +238,7 @@ fn webhook(what: &str, status: &Status) -> Error {
 }
 
 /// What changed between two states of an object, without what the server itself keeps account of.
-fn difference(before: &Value, after: &Value) -> Value {
+fn difference(before: &Value, after: &Value, subresource: Option<&str>) -> Value {
     let strip = |object: &Value| {
         let mut object = object.clone();
         if let Some(fields) = object.as_object_mut() {
@@ -251,7 +251,39 @@ fn difference(before: &Value, after: &Value) -> Value {
                 metadata.remove(kept_by_server);
             }
         }
+        // A Scale leaves 0 out; read as a change of the object, no number means 1.
+        if let (Some("scale"), Some(fields)) = (subresource, object.as_object_mut()) {
+            let spec = fields.entry("spec").or_insert_with(|| json!({}));
+            if let Some(spec) = spec.as_object_mut() {
+                spec.entry("replicas").or_insert(json!(0));
+            }
+        }
         object
     };
     json!(json_patch::diff(&strip(before), &strip(after)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::to_zero(json!({ "replicas": 3 }), json!({}), json!([{ "op": "replace", "path": "/spec/replicas", "value": 0 }]))]
+    #[case::from_zero(json!({}), json!({ "replicas": 3 }), json!([{ "op": "replace", "path": "/spec/replicas", "value": 3 }]))]
+    #[case::from_a_zero(json!({ "replicas": 0 }), json!({ "replicas": 3 }), json!([{ "op": "replace", "path": "/spec/replicas", "value": 3 }]))]
+    #[case::nothing(json!({ "replicas": 0 }), json!({}), json!([]))]
+    fn a_scale_without_a_number_has_none_running(#[case] before: Value, #[case] after: Value, #[case] changes: Value) {
+        let scale =
+            |spec| json!({ "kind": "Scale", "metadata": { "name": "web", "resourceVersion": "1" }, "spec": spec });
+        assert_eq!(difference(&scale(before), &scale(after), Some("scale")), changes);
+    }
+
+    #[test]
+    fn an_object_without_a_number_stays_as_it_is() {
+        let object = |replicas| json!({ "spec": { "replicas": replicas }, "status": { "replicas": replicas } });
+        let changes = difference(&json!({ "spec": {} }), &object(3), None);
+        assert_eq!(changes, json!([{ "op": "add", "path": "/spec/replicas", "value": 3 }]));
+        assert_eq!(difference(&object(3), &json!({}), Some("scale"))[0]["value"], json!(0));
+    }
 }
