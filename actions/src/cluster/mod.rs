@@ -5,6 +5,7 @@
 //! [`write`], and nowhere else. kube-rs' own helpers for restart, cordon, eviction and logs are not used: see
 //! `docs/how-a-run-goes.md` for what each of them does differently.
 
+mod client;
 mod clock;
 mod connect;
 mod evict;
@@ -117,6 +118,7 @@ impl Cluster {
         retry: bool,
     ) -> Result<Response<Body>, Failure> {
         let limit = limit.min(self.remaining());
+        tracing::debug!(method = %request.method(), uri = %request.uri(), retry, "sending a request");
         self.ledger.request(retry);
         let answer = tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await;
         // One that found nobody, or whose connection broke, may not have arrived: it stays unanswered.
