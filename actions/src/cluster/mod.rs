@@ -5,6 +5,7 @@
 //! [`write`], and nowhere else. kube-rs' own helpers for restart, cordon, eviction and logs are not used: see
 //! `docs/how-a-run-goes.md` for what each of them does differently.
 
+mod check;
 mod client;
 mod clock;
 mod connect;
