@@ -18,6 +18,7 @@ mod lost;
 mod read;
 mod review;
 mod status;
+mod warning;
 mod watch;
 mod write;
 
@@ -131,6 +132,7 @@ impl Cluster {
         }
         match answer {
             Ok(Ok(response)) => {
+                warning::texts(response.headers()).iter().for_each(|text| self.ledger.warn(text));
                 // Not from an error, which may come from a gateway with a clock of its own.
                 if response.status().is_success() {
                     self.clock.learn(response.headers(), Timestamp::now());
