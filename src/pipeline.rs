@@ -193,6 +193,7 @@ impl<A: Action> Pipeline<A> {
             return Ok(Value::Null);
         }
         let cluster = self.phase("dry-run", PHASE_LIMIT);
+        cluster.ledger().dry_run_begins();
         match self.action.apply(&cluster, target, change, Commit::DryRun).await {
             Ok(value) if self.dry_run => return Ok(value),
             Ok(_) => {}

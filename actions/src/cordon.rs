@@ -160,7 +160,9 @@ impl Turn<'_> {
         ];
         patch.extend(annotate(node, "", &[(MARK, mark.to_string())]));
         let proof = Proof::Annotation { key: MARK, holds: format!("\"{}\"", run.run) };
-        Decision::Change(Patch { subresource: None, operations: operations(json!(patch)), proof })
+        // Nodes have no generation; whoever turned it since then has replaced the annotation, or is told by it.
+        let operations = operations(json!(patch));
+        Decision::Change(Patch { subresource: None, operations, proof, rests_on_generation: None })
     }
 
     /// Looks at what is so now, also where it was so already: that is what is said.

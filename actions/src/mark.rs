@@ -175,7 +175,8 @@ pub fn patch(run: &RunContext, execution: &Execution, value: &Value, changes: Ve
         patch.push(json!({ "op": "remove", "path": format!("/metadata/annotations/{}", escape(CHANGE_CAUSE)) }));
     }
     let proof = Proof::Annotation { key, holds: format!("\"{}\"", run.run) };
-    Patch { subresource: None, operations: operations(json!(patch)), proof }
+    // Its generation is among the tests.
+    Patch { subresource: None, operations: operations(json!(patch)), proof, rests_on_generation: None }
 }
 
 /// Tells pod templates apart, whatever order their fields are in.

@@ -13,7 +13,7 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::client::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Cluster;
@@ -59,6 +59,19 @@ pub fn object(kind: Kind) -> ObjectRef {
     let resource = kind.resource();
     let namespace = "shop".parse().ok().filter(|_| resource.namespaced());
     ObjectRef { resource, namespace, name: "web".parse().unwrap(), uid: Some("u".to_owned()) }
+}
+
+/// What the API server says where an object is not.
+pub fn not_found(kind: &str, group: &str, name: &str) -> Answer {
+    Answer::Json(404, not_found_status(kind, group, name))
+}
+
+/// Its body.
+pub fn not_found_status(kind: &str, group: &str, name: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
+        "message": format!("{kind} {name:?} not found"), "details": { "name": name, "group": group, "kind": kind },
+    })
 }
 
 struct Fake<F> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::check::Start;
 use super::watch::Watcher;
 use super::{Cluster, Query};
 use crate::error::{Error, Result};
@@ -117,19 +118,20 @@ fn index<T: Item>(items: Vec<T>) -> BTreeMap<String, T> {
 impl Cluster {
     /// Follows one object from the state in hand. When this returns, the watch is open: no later change is missed.
     pub async fn follow_object(&self, object: &ObjectRef, now: Value) -> Result<Follow<Value>> {
-        let version = text(&now, "/metadata/resourceVersion").unwrap_or_default().to_owned();
-        self.open(Query::only(object), vec![now], version).await
+        let from = Start::at(&now);
+        self.open(Query::only(object), vec![now], from).await
     }
 
     /// Follows all objects of a query. When this returns, the watch is open.
     pub async fn follow<T: Item>(&self, query: Query) -> Result<Follow<T>> {
-        let (items, version) = self.list(&query).await?;
-        self.open(query, items, version).await
+        let (items, from) = self.list_to_follow(&query).await?;
+        self.open(query, items, from).await
     }
 
-    async fn open<T: Item>(&self, query: Query, items: Vec<T>, version: String) -> Result<Follow<T>> {
+    async fn open<T: Item>(&self, query: Query, items: Vec<T>, from: Start) -> Result<Follow<T>> {
         let (sender, events) = mpsc::channel(CHANNEL);
-        let mut watcher = Watcher::new(self.clone(), query, version.clone(), sender);
+        let version = from.version.clone();
+        let mut watcher = Watcher::new(self.clone(), query, from, sender);
         watcher.connect().await?;
         let watcher = tokio::spawn(watcher.run());
         Ok(Follow { items: index(items), version, events, watcher })
@@ -142,7 +144,9 @@ impl Cluster {
     pub(super) async fn first_change(&self, object: &ObjectRef, version: &str, wait: Duration) -> Option<Value> {
         let (sender, mut events) = mpsc::channel(CHANNEL);
         let query = Query::only(object);
-        let mut watcher = Watcher::new(self.clone(), query, version.to_owned(), sender);
+        let known = BTreeMap::from([(object.name.to_string(), version.to_owned())]);
+        let from = Start { version: version.to_owned(), known };
+        let mut watcher = Watcher::new(self.clone(), query, from, sender);
         watcher.connect().await.ok()?;
         let task = tokio::spawn(watcher.run());
         let first = async {

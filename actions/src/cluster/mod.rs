@@ -5,6 +5,8 @@
 //! [`write`], and nowhere else. kube-rs' own helpers for restart, cordon, eviction and logs are not used: see
 //! `docs/how-a-run-goes.md` for what each of them does differently.
 
+mod check;
+mod client;
 mod clock;
 mod connect;
 mod evict;
@@ -12,9 +14,11 @@ mod evict;
 mod fake;
 mod follow;
 mod logs;
+mod lost;
 mod read;
 mod review;
 mod status;
+mod warning;
 mod watch;
 mod write;
 
@@ -40,7 +44,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::names::Namespace;
 use clock::ServerClock;
-use status::{Failure, Status};
+use status::Failure;
 
 /// The field manager of every patch but the one of `/scale` (see [`Proof::FieldManager`]).
 pub const FIELD_MANAGER: &str = "action-runner";
@@ -121,6 +125,7 @@ impl Cluster {
         retry: bool,
     ) -> Result<Response<Body>, Failure> {
         let limit = limit.min(self.remaining());
+        tracing::debug!(method = %request.method(), uri = %request.uri(), retry, "sending a request");
         self.ledger.request(retry);
         let answer = tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await;
         // One that found nobody, or whose connection broke, may not have arrived: it stays unanswered.
@@ -132,6 +137,7 @@ impl Cluster {
         }
         match answer {
             Ok(Ok(response)) => {
+                warning::texts(response.headers()).iter().for_each(|text| self.ledger.warn(text));
                 // Not from an error, which may come from a gateway with a clock of its own.
                 if response.status().is_success() {
                     self.clock.learn(response.headers(), Timestamp::now());
@@ -151,7 +157,7 @@ impl Cluster {
         let left = limit.min(self.remaining()).saturating_sub(started.elapsed());
         let broken = match tokio::time::timeout(left, Limited::new(body, BODY_LIMIT).collect()).await {
             Ok(Ok(body)) if head.status.is_success() => return Ok(body.to_bytes()),
-            Ok(Ok(body)) => return Err(Failure::Status(Status::read(&head, &body.to_bytes()))),
+            Ok(Ok(body)) => return Err(Failure::answered(&head, &body.to_bytes())),
             Ok(Err(error)) => error,
             Err(_) => "the answer broke off in the middle".into(),
         };
@@ -181,9 +187,7 @@ impl Cluster {
                 message: format!("failed to {what}: {}{}", self.server, connect::explain(&*source)),
                 source: Some(source),
             },
-            Failure::Status(status) => {
-                Error::Unavailable { message: format!("failed to {what}: {status}"), source: None }
-            }
+            failure => Error::Unavailable { message: format!("failed to {what}: {failure}"), source: None },
         }
     }
 }

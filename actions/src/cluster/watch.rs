@@ -1,5 +1,6 @@
 //! The watches that a follower lives on: one after the other, each from where the last one ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,11 +13,11 @@ use tokio::time::Instant;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
+use super::check::Start;
 use super::follow::{Event, Item, Learnt, key};
-use super::status::{Failure, Status};
+use super::status::{Asked, Failure};
 use super::{Cluster, Query, READ_LIMIT, build, with_query};
 use crate::error::{Error, Result};
-use crate::object::text;
 
 /// How long the server keeps one watch open. Short, because a connection that died silently is noticed only when this
 /// (and [`GRACE`]) is over; long, because each new watch is a request.
@@ -25,23 +26,33 @@ const WATCH_SECONDS: u64 = 60;
 /// How long after [`WATCH_SECONDS`] a watch counts as silently dead.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long a watch may be quiet before a read tells whether there was nothing to say: what stands between may keep
+/// events back and the connection open. Long enough that a wait of minutes costs a few requests.
+const QUIET: Duration = Duration::from_secs(20);
+
 /// A watch that lasts shorter than this has not done its work; after several of those in a row there is a pause.
 const BRIEF: Duration = Duration::from_secs(1);
 
 /// The largest event: an object is at most 1.5 MiB in etcd; JSON and managed fields may make it a few times that.
 const LINE_LIMIT: usize = 8 << 20;
 
-type Lines = FramedRead<StreamReader<BodyStream, bytes::Bytes>, LinesCodec>;
+pub(super) type Lines = FramedRead<StreamReader<BodyStream, bytes::Bytes>, LinesCodec>;
 type BodyStream = futures::stream::BoxStream<'static, std::io::Result<bytes::Bytes>>;
 
 /// The other end of a [`Follow`](super::Follow): reads one watch after the other, and tells what it learns.
 pub(super) struct Watcher<T> {
-    cluster: Cluster,
-    query: Query,
-    version: String,
+    pub(super) cluster: Cluster,
+    pub(super) query: Query,
+    pub(super) version: String,
+    /// The resourceVersion of each object that was told, by what it is known by.
+    pub(super) known: BTreeMap<String, String>,
     sender: mpsc::Sender<Result<Learnt<T>>>,
-    lines: Option<Lines>,
+    pub(super) lines: Option<Lines>,
     opened: Instant,
+    /// When the last line came, or the watch was opened.
+    heard: Instant,
+    /// When its silence was last checked.
+    pub(super) checked: Instant,
     brief: u32,
 }
 
@@ -75,13 +86,9 @@ struct Tail<T> {
 }
 
 impl<T: Item> Watcher<T> {
-    pub(super) fn new(
-        cluster: Cluster,
-        query: Query,
-        version: String,
-        sender: mpsc::Sender<Result<Learnt<T>>>,
-    ) -> Self {
-        Self { cluster, query, version, sender, lines: None, opened: Instant::now(), brief: 0 }
+    pub(super) fn new(cluster: Cluster, query: Query, from: Start, sender: mpsc::Sender<Result<Learnt<T>>>) -> Self {
+        let (Start { version, known }, now) = (from, Instant::now());
+        Self { cluster, query, version, known, sender, lines: None, opened: now, heard: now, checked: now, brief: 0 }
     }
 
     /// Until it fails for good, and then tells that.
@@ -100,8 +107,12 @@ impl<T: Item> Watcher<T> {
                 self.connect().await?;
                 continue;
             };
-            match tokio::time::timeout(silence, lines.next()).await {
-                Ok(Some(Ok(line))) => self.event(&line).await?,
+            let (dead, quiet) = (self.heard + silence, self.heard.max(self.checked) + QUIET);
+            match tokio::time::timeout_at(dead.min(quiet), lines.next()).await {
+                Ok(Some(Ok(line))) => {
+                    self.heard = Instant::now();
+                    self.event(&line).await?;
+                }
                 // Its time was over, it broke, or it fell silent: on from the last version that was seen.
                 Ok(None) => self.lines = None,
                 Ok(Some(Err(error))) => {
@@ -109,6 +120,7 @@ impl<T: Item> Watcher<T> {
                     self.cluster.settle(false);
                     self.lines = None;
                 }
+                Err(_) if Instant::now() < dead => self.check().await,
                 Err(_) => {
                     tracing::warn!("the watch fell silent, opening it again");
                     self.lines = None;
@@ -143,8 +155,16 @@ impl<T: Item> Watcher<T> {
             self.version = head.object.metadata.resource_version;
         }
         let event = match head.r#type.as_str() {
-            "ADDED" | "MODIFIED" => Event::Set(serde_json::from_str::<Tail<T>>(line).map_err(unreadable)?.object),
-            "DELETED" => Event::Gone(key(T::BY_NAMESPACE, &head.object.metadata.namespace, head.object.metadata.name)),
+            "ADDED" | "MODIFIED" => {
+                let item = serde_json::from_str::<Tail<T>>(line).map_err(unreadable)?.object;
+                self.known.insert(item.key().to_owned(), self.version.clone());
+                Event::Set(item)
+            }
+            "DELETED" => {
+                let gone = key(T::BY_NAMESPACE, &head.object.metadata.namespace, head.object.metadata.name);
+                self.known.remove(&gone);
+                Event::Gone(gone)
+            }
             "BOOKMARK" => Event::Bookmark,
             _ => return Ok(()),
         };
@@ -152,7 +172,7 @@ impl<T: Item> Watcher<T> {
         Ok(())
     }
 
-    async fn send(&mut self, event: Event<T>) {
+    pub(super) async fn send(&mut self, event: Event<T>) {
         let learnt = Learnt { version: self.version.clone(), event };
         // A receiver that is gone ends this task by its Drop.
         let _unheard = self.sender.send(Ok(learnt)).await;
@@ -171,23 +191,10 @@ impl<T: Item> Watcher<T> {
         Err(Error::unavailable("failed to watch", object.message.clone()))
     }
 
-    /// Everything anew. One object is read by GET: who follows only that need not be allowed to list.
+    /// Everything anew.
     async fn relist(&mut self) -> Result<()> {
-        let (items, version) = match self.query.object() {
-            None => self.cluster.list(&self.query).await?,
-            Some(object) => match self.cluster.get(&object).await {
-                Ok(now) => {
-                    let version = text(&now, "/metadata/resourceVersion").unwrap_or_default().to_owned();
-                    let what = format!("read {object}");
-                    (vec![serde_json::from_value(now).map_err(|error| Error::unavailable(what, error))?], version)
-                }
-                // Gone: from whatever comes next.
-                Err(Error::TargetNotFound(_)) => (Vec::new(), String::new()),
-                Err(error) => return Err(error),
-            },
-        };
-        self.version = version;
-        self.send(Event::All(items)).await;
+        let (items, from) = self.cluster.read_anew(&self.query).await?;
+        self.replace(items, from).await;
         Ok(())
     }
 
@@ -199,6 +206,7 @@ impl<T: Item> Watcher<T> {
             let failure = match self.request(attempt > 0).await? {
                 Ok(lines) => {
                     (self.lines, self.opened) = (Some(lines), Instant::now());
+                    self.heard = self.opened;
                     return Ok(());
                 }
                 Err(failure) => failure,
@@ -243,7 +251,7 @@ impl<T: Item> Watcher<T> {
         }
         let body =
             http_body_util::Limited::new(body, LINE_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
-        Ok(Err(Failure::Status(Status::read(&head, &body.unwrap_or_default()))))
+        Ok(Err(Failure::answered(&head, &body.unwrap_or_default()).about(Asked::All(&self.query.resource))))
     }
 }
 

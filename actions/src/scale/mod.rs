@@ -393,7 +393,9 @@ fn patch(target: &Target, wanted: i64) -> Patch {
         { "op": "test", "path": "/spec/replicas", "value": expected },
         { "op": "add", "path": "/spec/replicas", "value": wanted },
     ]));
-    Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager }
+    // A Scale tells no generation; that of the object is the only trace that a number leaves that was set and set back.
+    let rests_on_generation = target.found.value.pointer("/metadata/generation").and_then(Value::as_i64);
+    Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager, rests_on_generation }
 }
 
 /// The autoscalers that target the object.
@@ -405,9 +407,6 @@ async fn autoscalers_of(cluster: &Cluster, object: &ObjectRef) -> Result<Vec<Str
 /// The `/scale` of a kind that is not built in.
 async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
     cluster.get_sub(object, Some("scale")).await.map_err(|error| match error {
-        Error::TargetNotFound(_) => {
-            Error::InvalidRequest(format!("{object} has no /scale sub-resource; its kind cannot be scaled"))
-        }
         Error::Unavailable { message, .. } if message.contains("answered 500") => Error::Refused(format!(
             "the /scale sub-resource of {object} is broken ({message}); set its replicas field once by hand"
         )),
