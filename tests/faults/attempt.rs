@@ -30,8 +30,8 @@ struct Attempt<'a> {
     audit: AuditLog,
 }
 
-/// One run in which one thing happens.
-pub async fn attempt(case: &Case, cell: &Cell, connection: &Connection) -> Result<Verdict> {
+/// One run in which one thing happens; and whether something that came after it explains that its claim holds no more.
+pub async fn attempt(case: &Case, cell: &Cell, connection: &Connection) -> Result<(Verdict, bool)> {
     let world = World::existing(connection, &case.namespace).await?;
     let target = case.target(&world).await.context("no target could be made")?;
     let fault = match &cell.event {
@@ -43,12 +43,12 @@ pub async fn attempt(case: &Case, cell: &Cell, connection: &Connection) -> Resul
     let proxy = Proxy::scripted(&connection.server, &connection.authority, world.folder(), script)?;
     let audit = AuditLog::from_now(connection.audit_log.as_deref().context("no audit log")?)?;
     let attempt = Attempt { case, target, world, proxy, audit };
-    let verdict = match cell.event {
+    let judged = match cell.event {
         Event::Fault(_) => attempt.with_fault().await?,
         Event::Signal { signal, .. } => attempt.with_signal(signal, &cell.shape).await?,
     };
     attempt.case.clean(&attempt.world, &attempt.target).await?;
-    Ok(verdict)
+    Ok(judged)
 }
 
 impl Attempt<'_> {
@@ -57,13 +57,13 @@ impl Attempt<'_> {
         self.case.run(&self.target, &file, TIMEOUT).start(&self.world)
     }
 
-    async fn with_fault(&self) -> Result<Verdict> {
+    async fn with_fault(&self) -> Result<(Verdict, bool)> {
         let (running, started) = (self.start().await?, Moment::now());
         let outcome = running.complete(&self.world).await?;
         self.judge(&outcome, &started, Duration::from_secs(TIMEOUT) + GRACE).await
     }
 
-    async fn with_signal(&self, signal: Signal, shape: &Shape) -> Result<Verdict> {
+    async fn with_signal(&self, signal: Signal, shape: &Shape) -> Result<(Verdict, bool)> {
         let mut running = self.start().await?;
         while self.proxy.hits() == 0 && !running.has_ended()? {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -90,7 +90,7 @@ impl Attempt<'_> {
     }
 
     /// One valid result whose code is the exit code is what reading it has checked by itself.
-    async fn judge(&self, outcome: &Outcome, from: &Moment, limit: Duration) -> Result<Verdict> {
+    async fn judge(&self, outcome: &Outcome, from: &Moment, limit: Duration) -> Result<(Verdict, bool)> {
         self.proxy.settled().await;
         let said = || self.said(outcome);
         let (by_itself, by_us) = from.until_the_end(outcome)?;
@@ -110,16 +110,31 @@ impl Attempt<'_> {
         once(&seen).with_context(said)?;
         let reached = outcome.exit != 0 || self.case.is_reached(&self.world, &self.target).await?;
         ensure!(reached, "it says that it is done, and it is not: {}", said());
-        Ok(match (self.proxy.hits() > 0, outcome.exit, outcome.result["effect"].as_str()) {
-            (false, _, _) => Verdict::NotHit,
-            (true, 0, _) => Verdict::Survived,
-            (true, _, Some("unknown")) => Verdict::Unknown,
-            (true, _, _) => Verdict::Reported,
-        })
+        let unknown = outcome.result["effect"] == "unknown";
+        self.second(
+            outcome,
+            match (self.proxy.hits() > 0, outcome.exit) {
+                (false, _) => Verdict::NotHit,
+                (true, 0) => Verdict::Survived,
+                (true, _) if unknown => Verdict::Unknown,
+                (true, _) => Verdict::Reported,
+            },
+        )
+    }
+
+    /// What the second judge says of a run that the first one let pass.
+    fn second(&self, outcome: &Outcome, verdict: Verdict) -> Result<(Verdict, bool)> {
+        let found = &outcome.verdict;
+        let explained = !found.explained.is_empty();
+        ensure!(found.lies.is_empty(), "it claims what is not so: {}: {}", found.lies.join("; "), self.said(outcome));
+        if found.wrong_failures.is_empty() {
+            return Ok((verdict, explained));
+        }
+        Ok((Verdict::WrongFailure(format!("{}: {}", found.wrong_failures.join("; "), self.said(outcome))), explained))
     }
 
     /// A second run with the same `ACTION_ID`, after the first one could say nothing: together they are one run.
-    async fn again(&self) -> Result<Verdict> {
+    async fn again(&self) -> Result<(Verdict, bool)> {
         let (case, target, world) = (self.case, &self.target, &self.world);
         let connection = &world.connection;
         let file = world.token_kubeconfig(&case.account, &connection.server, &connection.authority).await?;
@@ -138,7 +153,7 @@ impl Attempt<'_> {
             "together they made {changes} changes, and perhaps {perhaps} more: {}",
             said()
         );
-        Ok(if self.proxy.hits() > 0 { Verdict::Survived } else { Verdict::NotHit })
+        self.second(&outcome, if self.proxy.hits() > 0 { Verdict::Survived } else { Verdict::NotHit })
     }
 
     /// What the API server saw of all runs with this id.

@@ -100,7 +100,9 @@ impl Case {
             .with("ACTION_TIMEOUT", format!("{timeout}s"))
             .with("ACTION_ID", &target.id)
             .parameters(&self.parameters)
-            .unjudged();
+            // What both judges find is a row of the table; the audit judge is asked by hand, for a proxy is between.
+            .unjudged()
+            .told();
         let run = if self.action == "restart-pod" { run.with("TARGET_UID", &target.uid) } else { run };
         let run = if self.action == EVENTFUL { run.with("ACTION_EVENTS", true) } else { run };
         match &self.conditions {

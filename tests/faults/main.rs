@@ -2,7 +2,8 @@
 //!
 //! Each action runs once through the proxy without a fault: what it sends is the matrix' rows. Then it runs once for each
 //! of these requests and each fault. Every run must end in time with one result; what it says of its effect is held
-//! against the audit log and the object, and how many requests it says it sent against what the proxy saw.
+//! against the audit log and the object, how many requests it says it sent against what the proxy saw, and what it claims
+//! to have come of it (or not to have come) against what the target and its pods went through.
 //!
 //! `cargo test` tries a sample of them, another one each time (`FAULTS_SEED` repeats one); `FAULTS=whole` tries all, and
 //! writes the table of `docs/faults.md`.
@@ -121,10 +122,10 @@ fn run() -> Result<usize> {
     if whole {
         table::write(&rows)?;
     }
-    let lies = rows.iter().filter(|row| matches!(row.verdict, Verdict::Lie(_))).count();
-    tell(&format!("{} passed, {lies} failed", rows.len() - lies));
+    let failed = rows.iter().filter(|row| matches!(row.verdict, Verdict::Lie(_) | Verdict::WrongFailure(_))).count();
+    tell(&format!("{} passed, {failed} failed", rows.len() - failed));
     drop(cluster);
-    Ok(lies)
+    Ok(failed)
 }
 
 fn work(
@@ -140,13 +141,14 @@ fn work(
         }
         let Some(cell) = queue.lock().ok().and_then(|mut queue| queue.pop()) else { return };
         let Some(case) = cases.get(cell.case) else { return };
-        let verdict = block_on(attempt::attempt(case, &cell, connection))
-            .unwrap_or_else(|error| Verdict::Lie(format!("{error:#}")));
-        if let Verdict::Lie(why) = &verdict {
-            tell(&format!("LIE: {}, {} of {:?}: {why}", case.action, cell.name, cell.shape));
+        let (verdict, explained) = block_on(attempt::attempt(case, &cell, connection))
+            .unwrap_or_else(|error| (Verdict::Lie(format!("{error:#}")), false));
+        if let Verdict::Lie(why) | Verdict::WrongFailure(why) = &verdict {
+            let what = if matches!(verdict, Verdict::Lie(_)) { "LIE" } else { "WRONG FAILURE" };
+            tell(&format!("{what}: {}, {} of {:?}: {why}", case.action, cell.name, cell.shape));
         }
         if let Ok(mut rows) = rows.lock() {
-            rows.push(Row { action: case.action, fault: cell.name, verdict });
+            rows.push(Row { action: case.action, fault: cell.name, verdict, explained });
         }
     }
 }
@@ -160,6 +162,7 @@ async fn record(case: &Case, connection: &Connection) -> Result<Vec<Shape>> {
     let file = world.token_kubeconfig(&case.account, &proxy.server, &proxy.authority).await?;
     let outcome = case.run(&target, &file, TIMEOUT).complete(&world).await?;
     ensure!(outcome.exit == 0 && case.is_done(&world, &target).await?, "{:#}\n{}", outcome.result, outcome.stderr);
+    outcome.verdict.check(false).with_context(|| format!("{:#}", outcome.result))?;
     judge_requests(&outcome.result, proxy.log().len())?;
     case.clean(&world, &target).await?;
     Ok(proxy.log())

@@ -19,6 +19,8 @@ pub enum Verdict {
     Reported,
     /// It did not, and said that it does not know.
     Unknown,
+    /// It said that the effect did not come, and it stood there for long.
+    WrongFailure(String),
     /// What it said is not what happened, or it did not end as it should.
     Lie(String),
 }
@@ -31,6 +33,8 @@ pub struct Row {
     pub fault: &'static str,
     /// What came of it.
     pub verdict: Verdict,
+    /// Whether its claim held when it was made, and something that came after it explains why it does no more.
+    pub explained: bool,
 }
 
 #[derive(Default)]
@@ -39,6 +43,7 @@ struct Counts {
     survived: usize,
     reported: usize,
     unknown: usize,
+    wrong: usize,
     lies: usize,
 }
 
@@ -50,12 +55,13 @@ impl Counts {
             Verdict::Survived => self.survived += 1,
             Verdict::Reported => self.reported += 1,
             Verdict::Unknown => self.unknown += 1,
+            Verdict::WrongFailure(_) => self.wrong += 1,
             Verdict::Lie(_) => self.lies += 1,
         }
     }
 
-    fn cells(&self) -> [usize; 5] {
-        [self.tried, self.survived, self.reported, self.unknown, self.lies]
+    fn cells(&self) -> [usize; 6] {
+        [self.tried, self.survived, self.reported, self.unknown, self.wrong, self.lies]
     }
 }
 
@@ -70,17 +76,20 @@ fn by<'a>(rows: &'a [Row], key: impl Fn(&'a Row) -> &'static str) -> BTreeMap<&'
 /// Everything by fault and by action, for the terminal.
 pub fn tell_of(rows: &[Row]) {
     for (name, counts) in by(rows, |row| row.fault).into_iter().chain(by(rows, |row| row.action)) {
-        let [tried, survived, reported, unknown, lies] = counts.cells();
+        let [tried, survived, reported, unknown, wrong, lies] = counts.cells();
         tell(&format!(
-            "{name:<52} {tried:>4} tried {survived:>4} survived {reported:>4} reported {unknown:>3} unknown {lies:>2} lies"
+            "{name:<52} {tried:>4} tried {survived:>4} survived {reported:>4} reported {unknown:>3} unknown \
+             {wrong:>2} wrong failures {lies:>2} lies"
         ));
     }
+    let explained = rows.iter().filter(|row| row.explained).count();
+    tell(&format!("{explained} claims ceased to be so in the run's last second or after it"));
 }
 
 /// The tables of `docs/faults.md`.
 pub fn write(rows: &[Row]) -> Result<()> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/faults.md");
-    let head = &["", "tried", "survived", "reported", "unknown", "lies"];
+    let head = &["", "tried", "survived", "reported", "unknown", "wrong failures", "lies"];
     let line = |name: &str, counts: &Counts| {
         std::iter::once(name.to_owned()).chain(counts.cells().map(|count| count.to_string())).collect::<Vec<_>>()
     };

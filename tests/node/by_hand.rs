@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::node;
+use test_cluster::verdict::Witness;
 
 use crate::support::{N, images, scenarios};
 
@@ -115,13 +116,17 @@ async fn with_the_token_of_an_account(n: N) -> Result<()> {
     let podman = Podman::new(&n, "action-scale")?;
     let config = kubeconfig(&n).await?;
     let file = podman.file("config", &config, 0o644)?;
+    let witness = Witness::before(&n.world, None)?;
     let (result, exit) = podman.run("action-scale", &["--network=host"], &file)?;
     ensure!(exit == 0 && result["code"] == "Changed", "{result:#}");
+    n.held(&witness, &result, &[]).await?;
     // Readable for its owner only, as kubectl writes it: run as the owner.
     let private = podman.file("private", &config, 0o600)?;
     std::os::unix::fs::chown(&private, Some(4711), Some(4711))?;
+    let witness = Witness::before(&n.world, None)?;
     let (result, exit) = podman.run("action-scale", &["--network=host", "--user=4711:4711"], &private)?;
     ensure!(exit == 0 && result["code"] == "Unchanged", "{result:#}");
+    n.held(&witness, &result, &[]).await?;
     // The account's permissions, and no more.
     let (result, exit) =
         podman.run("action-scale", &["--network=host", "--env", "TARGET_NAMESPACE=kube-system"], &file)?;

@@ -1,6 +1,6 @@
 //! What every scenario on the real node has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use test_cluster::assets::tell;
 use test_cluster::audit::{AuditLog, judge};
 use test_cluster::fixtures::World;
 use test_cluster::node::{self, RealNode};
-use test_cluster::runner;
+use test_cluster::result;
+use test_cluster::verdict::{self, Witness};
 use tokio::sync::Mutex;
 
 /// Lists scenarios by their functions: one that is not listed is dead code, which does not pass clippy.
@@ -41,6 +42,8 @@ pub struct Inner {
     pub world: World,
     pub node: RealNode,
     accounts: Mutex<BTreeSet<String>>,
+    /// Who was there before each Job, by its name.
+    witnesses: Mutex<BTreeMap<String, Witness>>,
 }
 
 impl std::ops::Deref for N {
@@ -142,7 +145,7 @@ impl N {
         let node = connection.node.clone().context("no real node")?;
         let restricted = json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "restricted" } } });
         world.merge(&format!("/api/v1/namespaces/{}", world.namespace), &restricted).await?;
-        Ok(Self(Arc::new(Inner { world, node, accounts: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { world, node, accounts: Mutex::default(), witnesses: Mutex::default() })))
     }
 
     /// Cleans up after a success; after a failure tells what the cluster looks like.
@@ -176,8 +179,10 @@ impl N {
         if accounts.insert(action.to_owned()) {
             self.world.account(&self.print(&["rbac", action, "--events"])?).await?;
         }
+        let name = job["metadata"]["name"].as_str().context("the Job has no name")?.to_owned();
+        self.witnesses.lock().await.insert(name.clone(), Witness::before(&self.world, None)?);
         self.world.create(&self.world.path("batch/v1", "jobs"), job).await?;
-        Ok(job["metadata"]["name"].as_str().context("the Job has no name")?.to_owned())
+        Ok(name)
     }
 
     /// Makes the account of an action with what these conditions read too; before its first Job.
@@ -236,9 +241,26 @@ impl N {
 
     /// Waits until the pod's container has ended, and reads the result in all ways there are.
     pub async fn ended(&self, pod: &str) -> Result<Ended> {
-        let told = self.ended_by_message(pod).await?;
+        let told = self.message(pod).await?;
         let log = self.world.text(&format!("{pod}/log")).await?;
-        Self::agree(told, &log)
+        self.judged(Self::agree(told, &log)?).await
+    }
+
+    /// Holds what a pod says to what its target and the pods of that went through since its Job was made.
+    async fn judged(&self, ended: Ended) -> Result<Ended> {
+        let job = ended.pod["metadata"]["labels"]["batch.kubernetes.io/job-name"].as_str().unwrap_or_default();
+        let witnesses = self.witnesses.lock().await;
+        let witness = witnesses.get(job).with_context(|| format!("nobody was there before Job {job:?}"))?;
+        self.held(witness, &ended.result, &ended.lines).await?;
+        drop(witnesses);
+        Ok(ended)
+    }
+
+    /// Holds a result to what its target and the pods of that went through.
+    pub async fn held(&self, witness: &Witness, result: &Value, lines: &[Value]) -> Result<()> {
+        let verdict = witness.judge(&self.world, &verdict::Ended::by_its_word(result, lines)).await?;
+        verdict.tell();
+        verdict.check(false).with_context(|| format!("{result:#}"))
     }
 
     /// The same of a pod that the kubelet evicts: it removes the container with its log as soon as it has ended, and it may
@@ -254,7 +276,7 @@ impl N {
             // What the kubelet says when it was too quick for itself.
             terminated["exitCode"] = json!(143);
         }
-        Self::agree(Ended { result, lines: Vec::new(), terminated, pod }, &log)
+        self.judged(Self::agree(Ended { result, lines: Vec::new(), terminated, pod }, &log)?).await
     }
 
     /// Opens what a pod's container writes, so that it can be read when it is gone.
@@ -280,7 +302,7 @@ impl N {
         }
         let result = lines.pop().with_context(|| format!("no result in {log:?}; {:#}", told.pod))?;
         let last = log.lines().rev().find(|line| line.contains(r#""kind":"ActionResult""#)).unwrap_or_default();
-        runner::check(&result, &lines, told.exit()?, last)?;
+        result::check(&result, &lines, told.exit()?, last)?;
         let trimmed = told.result["trimmed"].is_array();
         for (key, value) in told.result.as_object().into_iter().flatten().filter(|(key, _)| *key != "trimmed") {
             ensure!(
@@ -300,6 +322,10 @@ impl N {
     /// Waits until the pod's container has ended, and reads the termination message alone: the kubelet removes the
     /// containers of a deleted pod, and their logs with them, as soon as they have ended.
     pub async fn ended_by_message(&self, pod: &str) -> Result<Ended> {
+        self.judged(self.message(pod).await?).await
+    }
+
+    async fn message(&self, pod: &str) -> Result<Ended> {
         let terminated = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["terminated"].clone();
         let pod = self.world.until(pod, "to its end", |pod| !terminated(pod).is_null()).await?;
         let terminated = terminated(&pod);
@@ -307,11 +333,11 @@ impl N {
         let result =
             serde_json::from_str(message).with_context(|| format!("the termination message is no JSON: {pod:#}"))?;
         let ended = Ended { result, lines: Vec::new(), terminated: terminated.clone(), pod };
-        runner::check(&ended.result, &[], ended.exit()?, message)?;
+        result::check(&ended.result, &[], ended.exit()?, message)?;
         Ok(ended)
     }
 
-    /// Runs an action as a Job to its end, and holds it to the audit log.
+    /// Runs an action as a Job to its end, and holds it to the audit log too.
     pub async fn complete(&self, action: &str, job: &Value) -> Result<Ended> {
         let audit = AuditLog::from_now(self.world.connection.audit_log.as_deref().context("no audit log")?)?;
         let name = self.start(action, job).await?;

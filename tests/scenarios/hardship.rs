@@ -1,6 +1,5 @@
 //! Two at once, a server that has no time, a server that dies, and a process that has little.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -204,7 +203,7 @@ async fn stdout_that_is_closed_or_full(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     for (replicas, stdout) in [(2, ">&-"), (3, ">/dev/full")] {
         let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": replicas }));
-        let output = run.by_shell(&format!("exec \"$RUNNER\" {stdout}")).output().await?;
+        let output = run.by_shell(&format!("exec \"$RUNNER\" {stdout}"), &t.world).await?;
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.code() == Some(0), "{stdout}: {:?} {log}", output.status);
         ensure!(stdout == ">&-" || log.contains("failed to write the result to stdout"), "{log}");
@@ -217,8 +216,8 @@ async fn stdout_that_is_closed_or_full(t: T) -> Result<()> {
 async fn a_reader_that_is_slow(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": 2 }));
-    let output =
-        run.by_shell("exec \"$RUNNER\" | (sleep 2; while read -r -n 1 c; do printf %s \"$c\"; done)").output().await?;
+    let script = "exec \"$RUNNER\" | (sleep 2; while read -r -n 1 c; do printf %s \"$c\"; done)";
+    let output = run.by_shell(script, &t.world).await?;
     let text = String::from_utf8(output.stdout)?;
     let result: Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
     ensure!(result["code"] == "Changed", "{result:#}");
@@ -231,7 +230,7 @@ async fn few_files_and_little_memory(t: T) -> Result<()> {
     let released = test_cluster::assets::variable("ACTION_RUNNER").is_some();
     for (replicas, limit) in [(2, "-n 16"), (3, if released { "-v 24576" } else { "-v 131072" })] {
         let run = t.run("scale-deployment", "web").await?.parameters(&json!({ "replicas": replicas }));
-        let output = run.by_shell(&format!("ulimit {limit}; exec \"$RUNNER\"")).stdin(Stdio::null()).output().await?;
+        let output = run.by_shell(&format!("ulimit {limit}; exec \"$RUNNER\""), &t.world).await?;
         let text = String::from_utf8(output.stdout)?;
         let result: Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
         ensure!(result["code"] == "Changed", "ulimit {limit}: {result:#}");

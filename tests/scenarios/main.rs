@@ -9,6 +9,7 @@ mod conditions;
 mod cordon;
 mod credentials;
 mod hardship;
+mod harness;
 mod permissions;
 mod ready_conditions;
 mod requests;
@@ -64,6 +65,7 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
     let all: Vec<Scenario> = [
         credentials::all(),
         hardship::all(),
+        harness::all(),
         scale::all(),
         cordon::all(),
         restart::all(),

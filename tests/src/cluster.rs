@@ -68,7 +68,7 @@ impl Cluster {
     pub fn start() -> Result<Self> {
         if let Some(file) = variable("TEST_KUBECONFIG") {
             tell(
-                "TEST_KUBECONFIG is set: using that cluster. THE AUDIT JUDGE IS OFF: what runs report is not compared with what the API server saw.",
+                "TEST_KUBECONFIG is set: using that cluster. BOTH JUDGES ARE OFF: what runs report is not compared with what the API server saw, nor with what became of the pods.",
             );
             return Ok(Self { connection: existing(Path::new(&file))?, supervisor: None });
         }

@@ -14,9 +14,12 @@ pub mod fixtures;
 mod inputs;
 pub mod node;
 pub mod proxy;
+pub mod recorder;
+pub mod result;
 pub mod runner;
 mod supervisor;
 pub mod token;
+pub mod verdict;
 
 pub use cluster::{Cluster, Connection, client};
 pub use supervisor::supervise_if_asked;

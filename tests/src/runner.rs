@@ -1,17 +1,19 @@
-//! Runs the real binary as a Job would, and holds its result against its schema and the audit log.
+//! Runs the real binary as a Job would, and holds its result against its schema, the audit log and the recorded history.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use crate::audit::{AuditLog, Entry, judge};
 use crate::fixtures::World;
+use crate::result::check;
+use crate::verdict::{Ended, Verdict, Witness};
 
 /// One run to be.
 #[derive(Debug, Clone)]
@@ -19,6 +21,18 @@ pub struct Run {
     binary: PathBuf,
     environment: BTreeMap<String, String>,
     judged: bool,
+    claims: Claims,
+}
+
+/// What is done about what the second judge finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claims {
+    /// Whatever it finds is an error, also what ceased to be so when the run was over.
+    Strict,
+    /// Somebody else is at work: what ceased to be so afterwards is counted only.
+    Meddled,
+    /// The outcome has it, for who tells it himself.
+    Told,
 }
 
 /// What came of it.
@@ -36,6 +50,8 @@ pub struct Outcome {
     pub exit: i32,
     /// The requests that the API server saw; empty where the judge is off.
     pub seen: Vec<Entry>,
+    /// What the second judge found.
+    pub verdict: Verdict,
     /// When it had ended.
     pub ended: Instant,
     /// Peak resident memory in KiB, as far as it could be watched.
@@ -46,6 +62,9 @@ pub struct Outcome {
 pub struct Running {
     child: Child,
     audit: Option<AuditLog>,
+    witness: Option<Witness>,
+    claims: Claims,
+    selector: Option<String>,
     started: Instant,
 }
 
@@ -55,7 +74,8 @@ const LIMIT: Duration = Duration::from_mins(5);
 impl Run {
     /// An action on a target in the world's namespace, with a kubeconfig.
     pub fn new(binary: &Path, kubeconfig: &Path, action: &str, name: &str) -> Self {
-        let mut run = Self { binary: binary.to_path_buf(), environment: BTreeMap::new(), judged: true };
+        let mut run =
+            Self { binary: binary.to_path_buf(), environment: BTreeMap::new(), judged: true, claims: Claims::Strict };
         run.environment.extend([
             ("KUBECONFIG".to_owned(), kubeconfig.display().to_string()),
             ("ACTION_TYPE".to_owned(), action.to_owned()),
@@ -86,6 +106,29 @@ impl Run {
         self
     }
 
+    /// While somebody else changes the target or its pods: what was claimed may cease to be so in the last second of the run
+    /// or after it. Everything else is judged as ever.
+    #[must_use]
+    pub fn meddled(mut self) -> Self {
+        self.claims = Claims::Meddled;
+        self
+    }
+
+    /// What the second judge finds is in the outcome, and no error.
+    #[must_use]
+    pub fn told(mut self) -> Self {
+        self.claims = Claims::Told;
+        self
+    }
+
+    /// What the runs of one `ACTION_ID` on one target have in common.
+    fn execution(&self) -> Option<String> {
+        const NAMES: [&str; 5] = ["ACTION_TYPE", "TARGET_KIND", "TARGET_NAMESPACE", "TARGET_NAME", "TARGET_RESOURCE"];
+        let id = self.environment.get("ACTION_ID")?;
+        let values = NAMES.iter().filter_map(|name| self.environment.get(*name));
+        Some(values.fold(id.clone(), |key, value| key + " " + value))
+    }
+
     /// The command line that a person could copy.
     pub fn command_line(&self) -> String {
         const ORDER: [&str; 6] =
@@ -96,17 +139,30 @@ impl Run {
         format!("{} action-runner", shown.collect::<Vec<_>>().join(" "))
     }
 
-    /// A shell in which `$RUNNER` is this run, for what only a shell can take away from it.
-    pub fn by_shell(&self, script: &str) -> Command {
+    /// Runs it by a shell in which `$RUNNER` is it, for what only a shell can take away from it; the second judge holds it to
+    /// its word if it could say any.
+    pub async fn by_shell(&self, script: &str, world: &World) -> Result<Output> {
+        let witness = self.witness(world)?;
         let mut command = Command::new("bash");
-        command.args(["-c", script]).env_clear().envs(&self.environment);
+        command.args(["-c", script]).env_clear().envs(&self.environment).stdin(Stdio::null());
         command.env("PATH", crate::assets::variable("PATH").unwrap_or_default()).env("RUNNER", &self.binary);
-        command.kill_on_drop(true);
-        command
+        let output = command.kill_on_drop(true).output().await?;
+        let last = String::from_utf8_lossy(&output.stdout).lines().last().map(serde_json::from_str::<Value>);
+        if let (Some(witness), Some(Ok(result))) = (witness, last) {
+            witness.judge(world, &Ended::by_its_word(&result, &[])).await?.check(false)?;
+        }
+        Ok(output)
     }
 
-    /// Starts it.
+    /// Only our own clusters have one etcd, whose resourceVersions are one sequence, and nobody else in them.
+    fn witness(&self, world: &World) -> Result<Option<Witness>> {
+        let own = world.connection.audit_log.is_some();
+        own.then(|| Witness::before(world, self.execution().as_deref())).transpose()
+    }
+
+    /// Starts it; before that, its witness: the recorder goes already, past every proxy.
     pub fn start(&self, world: &World) -> Result<Running> {
+        let witness = self.witness(world)?;
         let audit =
             world.connection.audit_log.as_deref().filter(|_| self.judged).map(AuditLog::from_now).transpose()?;
         let child = Command::new(&self.binary)
@@ -118,7 +174,8 @@ impl Run {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("failed to start {}", self.binary.display()))?;
-        Ok(Running { child, audit, started: Instant::now() })
+        let selector = self.environment.get("TARGET_SELECTOR").cloned();
+        Ok(Running { child, audit, witness, claims: self.claims, selector, started: Instant::now() })
     }
 
     /// Runs it to its end.
@@ -188,6 +245,8 @@ impl Running {
         let exit = status.code().with_context(|| format!("killed: {status}"))?;
         check(&result, &lines, exit, text.lines().last().unwrap_or_default())
             .with_context(|| format!("{result:#}\n{stderr}"))?;
+        let verdict =
+            self.judged(world, &result, &lines, ended).await.with_context(|| format!("{result:#}\n{stderr}"))?;
         let mut seen = Vec::new();
         if let Some(audit) = &self.audit {
             let agent = result.pointer("/requests/userAgent").and_then(Value::as_str).unwrap_or_default();
@@ -197,7 +256,19 @@ impl Running {
             judge(&result, &seen).with_context(|| stderr.clone())?;
         }
         let text = text.lines().last().unwrap_or_default().to_owned();
-        Ok(Outcome { result, text, lines, stderr, exit, seen, ended, peak_kib })
+        Ok(Outcome { result, text, lines, stderr, exit, seen, verdict, ended, peak_kib })
+    }
+
+    /// The second judge's verdict; at once, as long as the cluster is as the run left it.
+    async fn judged(&self, world: &World, result: &Value, lines: &[Value], exit: Instant) -> Result<Verdict> {
+        let Some(witness) = &self.witness else { return Ok(Verdict::default()) };
+        let ended = Ended { result, lines, exit, selector: self.selector.as_deref() };
+        let verdict = witness.judge(world, &ended).await?;
+        verdict.tell();
+        if self.claims != Claims::Told {
+            verdict.check(self.claims == Claims::Meddled)?;
+        }
+        Ok(verdict)
     }
 }
 
@@ -205,50 +276,4 @@ fn high_water(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
-}
-
-/// What must hold of every result, whatever the run was.
-pub fn check(result: &Value, lines: &[Value], exit: i32, line: &str) -> Result<()> {
-    ensure!(
-        line.starts_with(r#"{"apiVersion":"kubernetesexecution.kubernaut.io/v1alpha1","kind":"ActionResult","#),
-        "the result does not begin as it should"
-    );
-    ensure!(line.len() <= 8192, "the result line has {} bytes", line.len());
-    ensure!(
-        lines.iter().all(|line| line["kind"] == "LogLine"),
-        "something else than log lines stands before the result"
-    );
-    let schema: Value = serde_json::from_str(include_str!("../../docs/schema/result.json"))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| anyhow::anyhow!("{error}"))?;
-    if let Some(error) = validator.iter_errors(result).next() {
-        bail!("the result breaks its schema: {error} at {}", error.instance_path());
-    }
-    let code = result["code"].as_str().unwrap_or_default();
-    let expected = match code {
-        "Changed" | "Unchanged" | "DryRun" | "Completed" => 0,
-        "Internal" => 1,
-        "InvalidRequest" => 2,
-        "Refused" => 3,
-        "TargetNotFound" => 4,
-        "Forbidden" => 5,
-        "Conflict" => 6,
-        "NotVerified" => 7,
-        "DeadlineExceeded" => 8,
-        "Unavailable" => 9,
-        "Interrupted" => {
-            if exit == 130 {
-                130
-            } else {
-                143
-            }
-        }
-        other => bail!("code is {other:?}"),
-    };
-    ensure!(exit == expected, "exit code {exit} does not go with {code}");
-    ensure!(result["success"].as_bool() == Some(exit == 0), "success does not go with {code}");
-    ensure!(
-        result.get("output").is_some() == (exit == 0) && result.get("error").is_some() == (exit != 0),
-        "output or error is missing, or too much"
-    );
-    Ok(())
 }
