@@ -44,6 +44,8 @@ pub struct SetView {
     pub owner: Option<String>,
     /// How many pods it is to have.
     pub replicas: i64,
+    /// Whether its own controller has seen that.
+    pub observed: bool,
     /// The Deployment's number when its controller last scaled this set.
     pub desired: Option<i64>,
     /// The label that its pods carry.
@@ -66,6 +68,7 @@ impl From<Value> for SetView {
             uid: own("/metadata/uid"),
             owner: controller(&set).and_then(|owner| text(owner, "/uid")).map(str::to_owned),
             replicas: set.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
+            observed: number(&set, "/status/observedGeneration") >= number(&set, "/metadata/generation"),
             desired: annotation(&set, DESIRED).and_then(|number| number.parse().ok()),
             pod_label: label(&set, TEMPLATE_HASH).map(str::to_owned),
             template: set.pointer("/spec/template").map(normalized).unwrap_or_default(),
@@ -220,9 +223,9 @@ mod tests {
         let mut kept = template("a");
         kept["metadata"]["labels"][TEMPLATE_HASH] = json!("h");
         let set: SetView = serde_json::from_value(json!({
-            "metadata": { "name": "web-h", "uid": "s", "annotations": { DESIRED: "5" }, "labels": { TEMPLATE_HASH: "h" },
+            "metadata": { "name": "web-h", "uid": "s", "generation": 3, "annotations": { DESIRED: "5" }, "labels": { TEMPLATE_HASH: "h" },
                 "ownerReferences": [{ "controller": true, "uid": "d" }] },
-            "spec": { "replicas": 2, "template": kept },
+            "spec": { "replicas": 2, "template": kept }, "status": { "observedGeneration": 2 },
         }))
         .unwrap();
         let expected = SetView {
@@ -230,6 +233,7 @@ mod tests {
             uid: "s".to_owned(),
             owner: Some("d".to_owned()),
             replicas: 2,
+            observed: false,
             desired: Some(5),
             pod_label: Some("h".to_owned()),
             template: template("a"),

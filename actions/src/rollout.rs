@@ -183,7 +183,7 @@ pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goa
     }
     let gone = tally.old.is_empty() && (tally.terminating.is_empty() || goal.terminating == Terminating::Ignore);
     let complete = tally.coming.is_empty() && count(&tally.there) == wanted && on_nodes_of_their_own(workload, tally);
-    if gone && complete {
+    if gone && complete && sets_agree(wanted, sets, goal) {
         return State::Done { surge: 0 };
     }
     if let Some(surge) = paused_surge(workload, tally, sets, goal).filter(|_| gone) {
@@ -204,6 +204,15 @@ pub fn wanted(workload: &Workload, goal: Goal<'_>) -> i64 {
     if goal.revision.is_some() { workload.in_reach() } else { workload.desired }
 }
 
+/// Whether the ReplicaSets of a Deployment are to have just these pods, and their controller knows: else the right number is
+/// there by chance, and another pod may be about to come.
+fn sets_agree(wanted: i64, sets: &[SetView], goal: Goal<'_>) -> bool {
+    let ours = |set: &&SetView| goal.revision.is_none() || set.pod_label.as_deref() == goal.revision;
+    let all: i64 = sets.iter().map(|set| set.replicas).sum();
+    let own: i64 = sets.iter().filter(ours).map(|set| set.replicas).sum();
+    sets.is_empty() || (sets.iter().all(|set| set.observed) && all == wanted && own == wanted)
+}
+
 /// A DaemonSet has one pod on each of its nodes: two on one and none on another are not two.
 fn on_nodes_of_their_own(workload: &Workload, tally: &Tally<'_>) -> bool {
     let nodes: BTreeSet<_> = tally.there.iter().map(|pod| pod.node.as_deref()).collect();
@@ -214,7 +223,8 @@ fn on_nodes_of_their_own(workload: &Workload, tally: &Tally<'_>) -> bool {
 /// when each ReplicaSet was scaled for this number and has its pods. How many there are beyond it.
 fn paused_surge(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goal<'_>) -> Option<i64> {
     let active: Vec<&SetView> = sets.iter().filter(|set| set.replicas > 0).collect();
-    let scaled = |set: &&SetView| set.desired == Some(workload.desired) && live_of(tally, &set.uid) == set.replicas;
+    let has_its_pods = |set: &SetView| set.observed && live_of(tally, &set.uid) == set.replicas;
+    let scaled = |set: &&SetView| set.desired == Some(workload.desired) && has_its_pods(set);
     let as_left = goal.revision.is_none() && workload.paused && active.len() > 1 && active.iter().all(scaled);
     let surge = tally.live() - workload.desired;
     let fits = count(&tally.there) >= workload.desired && (0..=workload.max_surge).contains(&surge);
@@ -642,7 +652,33 @@ mod tests {
     }
 
     fn set(revision: &str, replicas: i64, desired: i64) -> SetView {
-        SetView { uid: format!("set-{revision}"), replicas, desired: Some(desired), ..SetView::default() }
+        SetView {
+            uid: format!("set-{revision}"),
+            replicas,
+            observed: true,
+            desired: Some(desired),
+            pod_label: Some(revision.to_owned()),
+            ..SetView::default()
+        }
+    }
+
+    /// The right number of pods may be there by chance, before the controllers have acted.
+    #[rstest]
+    #[case::as_asked(&[set("new", 2, 2), set("old", 0, 2)], true, true)]
+    #[case::one_more_is_to_come(&[set("new", 3, 2), set("old", 0, 2)], false, false)]
+    #[case::old_ones_are_to_come_back(&[set("new", 2, 2), set("old", 1, 2)], false, false)]
+    #[case::both_revisions(&[set("new", 1, 2), set("old", 1, 2)], false, true)]
+    #[case::not_seen_by_their_controller(&[SetView { observed: false, ..set("new", 2, 2) }], false, false)]
+    fn the_replica_sets_must_be_meant_to_have_those_pods(
+        #[case] sets: &[SetView],
+        #[case] restarted: bool,
+        #[case] scaled: bool,
+    ) {
+        let pods = [new("a"), new("b")];
+        for (goal, is_done) in [(restart(), restarted), (scale(), scaled)] {
+            let found = of(&deployment(), &pods, sets, goal, Duration::from_mins(1));
+            assert_eq!(done(&found), is_done, "{found:?}");
+        }
     }
 
     /// Paused in the middle of a rollout a Deployment keeps its surge: exactly its number never comes.

@@ -49,34 +49,20 @@ impl Rollout<'_> {
     pub async fn wait(&self, cluster: &Cluster, run: &RunContext) -> Result<()> {
         let progress = &run.progress;
         let before = Workload::read(self.kind, &self.now);
-        let generation = before.generation;
-        let stale = before.out_of_time.map(|late| late.since);
         let workload = cluster.follow_object(self.object, self.now.clone()).await?;
         let mut watched = Watched { workload, sets: None, pods: None };
-        // First its controller must have seen the change: only then is there a newest revision to speak of.
-        loop {
-            let value = self.ours(&watched.workload)?;
-            if Workload::read(self.kind, value).has_observed(generation) {
-                break;
-            }
-            progress.report(&format!("{}: waiting for the controller to observe generation {generation}", self.object));
-            self.next(cluster, &mut watched, None, progress).await?;
-        }
-        let query = |resource| Query::beside(self.object, resource, selector(&self.now));
-        if self.kind == Kind::Deployment {
-            watched.sets = Some(cluster.follow(query(Kind::ReplicaSet.resource())).await?);
-        }
-        let revision = self.revision(cluster, &mut watched, progress).await?;
-        watched.pods = Some(cluster.follow(query(Kind::Pod.resource())).await?);
+        let revision = self.begun(cluster, &mut watched, before.generation, progress).await?;
+        let labels = selector(&self.now);
+        watched.pods = Some(cluster.follow(Query::beside(self.object, Kind::Pod.resource(), labels.as_str())).await?);
         let mut look = Look {
-            owners: Owners::of(self.object, selector(&self.now)),
+            owners: Owners::of(self.object, labels),
             clock: Clock::default(),
-            patience: Patience::new(self.asked.stuck_after.get()),
             began: cluster.server_time(run.now),
-            generation,
-            stale,
+            generation: before.generation,
+            stale: before.out_of_time.map(|late| late.since),
             revision,
         };
+        let mut patience = Patience::new(self.asked.stuck_after.get());
         loop {
             match self.look(cluster, &watched, &mut look, progress).await? {
                 State::Done { .. } => return Ok(()),
@@ -84,22 +70,55 @@ impl Rollout<'_> {
                     return Err(Error::NotVerified(format!("{} does not become ready: {why}", self.object)));
                 }
                 State::Waiting(waiting) => {
-                    let until = self.wake(&waiting, &mut look.patience, progress)?;
+                    let until = self.wake(&waiting, &mut patience, progress)?;
                     self.next(cluster, &mut watched, until, progress).await?;
                 }
             }
         }
     }
 
+    /// Waits until the workload's controller has begun: it has seen the change and, where that matters, made a revision of
+    /// it. Returns the label of that revision's pods.
+    async fn begun(
+        &self,
+        cluster: &Cluster,
+        watched: &mut Watched,
+        generation: i64,
+        progress: &Progress,
+    ) -> Result<Option<String>> {
+        while !Workload::read(self.kind, self.ours(&watched.workload)?).has_observed(generation) {
+            progress.report(&format!("{}: waiting for the controller to observe generation {generation}", self.object));
+            self.next(cluster, watched, None, progress).await?;
+        }
+        if self.kind == Kind::Deployment {
+            let query = Query::beside(self.object, Kind::ReplicaSet.resource(), selector(&self.now));
+            watched.sets = Some(cluster.follow(query).await?);
+        }
+        // It may have seen the change and not have made its revision yet: it does so when it is also scaled at that moment.
+        while self.of_newest_revision {
+            let value = self.ours(&watched.workload)?.clone();
+            let sets = self.own_sets(watched);
+            if let Some(label) = revision::current_pod_label(cluster, self.kind, self.object, &value, &sets).await? {
+                return Ok(Some(label));
+            }
+            progress.report(&format!("{}: waiting for its new revision", self.object));
+            self.next(cluster, watched, None, progress).await?;
+        }
+        Ok(None)
+    }
+
+    /// A Deployment's own ReplicaSets.
+    fn own_sets(&self, watched: &Watched) -> Vec<SetView> {
+        let sets = watched.sets.iter().flat_map(|sets| sets.items().values());
+        sets.filter(|set| set.owner == self.object.uid).cloned().collect()
+    }
+
     /// What the cluster looks like now, measured against the goal.
     async fn look(&self, cluster: &Cluster, watched: &Watched, look: &mut Look, progress: &Progress) -> Result<State> {
-        let value = self.ours(&watched.workload)?;
-        let seen = Workload::read(self.kind, value);
+        let seen = Workload::read(self.kind, self.ours(&watched.workload)?);
         let pods: Vec<&PodView> = watched.pods.iter().flat_map(|pods| pods.items().values()).collect();
-        let sets: Vec<SetView> = watched.sets.iter().flat_map(|sets| sets.items().values()).cloned().collect();
-        let sets: Vec<SetView> = sets.into_iter().filter(|set| set.owner == self.object.uid).collect();
+        let sets = self.own_sets(watched);
         look.owners.learn(cluster, &sets, &pods).await?;
-        let now = cluster.server_now();
         let goal = Goal {
             generation: look.generation,
             revision: look.revision.as_deref(),
@@ -107,10 +126,10 @@ impl Rollout<'_> {
             terminating: self.asked.terminating,
             settle: self.asked.settle.get(),
             began: look.began,
-            now,
+            now: cluster.server_now(),
         };
         let ours = pods.into_iter().filter(|pod| look.owners.own(pod));
-        let followed: Vec<Followed<'_>> = look.clock.follow(ours, look.began, now);
+        let followed: Vec<Followed<'_>> = look.clock.follow(ours, look.began, goal.now);
         let tally = Tally::of(&seen, &followed, goal);
         let state = rollout::state(&seen, &tally, &sets, goal);
         progress.observe(Observation {
@@ -132,24 +151,6 @@ impl Rollout<'_> {
         let sets = watched.sets.as_ref().map(|sets| own("replicasets", sets.version()));
         let pods = watched.pods.as_ref().map(|pods| own("pods", pods.version()));
         workload.into_iter().chain(sets).chain(pods).collect()
-    }
-
-    /// The label of the newest revision's pods, where it matters. The controller may have observed the change and not have
-    /// made its revision yet (it does so when it is also scaled at that moment).
-    async fn revision(&self, cluster: &Cluster, watched: &mut Watched, progress: &Progress) -> Result<Option<String>> {
-        if !self.of_newest_revision {
-            return Ok(None);
-        }
-        loop {
-            let value = self.ours(&watched.workload)?.clone();
-            let sets = watched.sets.iter().flat_map(|sets| sets.items().values());
-            let sets: Vec<SetView> = sets.filter(|set| set.owner == self.object.uid).cloned().collect();
-            if let Some(label) = revision::current_pod_label(cluster, self.kind, self.object, &value, &sets).await? {
-                return Ok(Some(label));
-            }
-            progress.report(&format!("{}: waiting for its new revision", self.object));
-            self.next(cluster, watched, None, progress).await?;
-        }
     }
 
     /// When to look again at the latest; an error when an obstacle has stood for too long.
@@ -222,7 +223,6 @@ pub async fn changed<T: crate::cluster::Item>(following: &mut Option<Follow<T>>)
 struct Look {
     owners: Owners,
     clock: Clock,
-    patience: Patience,
     began: Timestamp,
     generation: i64,
     stale: Option<String>,

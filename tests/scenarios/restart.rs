@@ -26,6 +26,9 @@ fn uids(pods: &[Value]) -> Vec<String> {
     pods.iter().map(|pod| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
+/// Where a restart leaves its marks.
+const MARKS: &str = "kubernetesexecution.kubernaut.io/executions-restart";
+
 async fn every_kind(t: T) -> Result<()> {
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
@@ -86,8 +89,7 @@ async fn keeps_reason_and_mark(t: T) -> Result<()> {
     let object = t.object("Deployment", "web").await?;
     let annotations = &object["metadata"]["annotations"];
     ensure!(annotations["kubernetes.io/change-cause"] == "memory leak");
-    let marks: Value =
-        serde_json::from_str(annotations["kubernetesexecution.kubernaut.io/executions"].as_str().unwrap_or_default())?;
+    let marks: Value = serde_json::from_str(annotations[MARKS].as_str().unwrap_or_default())?;
     ensure!(marks[0]["id"] == "exec-1", "{marks}");
     ensure!(
         object
@@ -113,7 +115,6 @@ async fn same_id_applies_once(t: T) -> Result<()> {
 
 /// Between its look at the Deployment and its look at the revisions, another run of the same id restarts it.
 async fn the_other_run_comes_in_between(t: T) -> Result<()> {
-    const MARKS: &str = "kubernetesexecution.kubernaut.io/executions";
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     let run = t.run("restart-deployment", "web").await?.with("ACTION_ID", "exec-1");
     expect(&t.complete(&run).await?, "Changed", "applied", "restarted")?;
@@ -141,12 +142,7 @@ async fn mark_survives_a_foreign_undo(t: T) -> Result<()> {
     let run = t.run("restart-deployment", "web").await?.with("ACTION_ID", "exec-1");
     expect(&t.complete(&run).await?, "Changed", "applied", "restarted")?;
     // kubectl's undo puts another set of annotations in place of the Deployment's own.
-    t.meddle(
-        "Deployment",
-        "web",
-        json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/executions": null } } }),
-    )
-    .await?;
+    t.meddle("Deployment", "web", json!({ "metadata": { "annotations": { MARKS: null } } })).await?;
     expect(&t.complete(&run).await?, "Unchanged", "none", "was restarted by this execution")
 }
 
@@ -296,7 +292,9 @@ async fn pod_guards(t: T) -> Result<()> {
 
 async fn pod_that_is_gone(t: T) -> Result<()> {
     let run = t.run("restart-pod", "gone").await?.with("TARGET_UID", "some-uid");
-    expect(&t.complete(&run).await?, "Unchanged", "none", "is gone")
+    expect(&t.complete(&run).await?, "NotVerified", "none", "is gone; what replaced it cannot be known")?;
+    let not_waited = run.parameters(&json!({ "wait": false }));
+    expect(&t.complete(&not_waited).await?, "Unchanged", "none", "was gone already; not waited for a replacement")
 }
 
 async fn budget_blocks(t: T) -> Result<()> {

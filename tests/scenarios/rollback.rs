@@ -33,7 +33,7 @@ async fn resumed_after_somebody_else(t: T) -> Result<()> {
     expect(&t.complete(&run).await?, "Changed", "applied", "back to revision 1")?;
     t.meddle("Deployment", "web", image(3)).await?;
     settled(&t, "Deployment", "web").await?;
-    expect(&t.complete(&run).await?, "NotVerified", "none", "has another template by now")
+    expect(&t.complete(&run).await?, "NotVerified", "none", "has another pod template by now")
 }
 
 async fn after_an_exceeded_deadline(t: T) -> Result<()> {
@@ -219,7 +219,7 @@ async fn stuck(t: &T) -> Result<()> {
 async fn a_lost_eviction_of_a_stuck_pod(t: T) -> Result<()> {
     for fault in [Fault::Drop, Fault::LoseAnswer] {
         stuck(&t).await?;
-        let rule = Rule { fault, method: "POST", contains: "/eviction", lacks: "", times: 1 };
+        let rule = Rule { fault, method: "POST", contains: "/eviction", lacks: "dryRun", times: 1 };
         let (proxy, kubeconfig) = t.through_proxy("rollback-statefulset", rule).await?;
         let run = t.run("rollback-statefulset", "db").await?.with("KUBECONFIG", kubeconfig.display());
         let outcome = t.complete(&run.unjudged()).await?;
@@ -235,7 +235,7 @@ async fn a_lost_eviction_of_a_stuck_pod(t: T) -> Result<()> {
 /// The first run is killed between its patch and the eviction. The second one does not wait, and finishes the work all the same.
 async fn a_stuck_set_is_freed_by_the_second_run(t: T) -> Result<()> {
     stuck(&t).await?;
-    let rule = Rule { fault: Fault::StallBefore, method: "POST", contains: "/eviction", lacks: "", times: 1 };
+    let rule = Rule { fault: Fault::StallBefore, method: "POST", contains: "/eviction", lacks: "dryRun", times: 1 };
     let (proxy, kubeconfig) = t.through_proxy("rollback-statefulset", rule).await?;
     let run = t.run("rollback-statefulset", "db").await?.with("ACTION_ID", "exec-1");
     let mut first = run.clone().with("KUBECONFIG", kubeconfig.display()).start(&t.world)?;

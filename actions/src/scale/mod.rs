@@ -224,7 +224,7 @@ impl Action for Scale {
         let object = &target.found.object;
         let wanted = self.replicas.get();
         let Some(kind) = target.found.kind() else {
-            other::wait(cluster, object, wanted, &self.asked(), run).await?;
+            other::Scaled { object, wanted, asked: self.asked(), run }.wait(cluster).await?;
             return Ok(self.details(target, run));
         };
         // A Scale does not carry the generation that its controller has to observe.

@@ -16,79 +16,122 @@ use crate::rollout::{self, Goal, State, Tally};
 use crate::wait::{Clock, Patience, changed, out_of_time};
 use crate::workload::Workload;
 
-/// Waits until an object of a kind that is not built in has this number of pods: by its own count, and by the pods that it
-/// or its ReplicaSets own. Where it owns none of those that its selector finds, its count is all that there is.
-pub async fn wait(cluster: &Cluster, object: &ObjectRef, wanted: i64, asked: &Waiting, run: &RunContext) -> Result<()> {
-    let mut object_changes = cluster.follow_object(object, cluster.get(object).await?).await?;
-    let selector = text(&scale_of(cluster, object).await?, "/status/selector").unwrap_or_default().to_owned();
-    let mut pods: Option<Follow<PodView>> = match selector.as_str() {
-        "" => None,
-        selector => Some(cluster.follow(Query::beside(object, Kind::Pod.resource(), selector)).await?),
-    };
-    let mut owners = Owners::of(object, selector);
-    let mut clock = Clock::default();
-    let mut patience = Patience::new(asked.stuck_after.get());
-    let began = cluster.server_time(run.now);
-    loop {
-        check(object, object_changes.items().get(object.name.as_str()))?;
-        let total = total(cluster, object, wanted).await?;
-        let seen: Vec<&PodView> = pods.iter().flat_map(|pods| pods.items().values()).collect();
-        owners.learn(cluster, &[], &seen).await?;
-        let strangers = seen.iter().filter(|pod| !pod.finished && !owners.own(pod)).count();
-        let now = cluster.server_now();
-        let own = clock.follow(seen.iter().copied().filter(|pod| owners.own(pod)), began, now);
-        let blind = pods.is_none() || (own.is_empty() && strangers > 0);
+/// What to wait for.
+pub struct Scaled<'a> {
+    /// An object of a kind that is not built in.
+    pub object: &'a ObjectRef,
+    /// How many pods it is to have.
+    pub wanted: i64,
+    /// How the action waits.
+    pub asked: Waiting,
+    /// The run.
+    pub run: &'a RunContext,
+}
+
+/// What one look after the other builds on.
+struct Look {
+    object: Follow<Value>,
+    /// `None` when the object's `/scale` tells no selector.
+    pods: Option<Follow<PodView>>,
+    owners: Owners,
+    clock: Clock,
+}
+
+/// What a look found.
+struct Seen {
+    state: State,
+    /// How many pods the object counts itself.
+    total: i64,
+    /// Whether there are pods to judge by: the object may own none of those that its selector finds.
+    blind: bool,
+}
+
+impl Scaled<'_> {
+    /// Waits until the object has its number: by its own count, and by the pods that it or its ReplicaSets own. Where it
+    /// owns none of those that its selector finds, its count is all that there is.
+    pub async fn wait(&self, cluster: &Cluster) -> Result<()> {
+        let (object, progress) = (self.object, &self.run.progress);
+        let follow = cluster.follow_object(object, cluster.get(object).await?).await?;
+        let scale = scale_of(cluster, object).await?;
+        let selector = text(&scale, "/status/selector").unwrap_or_default().to_owned();
+        let pods = match selector.as_str() {
+            "" => None,
+            selector => Some(cluster.follow(Query::beside(object, Kind::Pod.resource(), selector)).await?),
+        };
+        let mut look = Look { object: follow, pods, owners: Owners::of(object, selector), clock: Clock::default() };
+        let mut patience = Patience::new(self.asked.stuck_after.get());
+        loop {
+            let seen = self.look(cluster, &mut look).await?;
+            let until = match seen.state {
+                _ if seen.blind && seen.total == self.wanted => {
+                    progress.warn(format!(
+                        "{object} owns none of the pods that its /scale selects, or tells no selector: verified by its own count, not by ready pods"
+                    ));
+                    return Ok(());
+                }
+                State::Done { .. } if seen.total == self.wanted => return Ok(()),
+                State::Failed(why) if !seen.blind => return Err(self.failed(&why)),
+                State::Waiting(waiting) if !seen.blind => {
+                    progress.report(&format!("{object}: {}", waiting.status));
+                    let stuck = patience.until(&waiting).map_err(|why| self.failed(&why))?;
+                    stuck.into_iter().chain(waiting.again.map(|again| Instant::now() + again)).min()
+                }
+                _ => {
+                    progress.report(&format!("{object}: its own count says {}, not {}", seen.total, self.wanted));
+                    None
+                }
+            };
+            self.next(cluster, &mut look, until).await?;
+        }
+    }
+
+    fn failed(&self, why: &str) -> Error {
+        Error::NotVerified(format!("{} does not become ready: {why}", self.object))
+    }
+
+    async fn look(&self, cluster: &Cluster, look: &mut Look) -> Result<Seen> {
+        check(self.object, look.object.items().get(self.object.name.as_str()))?;
+        let total = total(cluster, self.object, self.wanted).await?;
+        let pods: Vec<&PodView> = look.pods.iter().flat_map(|pods| pods.items().values()).collect();
+        look.owners.learn(cluster, &[], &pods).await?;
+        let strangers = pods.iter().any(|pod| !pod.finished && !look.owners.own(pod));
+        let (began, now) = (cluster.server_time(self.run.now), cluster.server_now());
+        let own = look.clock.follow(pods.iter().copied().filter(|pod| look.owners.own(pod)), began, now);
         let goal = Goal {
             generation: 0,
             revision: None,
             stale_deadline: None,
-            terminating: asked.terminating,
-            settle: asked.settle.get(),
+            terminating: self.asked.terminating,
+            settle: self.asked.settle.get(),
             began,
             now,
         };
-        let workload = Workload::read(Kind::ReplicaSet, &json!({ "spec": { "replicas": wanted } }));
+        let blind = look.pods.is_none() || (own.is_empty() && strangers);
+        let workload = Workload::read(Kind::ReplicaSet, &json!({ "spec": { "replicas": self.wanted } }));
         let tally = Tally::of(&workload, &own, goal);
-        run.progress.observe(Observation {
+        self.run.progress.observe(self.observation(&tally, blind, look));
+        Ok(Seen { state: rollout::state(&workload, &tally, &[], goal), total, blind })
+    }
+
+    fn observation(&self, tally: &Tally<'_>, blind: bool, look: &Look) -> Observation {
+        let own = |resource: &str, version: &str| (resource.to_owned(), version.to_owned());
+        let object = own(self.object.resource.plural(), look.object.version());
+        let pods = look.pods.as_ref().map(|pods| own("pods", pods.version()));
+        Observation {
             pods: (!blind).then(|| tally.counts()),
-            desired: Some(wanted),
-            verified_at: [
-                (object.resource.plural().to_owned(), object_changes.version().to_owned()),
-                ("pods".to_owned(), pods.as_ref().map_or("", Follow::version).to_owned()),
-            ]
-            .into_iter()
-            .filter(|(_, version)| !version.is_empty())
-            .collect(),
+            desired: Some(self.wanted),
+            verified_at: pods.into_iter().chain([object]).collect(),
             ..Observation::default()
-        });
-        if total == wanted && blind {
-            run.progress.warn(format!("{object} owns none of the pods that its /scale selects, or tells no selector: verified by its own count, not by ready pods"));
-            return Ok(());
         }
-        let until = match rollout::state(&workload, &tally, &[], goal) {
-            State::Done { .. } if total == wanted => return Ok(()),
-            State::Done { .. } => {
-                run.progress.report(&format!("{object}: its own count says {total}, not {wanted}"));
-                None
-            }
-            State::Failed(why) if !blind => {
-                return Err(Error::NotVerified(format!("{object} does not become ready: {why}")));
-            }
-            State::Failed(_) => None,
-            State::Waiting(waiting) => {
-                run.progress.report(&format!("{object}: {}", waiting.status));
-                let stuck = patience.until(&waiting);
-                let stuck =
-                    stuck.map_err(|why| Error::NotVerified(format!("{object} does not become ready: {why}")))?;
-                stuck.into_iter().chain(waiting.again.map(|again| Instant::now() + again)).min()
-            }
-        };
+    }
+
+    async fn next(&self, cluster: &Cluster, look: &mut Look, until: Option<Instant>) -> Result<()> {
         let deadline = Instant::now() + cluster.remaining();
         let wake = until.unwrap_or(deadline).min(deadline);
         tokio::select! {
-            changed = object_changes.changed() => changed?,
-            changed = changed(&mut pods) => changed?,
-            () = tokio::time::sleep_until(wake) => if wake >= deadline { return Err(out_of_time(object, &run.progress)) },
+            changed = look.object.changed() => changed,
+            changed = changed(&mut look.pods) => changed,
+            () = tokio::time::sleep_until(wake) => if wake < deadline { Ok(()) } else { Err(out_of_time(self.object, &self.run.progress)) },
         }
     }
 }
