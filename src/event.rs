@@ -1,4 +1,5 @@
-//! `ACTION_EVENTS`: one Kubernetes Event about the target. Best effort: it never changes how the run ended.
+//! `ACTION_EVENTS`: one Kubernetes Event about the target. Best effort: it never changes how the run ended. A dry run posts none:
+//! an Event is a change of the cluster too.
 
 use actions::cluster::Cluster;
 use actions::object::Target;
@@ -12,8 +13,8 @@ const NOTE_LIMIT: usize = 1000;
 
 /// Posts the event and returns the result, with a warning when that failed.
 pub async fn post(cluster: &Cluster, trail: &Trail, result: ActionResult) -> ActionResult {
-    let Some(target) = result.target.as_ref().filter(|target| target.object.uid.is_some()) else { return result };
-    let event = event(&target.object, &result);
+    let Some(target) = about(&result) else { return result };
+    let event = event(target, &result);
     let warning =
         cluster.post_event(event).await.err().map(|why| format!("ACTION_EVENTS: the event could not be posted: {why}"));
     ActionResult {
@@ -33,6 +34,12 @@ pub fn cut_off(trail: &Trail, result: ActionResult) -> ActionResult {
     }
 }
 
+/// What there is an event about: nothing after a dry run, nor where no target was found.
+fn about(result: &ActionResult) -> Option<&Target> {
+    let found = result.target.as_ref().map(|target| &target.object).filter(|object| object.uid.is_some());
+    found.filter(|_| !result.dry_run)
+}
+
 fn event(target: &Target, result: &ActionResult) -> Value {
     let note = result.output.as_deref().or(result.error.as_deref()).unwrap_or_default();
     json!({
@@ -48,4 +55,33 @@ fn event(target: &Target, result: &ActionResult) -> Value {
         "reportingInstance": result.action_id.as_deref().unwrap_or("action-runner"),
         "regarding": { "apiVersion": target.api_version, "kind": target.kind, "namespace": target.namespace, "name": target.name, "uid": target.uid },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::{Code, ResultTarget};
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::real(false, Some("u"), true)]
+    #[case::dry(true, Some("u"), false)]
+    #[case::nothing_was_found(false, None, false)]
+    fn is_posted_about_what_was_found_and_not_in_a_dry_run(
+        #[case] dry_run: bool,
+        #[case] uid: Option<&str>,
+        #[case] posted: bool,
+    ) {
+        let object = Target {
+            api_version: "v1".to_owned(),
+            kind: "Node".to_owned(),
+            namespace: None,
+            name: "n".to_owned(),
+            uid: uid.map(str::to_owned),
+            subresource: None,
+        };
+        let result = Trail::new(jiff::Timestamp::UNIX_EPOCH).fail(Code::Refused, "no".to_owned());
+        let result = ActionResult { dry_run, target: Some(ResultTarget { object, resolved_from: None }), ..result };
+        assert_eq!(about(&result).is_some(), posted);
+    }
 }

@@ -193,6 +193,7 @@ impl<A: Action> Pipeline<A> {
             return Ok(Value::Null);
         }
         let cluster = self.phase("dry-run", PHASE_LIMIT);
+        cluster.ledger().dry_run_begins();
         match self.action.apply(&cluster, target, change, Commit::DryRun).await {
             Ok(value) if self.dry_run => return Ok(value),
             Ok(_) => {}
@@ -220,7 +221,12 @@ impl<A: Action> Pipeline<A> {
             return Ok(self.action.details(target, &self.context));
         }
         let cluster = self.phase(if A::READ_ONLY { "execute" } else { "verify" }, self.wait_limit());
-        self.action.verify(&cluster, target, now, &self.context).await
+        let verified = self.action.verify(&cluster, target, now, &self.context).await;
+        if verified.is_err() && !A::READ_ONLY {
+            // What it saw last says how far it came.
+            self.trail.facts().details = serde_json::to_value(self.action.details(target, &self.context)).ok();
+        }
+        verified.map_err(after_the_change)
     }
 
     /// The postconditions, unless nothing was done. What the action found out stands also when one of them does not hold.
@@ -249,9 +255,13 @@ impl<A: Action> Pipeline<A> {
             facts.resumed = resumed;
             facts.undo = Some(self.action.undo(target, false, &self.context));
         }
-        if resumed && !self.dry_run {
-            let cluster = self.phase("execute", self.cluster.remaining().mul_f32(0.9));
-            self.action.resume(&cluster, target, &self.context).await?;
+        if resumed {
+            let phase = if self.dry_run { "dry-run" } else { "execute" };
+            let cluster = self.phase(phase, self.cluster.remaining().mul_f32(0.9));
+            self.action.stands(target, &self.context)?;
+            if !self.dry_run {
+                self.action.resume(&cluster, target, &self.context).await?;
+            }
         }
         let now = target.value().cloned().unwrap_or_default();
         let details = self.verified(target, &now).await?;
@@ -265,6 +275,14 @@ impl<A: Action> Pipeline<A> {
         self.trail.facts().details = serde_json::to_value(details).ok();
         let told = Told { dry_run: self.dry_run, already, took: self.trail.took() };
         self.trail.succeed(code, self.action.sentence(target, details, &told))
+    }
+}
+
+/// What is not there after the change is no target that was not found: it was.
+fn after_the_change(error: Error) -> Error {
+    match error {
+        Error::TargetNotFound(why) => Error::NotVerified(format!("the target could not be looked at any more: {why}")),
+        error => error,
     }
 }
 

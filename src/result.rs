@@ -109,7 +109,7 @@ impl From<&Error> for Code {
             Error::Conflict(_) => Code::Conflict,
             Error::NotVerified(_) => Code::NotVerified,
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
-            Error::Unavailable { .. } => Code::Unavailable,
+            Error::Unavailable { .. } | Error::NotServed(_) => Code::Unavailable,
             Error::Internal(_) => Code::Internal,
         }
     }
@@ -364,6 +364,7 @@ mod tests {
             (Error::NotVerified(text()), Code::NotVerified, false),
             (Error::DeadlineExceeded(text()), Code::DeadlineExceeded, true),
             (Error::Unavailable { message: text(), source: None }, Code::Unavailable, true),
+            (Error::NotServed(text()), Code::Unavailable, true),
             (Error::Internal(text()), Code::Internal, false),
         ];
         for (error, code, later) in table {

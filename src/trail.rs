@@ -116,6 +116,12 @@ impl Facts {
         }
     }
 
+    /// The action's own, and then the API server's.
+    fn warnings(&self) -> Vec<String> {
+        let theirs = self.ledger.warnings().into_iter().map(|text| format!("the API server warns: {text}"));
+        self.progress.warnings().into_iter().chain(theirs).collect()
+    }
+
     fn result(&self, code: Code) -> ActionResult {
         let effect = self.ledger.effect();
         let changes = if self.dry_run { self.ledger.would_changes() } else { self.ledger.changes() };
@@ -132,7 +138,7 @@ impl Facts {
             retryable: false,
             effect,
             resumed: self.resumed,
-            warnings: self.progress.warnings().iter().map(|warning| secrets::hide_in_text(warning)).collect(),
+            warnings: self.warnings().iter().map(|warning| secrets::hide_in_text(warning)).collect(),
             start_time: millis(self.started),
             end_time: millis(Timestamp::now()),
             action_type: self.action_type.clone(),

@@ -14,6 +14,7 @@ use crate::cluster::{Cluster, Commit};
 use crate::error::Result;
 use crate::names::ActionId;
 use crate::object::{Kind, ObjectRef, Resource};
+use crate::observed::Observation;
 use crate::permission::Permission;
 use crate::upload::AllowedHost;
 use crate::workload::Found;
@@ -58,6 +59,7 @@ pub struct Progress(Arc<Mutex<ProgressState>>);
 #[derive(Debug, Default)]
 struct ProgressState {
     status: Option<String>,
+    observation: Observation,
     warnings: Vec<String>,
 }
 
@@ -74,6 +76,16 @@ impl Progress {
     /// The last state of affairs.
     pub fn last(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
+    }
+
+    /// What a wait saw, in place of what it saw before.
+    pub fn observe(&self, observation: Observation) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).observation = observation;
+    }
+
+    /// What a wait saw last.
+    pub fn observation(&self) -> Observation {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).observation.clone()
     }
 
     /// Something that does not stop the run, and that a person should know.
@@ -206,6 +218,10 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
     }
     /// An example of its parameters: for its documentation, and for the permissions that `rbac` prints.
     fn example() -> Value;
+    /// The parameters that have no default, with any value.
+    fn minimal() -> Value {
+        Value::Object(Map::new())
+    }
     /// What a run with these parameters on this kind needs.
     fn permissions(&self, resource: &Resource) -> BTreeSet<Permission>;
     /// The kinds that an object of this kind may lead to: a pod to its Deployment. What they need comes on top.
@@ -232,6 +248,10 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
         change: &Self::Change,
         commit: Commit,
     ) -> Result<Value>;
+    /// Whether what an earlier run of this `ACTION_ID` wrote is still what is there: that it was applied once does not say so.
+    fn stands(&self, _target: &Self::Target, _run: &RunContext) -> Result<()> {
+        Ok(())
+    }
     /// Finishes what an earlier run of this `ACTION_ID` began: what `apply` does after the request that carries its mark.
     async fn resume(&self, _cluster: &Cluster, _target: &Self::Target, _run: &RunContext) -> Result<()> {
         Ok(())
@@ -255,13 +275,50 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
     fn waiting(&self) -> Option<crate::parameters::Waiting>;
 }
 
-/// Parameters without those that say how to wait: what makes two requests the same.
+/// What makes two requests the same: the parameters without those that say how to wait, and without those that have their
+/// default. A default that a later release adds must not turn a retry across the upgrade into another request.
 pub fn identity<A: Action>(parameters: &A) -> Value {
+    /// They say how to wait, not what to do.
+    const WAITING: [&str; 5] = ["wait", "waitTimeout", "stuckAfter", "settle", "terminating"];
     let mut value = serde_json::to_value(parameters).unwrap_or_default();
+    let needed = A::minimal();
+    let defaults = serde_json::from_value::<A>(needed.clone()).ok().and_then(|all| serde_json::to_value(all).ok());
+    let defaults = defaults.unwrap_or_default();
     if let Some(fields) = value.as_object_mut() {
-        for waiting in ["wait", "waitTimeout", "stuckAfter"] {
-            fields.remove(waiting);
-        }
+        fields.retain(|field, value| {
+            let default = defaults.get(field) == Some(value) && needed.get(field).is_none();
+            !default && !WAITING.contains(&field.as_str())
+        });
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restart::workload::RestartWorkload;
+    use crate::rollback::Rollback;
+    use crate::scale::Scale;
+    use serde_json::json;
+
+    fn of<A: Action>(parameters: Value) -> Value {
+        identity(&serde_json::from_value::<A>(parameters).unwrap())
+    }
+
+    /// These stand, hashed, on users' objects: they never change.
+    #[test]
+    fn a_request_is_what_differs_from_the_defaults() {
+        assert_eq!(of::<RestartWorkload>(json!({})), json!({}));
+        let waiting =
+            json!({ "wait": false, "waitTimeout": "9s", "stuckAfter": "9s", "settle": "0s", "terminating": "ignore" });
+        assert_eq!(of::<RestartWorkload>(waiting), json!({}));
+        assert_eq!(of::<Rollback>(json!({})), json!({}));
+        assert_eq!(of::<Rollback>(json!({ "toRevision": 3 })), json!({ "toRevision": 3 }));
+        assert_eq!(of::<Scale>(json!({ "replicas": 0 })), json!({ "replicas": 0 }));
+        assert_eq!(of::<Scale>(json!({ "replicas": 2, "allowZero": false })), json!({ "replicas": 2 }));
+        assert_eq!(
+            of::<Scale>(json!({ "replicas": 2, "allowZero": true })),
+            json!({ "replicas": 2, "allowZero": true })
+        );
+    }
 }

@@ -50,6 +50,10 @@ pub enum Error {
         #[source]
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
+    /// The API server does not serve the resource: an extension is not installed, not there yet, or not any more. It says
+    /// nothing about any object.
+    #[error("{0}")]
+    NotServed(String),
     /// The runner itself is wrong, or the API server answered what it never answers.
     #[error("{0}")]
     Internal(String),

@@ -32,6 +32,14 @@ pub fn owner_permissions(resource: &Resource) -> BTreeSet<Permission> {
     }
 }
 
+/// What it takes to know whose pods are whose: a Deployment's are its ReplicaSets'.
+pub fn set_permissions(kind: Kind) -> BTreeSet<Permission> {
+    match kind {
+        Kind::Deployment => ["list", "watch"].map(|verb| Permission::of(verb, &Kind::ReplicaSet.resource())).into(),
+        _ => BTreeSet::new(),
+    }
+}
+
 /// A JSON Patch written as JSON. The literals of this crate are well formed; what is not becomes a patch that tests for
 /// the impossible and so changes nothing.
 pub fn operations(patch: Value) -> Vec<PatchOperation> {
@@ -66,7 +74,7 @@ pub fn annotate(value: &Value, at: &str, annotations: &[(&str, String)]) -> Vec<
 }
 
 /// A key as a JSON pointer has it.
-fn escape(key: &str) -> String {
+pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 

@@ -68,7 +68,14 @@ struct Pages {
     unknown: bool,
     applied: Vec<Change>,
     would_change: Vec<Change>,
+    warnings: Vec<String>,
 }
+
+/// The most warnings of the API server that are kept; a result is at most 8 KiB.
+const WARNINGS: usize = 10;
+
+/// The most characters of one of them; the API server itself cuts them at 256 bytes or so when there are many.
+const WARNING_LENGTH: usize = 300;
 
 /// The book itself; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -132,6 +139,26 @@ impl Ledger {
     /// One change that the write would make.
     pub fn would_change(&self, change: Change) {
         self.pages().would_change.push(change);
+    }
+
+    /// The API server wants a person to know this. Each once, and not too many; it comes from outside, so nothing in it may
+    /// break a line or colour a terminal.
+    pub fn warn(&self, text: &str) {
+        let plain = text.chars().flat_map(|character| {
+            let escaped = character.is_control().then(|| character.escape_default());
+            escaped.into_iter().flatten().chain((!character.is_control()).then_some(character))
+        });
+        let text: String = plain.take(WARNING_LENGTH).collect();
+        let mut pages = self.pages();
+        if pages.warnings.len() < WARNINGS && !pages.warnings.contains(&text) {
+            tracing::warn!(text, "the API server warns");
+            pages.warnings.push(text);
+        }
+    }
+
+    /// What the API server warned of.
+    pub fn warnings(&self) -> Vec<String> {
+        self.pages().warnings.clone()
     }
 
     /// The effect, as far as it is known now. Unknown outranks applied: what is not known must not hide behind what is.
@@ -220,6 +247,20 @@ mod tests {
         ledger.write_begins();
         ledger.write_applied(change());
         assert_eq!(ledger.changes(), [change()]);
+    }
+
+    #[test]
+    fn warnings_are_kept_once_short_few_and_plain() {
+        let ledger = Ledger::default();
+        for text in ["a is deprecated", "a is deprecated", "red: \u{1b}[31m\nnew line é"] {
+            ledger.warn(text);
+        }
+        assert_eq!(ledger.warnings(), ["a is deprecated", "red: \\u{1b}[31m\\nnew line é"]);
+        for number in 0..20 {
+            ledger.warn(&format!("{number}{}", "é".repeat(400)));
+        }
+        assert_eq!(ledger.warnings().len(), 10);
+        assert_eq!(ledger.warnings()[9].chars().count(), 300);
     }
 
     #[test]

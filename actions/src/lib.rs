@@ -14,6 +14,8 @@ pub mod ledger;
 pub mod mark;
 pub mod names;
 pub mod object;
+pub mod observed;
+pub mod owner;
 pub mod parameters;
 pub mod permission;
 pub mod pod;

@@ -154,6 +154,12 @@ impl Resource {
         self.namespaced
     }
 
+    /// Whether every API server serves it: the groups of Kubernetes itself that are used here have no dot in their names;
+    /// of those under `k8s.io` some are served by extensions (`metrics.k8s.io`).
+    pub fn always_served(&self) -> bool {
+        !self.group.contains('.')
+    }
+
     /// The built-in kind that this resource serves, if it is one.
     pub fn built_in(&self) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.resource() == *self)

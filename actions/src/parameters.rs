@@ -107,6 +107,66 @@ impl JsonSchema for Replicas {
     }
 }
 
+/// How long a pod without readiness probe is followed, such as `3s`; `0s` turns it off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Settle(Duration);
+
+impl Settle {
+    /// As the standard library has it.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl Default for Settle {
+    /// A process that cannot start mostly ends within a second or two; a rollout of a hundred pods does not notice three.
+    fn default() -> Self {
+        Self(Duration::from_secs(3))
+    }
+}
+
+impl TryFrom<String> for Settle {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        /// What has to run longer before it counts as started has `minReadySeconds` for that.
+        const LONGEST: Duration = Duration::from_mins(5);
+        let wrong = || format!("expected a duration such as 3s, from 0s to 5m, got {text:?}");
+        let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
+        let settle = Duration::try_from(parsed).map_err(|_| wrong())?;
+        if settle > LONGEST || settle.subsec_nanos() > 0 { Err(wrong()) } else { Ok(Self(settle)) }
+    }
+}
+
+impl From<Settle> for String {
+    fn from(settle: Settle) -> Self {
+        Period(settle.0).into()
+    }
+}
+
+impl JsonSchema for Settle {
+    fn schema_name() -> Cow<'static, str> {
+        "Settle".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "a duration from 0s to 5m", "examples": ["3s", "0s"] })
+    }
+}
+
+/// What to do about pods of before that take their time to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Terminating {
+    /// Wait until they are gone.
+    #[default]
+    Wait,
+    /// Do not wait for them: they may run on for as long as their grace period.
+    Ignore,
+}
+
 /// How an action that changes something waits for its effect. The fields of the same names in each action's parameters.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting {
@@ -116,6 +176,17 @@ pub struct Waiting {
     pub timeout: Option<Period>,
     /// `stuckAfter`
     pub stuck_after: Period,
+    /// `settle`
+    pub settle: Settle,
+    /// `terminating`
+    pub terminating: Terminating,
+}
+
+impl Waiting {
+    /// Without more to say.
+    pub fn of(wait: bool, timeout: Option<Period>, stuck_after: Period) -> Self {
+        Self { wait, timeout, stuck_after, settle: Settle::default(), terminating: Terminating::default() }
+    }
 }
 
 /// The default of `wait`.
@@ -155,6 +226,21 @@ mod tests {
     fn writes_durations_for_people(#[case] seconds: u64, #[case] text: &str) {
         assert_eq!(String::from(Period::seconds(seconds)), text);
         assert_eq!(text.parse::<Period>().unwrap().get().as_secs(), seconds);
+    }
+
+    #[rstest]
+    #[case("0s", Some(0))]
+    #[case("3s", Some(3))]
+    #[case("5m", Some(300))]
+    #[case("5m1s", None)]
+    #[case("-1s", None)]
+    #[case("500ms", None)]
+    #[case("3", None)]
+    fn settling_may_be_turned_off(#[case] text: &str, #[case] seconds: Option<u64>) {
+        let settle = Settle::try_from(text.to_owned());
+        assert_eq!(settle.clone().ok().map(|settle| settle.get().as_secs()), seconds);
+        assert!(settle.is_ok() || settle.unwrap_err().starts_with("expected a duration such as 3s, from 0s to 5m"));
+        assert_eq!((String::from(Settle::default()), Settle::default().get().as_secs()), ("3s".to_owned(), 3));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec, PodStatus};
 use serde::Deserialize;
 
 use crate::cluster::Item;
@@ -19,12 +20,26 @@ pub struct PodView {
     pub version: String,
     /// UID of the controlling owner.
     pub owner: Option<String>,
+    /// Name of the controlling owner.
+    pub owner_name: Option<String>,
     /// Label `pod-template-hash` (of a ReplicaSet) or `controller-revision-hash` (of the others).
     pub revision: Option<String>,
+    /// When it was made, by the API server's clock.
+    pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// When it should be gone: `deletionTimestamp` is the moment of the request plus the grace period.
+    pub due: Option<Timestamp>,
+    /// What holds its deletion beside its node.
+    pub finalizers: Vec<String>,
     /// Whether its Ready condition is true.
     pub ready: bool,
+    /// Since when, by its kubelet's clock.
+    pub ready_since: Option<Timestamp>,
+    /// Whether every container has a readiness probe. Without one a container is ready as soon as it runs.
+    pub probed: bool,
+    /// Its containers' ids and restart counts: they are others when a container started again.
+    pub instances: String,
     /// Whether it has run to its end (Succeeded or Failed).
     pub finished: bool,
     /// The node it runs on.
@@ -77,29 +92,43 @@ impl From<Pod> for PodView {
     fn from(pod: Pod) -> Self {
         let obstacle = obstacle(&pod);
         let meta = pod.metadata;
-        let status = pod.status.unwrap_or_default();
+        let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
         let labels = meta.labels.unwrap_or_default();
-        let condition =
-            |kind: &str| status.conditions.iter().flatten().any(|one| one.type_ == kind && one.status == "True");
-        let ready = condition("Ready");
+        let ready = status.conditions.iter().flatten().find(|one| one.type_ == "Ready" && one.status == "True");
+        let owner = meta.owner_references.into_iter().flatten().find(|owner| owner.controller == Some(true));
         Self {
             name: meta.name.unwrap_or_default(),
             uid: meta.uid.unwrap_or_default(),
             version: meta.resource_version.unwrap_or_default(),
-            owner: meta
-                .owner_references
-                .into_iter()
-                .flatten()
-                .find(|owner| owner.controller == Some(true))
-                .map(|owner| owner.uid),
+            owner: owner.as_ref().map(|owner| owner.uid.clone()),
+            owner_name: owner.map(|owner| owner.name),
             revision: labels.get("pod-template-hash").or_else(|| labels.get("controller-revision-hash")).cloned(),
+            created: meta.creation_timestamp.map(|time| time.0),
             terminating: meta.deletion_timestamp.is_some(),
-            ready,
+            due: meta.deletion_timestamp.map(|time| time.0),
+            finalizers: meta.finalizers.unwrap_or_default(),
+            ready: ready.is_some(),
+            ready_since: ready.and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0),
+            probed: probed(&spec),
+            instances: instances(&status),
             finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-            node: pod.spec.and_then(|spec| spec.node_name),
-            obstacle: obstacle.filter(|_| !ready),
+            node: spec.node_name,
+            obstacle: obstacle.filter(|_| ready.is_none()),
         }
     }
+}
+
+fn probed(spec: &PodSpec) -> bool {
+    let sidecars = spec.init_containers.iter().flatten().filter(|one| one.restart_policy.as_deref() == Some("Always"));
+    let mut containers = spec.containers.iter().chain(sidecars);
+    containers.all(|container| container.readiness_probe.is_some())
+}
+
+fn instances(status: &PodStatus) -> String {
+    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let one =
+        |one: &ContainerStatus| format!("{}:{}", one.container_id.as_deref().unwrap_or_default(), one.restart_count);
+    all.map(one).collect::<Vec<_>>().join(",")
 }
 
 /// The worst thing that can be said of a pod that is not ready.
@@ -205,10 +234,11 @@ mod tests {
     fn keeps_what_decisions_need() {
         let pod = |phase: &str, ready: &str, deleted: Option<&str>| -> PodView {
             serde_json::from_value(json!({
-                "metadata": { "name": "web-1", "uid": "u", "resourceVersion": "7", "labels": { "controller-revision-hash": "h" }, "deletionTimestamp": deleted,
+                "metadata": { "name": "web-1", "uid": "u", "resourceVersion": "7", "labels": { "controller-revision-hash": "h" }, "deletionTimestamp": deleted, "creationTimestamp": "2026-01-01T00:00:00Z",
                     "ownerReferences": [{ "apiVersion": "v1", "kind": "X", "name": "x", "uid": "no" }, { "apiVersion": "v1", "kind": "X", "name": "x", "uid": "o", "controller": true }] },
-                "spec": { "nodeName": "n1", "containers": [] },
-                "status": { "phase": phase, "conditions": [{ "type": "Ready", "status": ready }, { "type": "Initialized", "status": "True" }] },
+                "spec": { "nodeName": "n1", "containers": [{ "name": "app" }] },
+                "status": { "phase": phase, "conditions": [{ "type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:05Z" }, { "type": "Initialized", "status": "True" }],
+                    "containerStatuses": [{ "name": "app", "image": "", "imageID": "", "ready": true, "restartCount": 2, "containerID": "containerd://a" }] },
             }))
             .unwrap()
         };
@@ -218,8 +248,12 @@ mod tests {
             uid: "u".to_owned(),
             version: "7".to_owned(),
             owner: Some("o".to_owned()),
+            owner_name: Some("x".to_owned()),
             revision: Some("h".to_owned()),
+            created: Some("2026-01-01T00:00:00Z".parse().unwrap()),
             ready: true,
+            ready_since: Some("2026-01-01T00:00:05Z".parse().unwrap()),
+            instances: "containerd://a:2".to_owned(),
             node: Some("n1".to_owned()),
             ..PodView::default()
         };
@@ -230,6 +264,22 @@ mod tests {
         assert!(leaving.terminating && !leaving.serves());
         let finished = ["Succeeded", "Failed", "Running"].map(|phase| pod(phase, "False", None).finished);
         assert_eq!(finished, [true, true, false]);
+    }
+
+    /// A container without a readiness probe is ready as soon as it runs; a sidecar counts, a plain init container does not.
+    #[rstest]
+    #[case::all(json!([{ "name": "a", "readinessProbe": {} }]), json!([]), true)]
+    #[case::one_without(json!([{ "name": "a", "readinessProbe": {} }, { "name": "b" }]), json!([]), false)]
+    #[case::startup_only(json!([{ "name": "a", "startupProbe": {} }]), json!([]), false)]
+    #[case::init(json!([{ "name": "a", "readinessProbe": {} }]), json!([{ "name": "i" }]), true)]
+    #[case::sidecar(json!([{ "name": "a", "readinessProbe": {} }]), json!([{ "name": "i", "restartPolicy": "Always" }]), false)]
+    fn knows_whether_readiness_is_probed(
+        #[case] containers: serde_json::Value,
+        #[case] init: serde_json::Value,
+        #[case] probed: bool,
+    ) {
+        let pod = json!({ "metadata": {}, "spec": { "containers": containers, "initContainers": init } });
+        assert_eq!(serde_json::from_value::<PodView>(pod).unwrap().probed, probed);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The revisions of a workload: a Deployment's ReplicaSets, a StatefulSet's or DaemonSet's ControllerRevisions.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::action::RunContext;
-use crate::cluster::{Cluster, Query};
+use crate::cluster::{Cluster, Item, Query};
 use crate::error::Result;
 use crate::mark;
 use crate::object::{Kind, ObjectRef, Resource, annotation, controller, label, number, text, uid};
@@ -11,6 +12,8 @@ use crate::workload::{Found, same, selector};
 
 /// Where a Deployment and its ReplicaSets keep the revision's number.
 const NUMBER: &str = "deployment.kubernetes.io/revision";
+/// Where a Deployment's controller keeps, on each ReplicaSet that it scales, the Deployment's own number.
+const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 /// The label that tells a Deployment's pods by revision; the controller adds it to the template it stores.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
@@ -27,6 +30,47 @@ pub struct Revision {
     pub template: Value,
     /// The object itself, for its annotations.
     pub object: Value,
+}
+
+/// A ReplicaSet, cut down to what a wait for its Deployment needs.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "Value")]
+pub struct SetView {
+    /// Its name.
+    pub name: String,
+    /// Its UID: what its pods' owner references say.
+    pub uid: String,
+    /// UID of the object that controls it.
+    pub owner: Option<String>,
+    /// How many pods it is to have.
+    pub replicas: i64,
+    /// The Deployment's number when its controller last scaled this set.
+    pub desired: Option<i64>,
+    /// The label that its pods carry.
+    pub pod_label: Option<String>,
+    /// Its pod template, as [`normalized`] leaves it.
+    pub template: Value,
+}
+
+impl Item for SetView {
+    fn key(&self) -> &str {
+        &self.name
+    }
+}
+
+impl From<Value> for SetView {
+    fn from(set: Value) -> Self {
+        let own = |pointer: &str| text(&set, pointer).unwrap_or_default().to_owned();
+        Self {
+            name: own("/metadata/name"),
+            uid: own("/metadata/uid"),
+            owner: controller(&set).and_then(|owner| text(owner, "/uid")).map(str::to_owned),
+            replicas: set.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
+            desired: annotation(&set, DESIRED).and_then(|number| number.parse().ok()),
+            pod_label: label(&set, TEMPLATE_HASH).map(str::to_owned),
+            template: set.pointer("/spec/template").map(normalized).unwrap_or_default(),
+        }
+    }
 }
 
 /// Where the revisions of a kind are served.
@@ -111,21 +155,30 @@ pub fn current<'a>(revisions: &'a [Revision], workload: &Value) -> Option<&'a Re
     revisions.iter().find(|revision| revision.template == template)
 }
 
-/// The pod label of the revision that the workload has now: a StatefulSet says it itself.
+/// The pod label of the revision that the workload has now, by what its controller made of it: a Deployment's ReplicaSet of
+/// this template, what a StatefulSet says itself, a DaemonSet's newest revision. Its controller must have observed the
+/// present generation; it may not have made the revision yet.
 pub async fn current_pod_label(
     cluster: &Cluster,
     kind: Kind,
     workload: &ObjectRef,
     value: &Value,
+    sets: &[SetView],
 ) -> Result<Option<String>> {
-    if kind == Kind::StatefulSet {
-        return Ok(text(value, "/status/updateRevision").map(str::to_owned));
+    match kind {
+        Kind::StatefulSet => Ok(text(value, "/status/updateRevision").map(str::to_owned)),
+        Kind::Deployment => {
+            let template = value.pointer("/spec/template").map(normalized);
+            let set = sets.iter().find(|set| Some(&set.template) == template.as_ref());
+            Ok(set.and_then(|set| set.pod_label.clone()))
+        }
+        // The controller numbers the revision of the present template above all others before it says that it observed it.
+        // (By its template it cannot be told: what is stored may differ by defaults.)
+        _ => {
+            let revisions = list(cluster, kind, workload, value).await?;
+            Ok(revisions.first().and_then(|revision| revision.pod_label.clone()))
+        }
     }
-    let revisions = list(cluster, kind, workload, value).await?;
-    // A DaemonSet's template in a revision may differ from the object's by defaults; the newest is then the current one.
-    let newest = revisions.first().filter(|_| kind != Kind::Deployment);
-    let current = current(&revisions, value).or(newest);
-    Ok(current.and_then(|revision| revision.pod_label.clone()))
 }
 
 #[cfg(test)]
@@ -160,6 +213,28 @@ mod tests {
             assert_eq!((found.number, found.pod_label.as_deref(), found.template), (3, Some(label), template("a")));
         }
         assert!(read(Kind::Deployment, json!({ "metadata": { "name": "no-number" } })).is_none());
+    }
+
+    #[test]
+    fn reads_what_a_wait_needs_of_a_replica_set() {
+        let mut kept = template("a");
+        kept["metadata"]["labels"][TEMPLATE_HASH] = json!("h");
+        let set: SetView = serde_json::from_value(json!({
+            "metadata": { "name": "web-h", "uid": "s", "annotations": { DESIRED: "5" }, "labels": { TEMPLATE_HASH: "h" },
+                "ownerReferences": [{ "controller": true, "uid": "d" }] },
+            "spec": { "replicas": 2, "template": kept },
+        }))
+        .unwrap();
+        let expected = SetView {
+            name: "web-h".to_owned(),
+            uid: "s".to_owned(),
+            owner: Some("d".to_owned()),
+            replicas: 2,
+            desired: Some(5),
+            pod_label: Some("h".to_owned()),
+            template: template("a"),
+        };
+        assert_eq!((set.key(), &set), ("web-h", &expected));
     }
 
     #[test]

@@ -1,14 +1,32 @@
 //! Has this workload reached what we asked for, and if not, why? Pure: from what was seen to an answer.
+//!
+//! Decided by pods, one by one, never by sums of status fields: a sum cannot tell the pods of before from the new ones,
+//! does not count what terminates, and mixes what a partition leaves alone with what it does not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::object::Kind;
-use crate::pod::{Obstacle, Outlook, PodView};
+use crate::observed::{PodCounts, Why};
+use crate::parameters::Terminating;
+use crate::pod::{Outlook, PodView};
+use crate::revision::SetView;
 use crate::workload::{OutOfTime, Workload};
+
+/// How much later than its `deletionTimestamp` (the request plus the grace period) a pod may be gone: the kubelet stops
+/// its containers, tears down its sandbox and volumes, and reports that.
+const DELETION_MARGIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// How far a rollout is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// Reached.
-    Done,
+    Done {
+        /// How many pods beyond the number a Deployment keeps that is paused in the middle of a rollout.
+        surge: i64,
+    },
     /// Not yet.
     Waiting(Waiting),
     /// It never will, for this reason.
@@ -20,10 +38,12 @@ pub enum State {
 pub struct Waiting {
     /// One line for people, the same until something changes.
     pub status: String,
-    /// How many pods are there: while this grows there is progress.
+    /// How many pods are there, less those that have to go: while this grows there is progress.
     pub reached: i64,
     /// What may pass, but stands in the way now.
     pub obstacle: Option<String>,
+    /// When time alone may change the answer.
+    pub again: Option<Duration>,
 }
 
 /// What is asked of a workload.
@@ -36,89 +56,288 @@ pub struct Goal<'a> {
     /// When the `ProgressDeadlineExceeded` that stood before the change was set: it speaks of an earlier rollout for as
     /// long as it is that one (a rollback to an existing ReplicaSet does not reset it).
     pub stale_deadline: Option<&'a str>,
+    /// Whether pods that are on their way out are waited for.
+    pub terminating: Terminating,
+    /// How long a pod without readiness probe that became ready in this run must stay as it is.
+    pub settle: Duration,
+    /// When the run began, by the API server's clock.
+    pub began: Timestamp,
+    /// Now, by the API server's clock.
+    pub now: Timestamp,
 }
 
-/// How far a workload is on its way to a goal.
-pub fn state<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView> + Clone, goal: Goal<'_>) -> State {
+/// A pod of the workload's own, and for how long it has been ready without a container starting again.
+#[derive(Debug, Clone, Copy)]
+pub struct Followed<'a> {
+    /// The pod.
+    pub pod: &'a PodView,
+    /// For so long.
+    pub steady: Duration,
+}
+
+/// The workload's pods, each in one place. Those that ran to their end are in none: they neither serve nor go away.
+#[derive(Debug, Default)]
+pub struct Tally<'a> {
+    /// As asked.
+    pub there: Vec<&'a PodView>,
+    /// Of the right revision, but not ready (long enough).
+    pub coming: Vec<&'a PodView>,
+    /// Of another revision, or beyond a StatefulSet's number.
+    pub old: Vec<&'a PodView>,
+    /// Being deleted.
+    pub terminating: Vec<&'a PodView>,
+    /// Left alone by a partition.
+    pub out_of_reach: Vec<&'a PodView>,
+    /// When the next one of `coming` has been ready for long enough, if nothing happens.
+    again: Option<Duration>,
+}
+
+impl<'a> Tally<'a> {
+    /// Puts each pod in its place.
+    pub fn of(workload: &Workload, pods: &[Followed<'a>], goal: Goal<'_>) -> Self {
+        let mut tally = Self::default();
+        for one in pods.iter().filter(|one| !one.pod.finished) {
+            tally.add(workload, *one, goal);
+        }
+        tally
+    }
+
+    fn add(&mut self, workload: &Workload, one: Followed<'a>, goal: Goal<'_>) {
+        let pod = one.pod;
+        let ordinal = (workload.kind == Kind::StatefulSet).then(|| ordinal(&pod.name)).flatten();
+        if goal.revision.is_some() && ordinal.is_some_and(|ordinal| ordinal < workload.first_in_reach()) {
+            self.out_of_reach.push(pod);
+        } else if pod.terminating {
+            self.terminating.push(pod);
+        } else if ordinal.is_some_and(|ordinal| ordinal >= workload.first_ordinal + workload.desired)
+            || goal.revision.is_some_and(|revision| pod.revision.as_deref() != Some(revision))
+        {
+            self.old.push(pod);
+        } else {
+            let missing = missing(workload, one, goal);
+            match missing {
+                Some(Duration::ZERO) => self.there.push(pod),
+                missing => {
+                    self.coming.push(pod);
+                    self.again = earlier(self.again, missing);
+                }
+            }
+        }
+    }
+
+    /// The counts, as results have them.
+    pub fn counts(&self) -> PodCounts {
+        let mut counts = PodCounts {
+            new: self.there.len(),
+            not_ready: self.coming.len(),
+            old: self.old.len(),
+            terminating: self.terminating.len(),
+            out_of_reach: self.out_of_reach.len(),
+            not_as_asked: Vec::new(),
+        };
+        counts.name(&self.coming, Why::NotReady);
+        counts.name(&self.old, Why::Old);
+        counts.name(&self.terminating, Why::Terminating);
+        counts
+    }
+
+    /// Pods that count: there, or to be there.
+    fn live(&self) -> i64 {
+        count(&self.there) + count(&self.coming)
+    }
+}
+
+/// For how much longer a pod has to be ready to count; `None` while it is not ready.
+fn missing(workload: &Workload, one: Followed<'_>, goal: Goal<'_>) -> Option<Duration> {
+    if !one.pod.serves() {
+        return None;
+    }
+    let settles = !one.pod.probed && became_ready_in(one.pod, goal.began);
+    let needed = if settles { workload.min_ready.max(goal.settle) } else { workload.min_ready };
+    Some(needed.saturating_sub(one.steady))
+}
+
+/// Whether a pod became ready after that moment. Its time has whole seconds, and is its kubelet's.
+fn became_ready_in(pod: &PodView, began: Timestamp) -> bool {
+    pod.created.is_none_or(|created| created >= began - SignedDuration::from_secs(1))
+        || pod.ready_since.is_none_or(|since| since > began - SignedDuration::from_secs(1))
+}
+
+/// The number in the name of a StatefulSet's pod.
+pub fn ordinal(name: &str) -> Option<i64> {
+    name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse().ok())
+}
+
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
+/// How far a workload is on its way to a goal. The pods are its own, by their owners; the sets are a Deployment's ReplicaSets.
+pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goal<'_>) -> State {
     if !workload.has_observed(goal.generation) {
-        return waiting(format!("waiting for the controller to observe generation {}", goal.generation), 0, None);
+        return waiting(format!("waiting for the controller to observe generation {}", goal.generation), 0);
     }
     let wanted = wanted(workload, goal);
-    if let Some(why) = blocked_by_old(workload, pods.clone(), goal) {
+    if let Some(why) = blocked_by_old(workload, tally, goal) {
         return State::Failed(why);
     }
-    // A pod whose node is gone terminates for ever: the person who waits must know which one.
-    let leaving = pods.clone().find(|pod| pod.terminating && goal.revision.is_some());
-    let leaving = leaving
-        .map(|pod| format!("; pod {} on {} is still terminating", pod.name, pod.node.as_deref().unwrap_or("no node")));
-    let ours = pods.filter(|pod| goal.revision.is_none() || pod.revision.as_deref() == goal.revision);
-    let serving = count(ours.clone().filter(|pod| pod.serves()));
-    if counts_agree(workload, goal) && (goal.revision.is_none() || serving >= wanted) {
-        return State::Done;
+    let gone = tally.old.is_empty() && (tally.terminating.is_empty() || goal.terminating == Terminating::Ignore);
+    let complete = tally.coming.is_empty() && count(&tally.there) == wanted && on_nodes_of_their_own(workload, tally);
+    if gone && complete {
+        return State::Done { surge: 0 };
     }
-    let live = ours.filter(|pod| !pod.terminating);
-    // What is about to be deleted may be broken: scaling down a crash loop is no failure.
-    let shrinking = goal.revision.is_none() && (wanted == 0 || count(live.clone()) > wanted);
-    let worst = worst(live).filter(|_| !shrinking);
-    if let Some((cause, Outlook::Stays)) = &worst {
-        return State::Failed(cause.clone());
+    if let Some(surge) = paused_surge(workload, tally, sets, goal).filter(|_| gone) {
+        return State::Done { surge };
+    }
+    match obstacle(workload, tally, sets, goal) {
+        Err(certain) => State::Failed(certain),
+        Ok(obstacle) => {
+            let reached = count(&tally.there) - count(&tally.old) - count(&tally.terminating);
+            let again = earlier(tally.again, until_overdue(tally, goal));
+            State::Waiting(Waiting { status: status(tally, wanted, goal), reached, obstacle, again })
+        }
+    }
+}
+
+/// How many pods are to be as asked.
+pub fn wanted(workload: &Workload, goal: Goal<'_>) -> i64 {
+    if goal.revision.is_some() { workload.in_reach() } else { workload.desired }
+}
+
+/// A DaemonSet has one pod on each of its nodes: two on one and none on another are not two.
+fn on_nodes_of_their_own(workload: &Workload, tally: &Tally<'_>) -> bool {
+    let nodes: BTreeSet<_> = tally.there.iter().map(|pod| pod.node.as_deref()).collect();
+    workload.kind != Kind::DaemonSet || nodes.len() == tally.there.len()
+}
+
+/// A Deployment that is paused in the middle of a rollout keeps pods beyond its number: it is as its controller leaves it
+/// when each ReplicaSet was scaled for this number and has its pods. How many there are beyond it.
+fn paused_surge(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goal<'_>) -> Option<i64> {
+    let active: Vec<&SetView> = sets.iter().filter(|set| set.replicas > 0).collect();
+    let scaled = |set: &&SetView| set.desired == Some(workload.desired) && live_of(tally, &set.uid) == set.replicas;
+    let as_left = goal.revision.is_none() && workload.paused && active.len() > 1 && active.iter().all(scaled);
+    let surge = tally.live() - workload.desired;
+    let fits = count(&tally.there) >= workload.desired && (0..=workload.max_surge).contains(&surge);
+    (as_left && fits).then_some(surge)
+}
+
+fn live_of(tally: &Tally<'_>, set: &str) -> i64 {
+    let of_set = tally.there.iter().chain(&tally.coming).filter(|pod| pod.owner.as_deref() == Some(set));
+    i64::try_from(of_set.count()).unwrap_or(i64::MAX)
+}
+
+/// What stands in the way and may pass; an error when it is certain that it stays.
+fn obstacle(
+    workload: &Workload,
+    tally: &Tally<'_>,
+    sets: &[SetView],
+    goal: Goal<'_>,
+) -> Result<Option<String>, String> {
+    let stuck = goal.revision.is_none() && workload.out_of_time.is_some();
+    let prefix = if goal.revision.is_none() && sets.iter().filter(|set| set.replicas > 0).count() > 1 {
+        "a rollout that has not finished stands in the way: "
+    } else {
+        ""
+    };
+    let worst =
+        worst(staying(workload, tally, sets, goal)).map(|(cause, outlook)| (format!("{prefix}{cause}"), outlook));
+    if let Some((cause, Outlook::Stays)) = worst {
+        return Err(cause);
     }
     // A scale is no rollout: the deadline that was exceeded is an earlier one's.
     let out_of_time = workload.out_of_time.as_ref().filter(|late| goal.stale_deadline != Some(late.since.as_str()));
     if let Some(OutOfTime { message, .. }) = out_of_time.filter(|_| goal.revision.is_some()) {
         let cause = worst.map(|(cause, _)| format!("; {cause}")).unwrap_or_default();
-        return State::Failed(format!("its progressDeadlineSeconds is exceeded: {message}{cause}"));
+        return Err(format!("its progressDeadlineSeconds is exceeded: {message}{cause}"));
     }
-    let reached = if goal.revision.is_some() { serving } else { workload.ready };
-    let status = format!("{reached} of {wanted} {}pods are ready", if goal.revision.is_some() { "new " } else { "" });
-    let status = status + &leaving.unwrap_or_default();
     let failure = workload.replica_failure.as_ref().map(|message| format!("pods cannot be created: {message}"));
-    let may_pass = worst.filter(|(_, outlook)| *outlook == Outlook::MayPass).map(|(cause, _)| cause);
-    waiting(status, reached, failure.or(may_pass))
+    let may_pass = worst.filter(|(_, outlook)| stuck || *outlook == Outlook::MayPass).map(|(cause, _)| cause);
+    Ok(failure.or(may_pass).or_else(|| overdue(tally, goal)))
+}
+
+/// The pods that are to stay: what is about to be deleted may be broken, scaling down a crash loop is no failure.
+fn staying<'a>(
+    workload: &'a Workload,
+    tally: &'a Tally<'a>,
+    sets: &'a [SetView],
+    goal: Goal<'a>,
+) -> impl Iterator<Item = &'a PodView> {
+    let shrinks = move |pod: &PodView| {
+        let set = sets.iter().find(|set| pod.owner.as_deref() == Some(set.uid.as_str()));
+        match set {
+            Some(set) => live_of(tally, &set.uid) > set.replicas,
+            None => tally.live() > workload.desired,
+        }
+    };
+    tally.coming.iter().copied().filter(move |pod| goal.revision.is_some() || (workload.desired > 0 && !shrinks(pod)))
+}
+
+/// A pod that should be gone by now: its node does not answer, or a finalizer holds it.
+fn overdue(tally: &Tally<'_>, goal: Goal<'_>) -> Option<String> {
+    let late = |pod: &&&PodView| pod.due.is_some_and(|due| due + DELETION_MARGIN < goal.now);
+    let pod = tally.terminating.iter().filter(|_| goal.terminating == Terminating::Wait).find(late)?;
+    Some(leaving(pod, true))
+}
+
+fn until_overdue(tally: &Tally<'_>, goal: Goal<'_>) -> Option<Duration> {
+    let left = |pod: &&PodView| Duration::try_from((pod.due? + DELETION_MARGIN).duration_since(goal.now)).ok();
+    tally.terminating.iter().filter_map(left).min().map(|left| left + Duration::from_millis(1))
+}
+
+/// `pod web-1 on node-a is still terminating`
+pub fn leaving(pod: &PodView, overdue: bool) -> String {
+    let node = pod.node.as_deref().map_or("no node".to_owned(), |node| format!("node {node}"));
+    let held = if pod.finalizers.is_empty() {
+        String::new()
+    } else {
+        format!(", held by its finalizers {}", pod.finalizers.join(", "))
+    };
+    match pod.due.filter(|_| overdue) {
+        Some(due) => format!("pod {} on {node} should have been gone at {due}{held}", pod.name),
+        None => format!("pod {} on {node} is still terminating{held}", pod.name),
+    }
+}
+
+fn status(tally: &Tally<'_>, wanted: i64, goal: Goal<'_>) -> String {
+    let new = if goal.revision.is_some() { "new " } else { "" };
+    let there = count(&tally.there);
+    let mut status = format!("{} of {wanted} {new}pods are ready", there.min(wanted));
+    let serving = tally.coming.iter().filter(|pod| pod.serves()).count();
+    if serving > 0 {
+        status.push_str(&format!(" ({serving} more not for long enough)"));
+    }
+    if tally.live() > wanted {
+        status.push_str(&format!("; {} more than that are still there", tally.live() - wanted));
+    }
+    if let Some(pod) = tally.old.first() {
+        status.push_str(&format!("; pod {} of before is still there", pod.name));
+    }
+    if let Some(pod) = tally.terminating.first().filter(|_| goal.terminating == Terminating::Wait) {
+        status.push_str(&format!("; {}", leaving(pod, false)));
+    }
+    status
 }
 
 /// A StatefulSet that replaces its pods in order waits for a broken pod of the revision before, for ever (kubernetes#67250).
-fn blocked_by_old<'a>(workload: &Workload, pods: impl Iterator<Item = &'a PodView>, goal: Goal<'_>) -> Option<String> {
+fn blocked_by_old(workload: &Workload, tally: &Tally<'_>, goal: Goal<'_>) -> Option<String> {
     goal.revision.filter(|_| workload.ordered)?;
-    let old = pods.filter(|pod| !pod.terminating && pod.revision.as_deref() != goal.revision);
-    let (cause, outlook) = worst(old)?;
+    let (cause, outlook) = worst(tally.old.iter().copied())?;
     (outlook == Outlook::Stays).then(|| {
         format!("{cause}; it is of the revision before, and its StatefulSet waits for it: evict it (restart-pod)")
     })
 }
 
-fn waiting(status: String, reached: i64, obstacle: Option<String>) -> State {
-    State::Waiting(Waiting { status, reached, obstacle })
+fn waiting(status: String, reached: i64) -> State {
+    State::Waiting(Waiting { status, reached, obstacle: None, again: None })
 }
 
-/// How many pods of the goal's revision there must be: below a StatefulSet's partition the old ones stay.
-fn wanted(workload: &Workload, goal: Goal<'_>) -> i64 {
-    if goal.revision.is_some() { (workload.desired - workload.partition).max(0) } else { workload.desired }
-}
-
-/// Whether the workload's own counts say that it is done.
-fn counts_agree(workload: &Workload, goal: Goal<'_>) -> bool {
-    let all_there = workload.total == workload.desired && workload.ready >= workload.desired;
-    match (workload.kind, goal.revision) {
-        (_, None) => all_there,
-        // The old pods are gone, and the new ones have been ready for minReadySeconds.
-        (Kind::Deployment, Some(_)) => {
-            workload.updated >= workload.desired
-                && workload.total <= workload.updated
-                && workload.available >= workload.desired
-        }
-        (Kind::DaemonSet, Some(_)) => workload.updated >= workload.desired && workload.available >= workload.desired,
-        (_, Some(_)) => all_there && workload.updated >= (workload.desired - workload.partition),
-    }
-}
-
-fn count<'a>(pods: impl Iterator<Item = &'a PodView>) -> i64 {
-    i64::try_from(pods.count()).unwrap_or(i64::MAX)
+fn count(pods: &[&PodView]) -> i64 {
+    i64::try_from(pods.len()).unwrap_or(i64::MAX)
 }
 
 /// The pod that stands in the way the most, with its cause.
 pub fn worst<'a>(pods: impl Iterator<Item = &'a PodView>) -> Option<(String, Outlook)> {
-    let of = |pod: &'a PodView| pod.obstacle.as_ref().map(|obstacle: &Obstacle| (pod, obstacle));
+    let of = |pod: &'a PodView| pod.obstacle.as_ref().map(|obstacle| (pod, obstacle));
     let (pod, obstacle) = pods.filter_map(of).max_by_key(|(_, obstacle)| obstacle.outlook)?;
     Some((format!("pod {}: {obstacle}", pod.name), obstacle.outlook))
 }
@@ -126,57 +345,274 @@ pub fn worst<'a>(pods: impl Iterator<Item = &'a PodView>) -> Option<(String, Out
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::Obstacle;
     use rstest::rstest;
     use serde_json::{Value, json};
 
-    fn deployment(status: Value) -> Workload {
-        Workload::read(
-            Kind::Deployment,
-            &json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 2 }, "status": status }),
-        )
+    fn began() -> Timestamp {
+        "2026-01-01T00:01:00Z".parse().unwrap()
     }
 
-    fn pod(name: &str, revision: &str, ready: bool) -> PodView {
-        PodView { name: name.to_owned(), revision: Some(revision.to_owned()), ready, ..PodView::default() }
+    /// Ready long before the run, with a probe.
+    fn pod(name: &str, revision: &str) -> PodView {
+        PodView {
+            name: name.to_owned(),
+            uid: name.to_owned(),
+            owner: Some(format!("set-{revision}")),
+            revision: Some(revision.to_owned()),
+            node: Some(format!("node-of-{name}")),
+            created: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+            ready: true,
+            ready_since: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+            probed: true,
+            ..PodView::default()
+        }
     }
 
-    fn stuck(name: &str, outlook: Outlook) -> PodView {
-        let obstacle = Some(Obstacle { cause: "container app: X".to_owned(), outlook });
-        PodView { obstacle, ..pod(name, "new", false) }
+    fn new(name: &str) -> PodView {
+        pod(name, "new")
     }
 
-    const GOAL: Goal<'static> = Goal { generation: 2, revision: Some("new"), stale_deadline: None };
+    fn old(name: &str) -> PodView {
+        pod(name, "old")
+    }
 
-    fn complete() -> Value {
-        json!({ "observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2 })
+    fn unready(pod: PodView) -> PodView {
+        PodView { ready: false, ready_since: None, ..pod }
+    }
+
+    fn leaving(pod: PodView) -> PodView {
+        PodView { terminating: true, due: Some(began() + SignedDuration::from_secs(30)), ..pod }
+    }
+
+    fn finished(pod: PodView) -> PodView {
+        PodView { finished: true, ..unready(pod) }
+    }
+
+    fn stuck(pod: PodView, outlook: Outlook) -> PodView {
+        PodView { obstacle: Some(Obstacle { cause: "container app: X".to_owned(), outlook }), ..unready(pod) }
+    }
+
+    const SETTLE: Duration = Duration::from_secs(3);
+
+    fn goal(revision: Option<&'static str>) -> Goal<'static> {
+        Goal {
+            generation: 2,
+            revision,
+            stale_deadline: None,
+            terminating: Terminating::Wait,
+            settle: SETTLE,
+            began: began(),
+            now: began(),
+        }
+    }
+
+    fn restart() -> Goal<'static> {
+        goal(Some("new"))
+    }
+
+    fn scale() -> Goal<'static> {
+        goal(None)
+    }
+
+    fn workload(kind: Kind, spec: Value) -> Workload {
+        let mut object = json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 2 },
+            "status": { "observedGeneration": 2, "desiredNumberScheduled": 2 } });
+        json_patch::merge(&mut object, &json!({ "spec": spec }));
+        Workload::read(kind, &object)
+    }
+
+    fn deployment() -> Workload {
+        workload(Kind::Deployment, json!({}))
+    }
+
+    /// Of pods that have been ready for so long by our own clock.
+    fn of(workload: &Workload, pods: &[PodView], sets: &[SetView], goal: Goal<'_>, steady: Duration) -> State {
+        let followed: Vec<_> = pods.iter().map(|pod| Followed { pod, steady }).collect();
+        state(workload, &Tally::of(workload, &followed, goal), sets, goal)
+    }
+
+    fn look(workload: &Workload, pods: &[PodView], goal: Goal<'_>) -> State {
+        of(workload, pods, &[], goal, Duration::from_mins(1))
+    }
+
+    fn done(state: &State) -> bool {
+        matches!(state, State::Done { .. })
+    }
+
+    fn status(state: State) -> Waiting {
+        match state {
+            State::Waiting(waiting) => waiting,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case::all_new(&[new("a"), new("b")], true)]
+    #[case::one_missing(&[new("a")], false)]
+    #[case::one_too_many(&[new("a"), new("b"), new("c")], false)]
+    #[case::one_not_ready(&[new("a"), unready(new("b"))], false)]
+    #[case::one_old(&[new("a"), old("b")], false)]
+    #[case::an_old_one_beside(&[new("a"), new("b"), old("c")], false)]
+    #[case::an_old_one_that_terminates(&[new("a"), new("b"), leaving(old("c"))], false)]
+    #[case::a_new_one_that_terminates(&[new("a"), new("b"), leaving(new("c"))], false)]
+    #[case::an_old_one_that_ran_to_its_end(&[new("a"), new("b"), finished(old("c"))], true)]
+    #[case::a_new_one_that_ran_to_its_end(&[new("a"), finished(new("b"))], false)]
+    fn a_restart_is_done_when_exactly_the_new_pods_are_left(#[case] pods: &[PodView], #[case] is_done: bool) {
+        for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
+            let pods: Vec<_> = if kind == Kind::StatefulSet {
+                // Their names are their ordinals.
+                pods.iter()
+                    .enumerate()
+                    .map(|(at, pod)| PodView { name: format!("db-{}", at.min(1)), ..pod.clone() })
+                    .collect()
+            } else {
+                pods.to_vec()
+            };
+            let found = look(&workload(kind, json!({})), &pods, restart());
+            assert_eq!(done(&found), is_done, "{kind:?} {found:?}");
+        }
+    }
+
+    #[rstest]
+    #[case::exactly(&[old("a"), new("b")], true)]
+    #[case::too_few(&[old("a")], false)]
+    #[case::too_many(&[old("a"), old("b"), old("c")], false)]
+    #[case::not_ready(&[old("a"), unready(old("b"))], false)]
+    #[case::one_terminates(&[old("a"), old("b"), leaving(old("c"))], false)]
+    #[case::two_of_three_terminate(&[old("a"), leaving(old("b")), leaving(old("c"))], false)]
+    #[case::one_ran_to_its_end(&[old("a"), old("b"), finished(old("c"))], true)]
+    fn a_scale_is_done_when_exactly_that_many_are_left(#[case] pods: &[PodView], #[case] is_done: bool) {
+        for kind in [Kind::Deployment, Kind::ReplicaSet, Kind::ReplicationController] {
+            let found = look(&workload(kind, json!({})), pods, scale());
+            assert_eq!(done(&found), is_done, "{kind:?} {found:?}");
+        }
     }
 
     #[test]
-    fn is_done_when_counts_and_pods_agree() {
-        let pods = [pod("a", "new", true), pod("b", "new", true)];
-        assert_eq!(state(&deployment(complete()), pods.iter(), GOAL), State::Done);
+    fn pods_of_a_status_of_before_do_not_count() {
+        let mut deployment = deployment();
+        deployment.observed = 1;
+        let waits = status(look(&deployment, &[new("a"), new("b")], restart()));
+        assert_eq!(waits.status, "waiting for the controller to observe generation 2");
     }
 
     #[test]
-    fn counts_of_an_earlier_generation_do_not_count() {
-        let pods = [pod("a", "new", true), pod("b", "new", true)];
-        let mut status = complete();
-        status["observedGeneration"] = json!(1);
-        assert!(matches!(state(&deployment(status), pods.iter(), GOAL), State::Waiting(_)));
+    fn what_terminates_may_be_ignored() {
+        let goal = Goal { terminating: Terminating::Ignore, ..restart() };
+        assert!(done(&look(&deployment(), &[new("a"), new("b"), leaving(old("c"))], goal)));
+        assert!(!done(&look(&deployment(), &[new("a"), new("b"), old("c")], goal)));
+        // A pod that terminates is none of those that are to be there.
+        assert!(!done(&look(&deployment(), &[new("a"), leaving(new("b"))], goal)));
+    }
+
+    #[rstest]
+    #[case::in_time(20, None, Some(20_001))]
+    #[case::at_its_time(30, None, Some(10_001))]
+    #[case::overdue(
+        41,
+        Some("pod c on node node-of-c should have been gone at 2026-01-01T00:01:30Z, held by its finalizers a/b"),
+        None
+    )]
+    fn a_pod_that_should_be_gone_stands_in_the_way(
+        #[case] seconds: i64,
+        #[case] obstacle: Option<&str>,
+        #[case] again: Option<u64>,
+    ) {
+        let goal = Goal { now: began() + SignedDuration::from_secs(seconds), ..scale() };
+        let late = PodView { finalizers: vec!["a/b".to_owned()], ..leaving(old("c")) };
+        let waits = status(look(&deployment(), &[new("a"), new("b"), late], goal));
+        assert_eq!(waits.obstacle.as_deref(), obstacle);
+        assert_eq!(waits.again.map(|again| again.as_millis() as u64), again);
+        assert!(
+            waits.status.starts_with("2 of 2 pods are ready; pod c on node node-of-c is still terminating"),
+            "{waits:?}"
+        );
+    }
+
+    #[rstest]
+    #[case::above(&[("db-0", "old"), ("db-1", "new")], 1, 0, true)]
+    #[case::canary_still_bad(&[("db-0", "new"), ("db-1", "old")], 1, 0, false)]
+    #[case::below_does_not_matter(&[("db-0", "new"), ("db-1", "new")], 1, 0, true)]
+    #[case::ordinals_start_elsewhere(&[("db-5", "old"), ("db-6", "new")], 1, 5, true)]
+    #[case::from_the_start(&[("db-5", "old"), ("db-6", "new")], 0, 5, false)]
+    fn a_partition_is_out_of_reach(
+        #[case] pods: &[(&str, &str)],
+        #[case] partition: i64,
+        #[case] start: i64,
+        #[case] is_done: bool,
+    ) {
+        let spec = json!({ "ordinals": { "start": start }, "updateStrategy": { "rollingUpdate": { "partition": partition } } });
+        let pods: Vec<_> = pods.iter().map(|(name, revision)| pod(name, revision)).collect();
+        let found = look(&workload(Kind::StatefulSet, spec), &pods, restart());
+        assert_eq!(done(&found), is_done, "{found:?}");
     }
 
     #[test]
-    fn counts_alone_are_not_believed() {
-        let pods = [pod("a", "new", true), pod("b", "old", true)];
-        assert!(matches!(state(&deployment(complete()), pods.iter(), GOAL), State::Waiting(_)));
+    fn a_set_is_scaled_when_what_is_beyond_its_number_is_gone() {
+        let set = workload(Kind::StatefulSet, json!({ "ordinals": { "start": 5 } }));
+        let pods = |names: &[&str]| names.iter().map(|name| old(name)).collect::<Vec<_>>();
+        assert!(done(&look(&set, &pods(&["db-5", "db-6"]), scale())));
+        assert!(!done(&look(&set, &pods(&["db-5", "db-7"]), scale())));
+        // What is beyond the number may be broken.
+        let broken = [old("db-5"), old("db-6"), stuck(old("db-7"), Outlook::Stays)];
+        assert!(matches!(look(&set, &broken, scale()), State::Waiting(_)));
     }
 
     #[test]
-    fn old_pods_that_are_still_there_are_waited_for() {
-        let pods = [pod("a", "new", true), pod("b", "new", true), pod("c", "old", true)];
-        let mut status = complete();
-        status["replicas"] = json!(3);
-        assert!(matches!(state(&deployment(status), pods.iter(), GOAL), State::Waiting(_)));
+    fn daemons_are_one_on_each_node() {
+        let daemons = workload(Kind::DaemonSet, json!({}));
+        let twins = ["a", "b"].map(|name| PodView { node: Some("n1".to_owned()), ..new(name) });
+        assert!(!done(&look(&daemons, &twins, restart())));
+    }
+
+    #[rstest]
+    #[case::not_yet(Duration::from_secs(9), Some(1000))]
+    #[case::for_long_enough(Duration::from_secs(10), None)]
+    fn ready_is_ready_for_min_ready_seconds(#[case] steady: Duration, #[case] again: Option<u64>) {
+        for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
+            let pods =
+                [PodView { name: "db-0".to_owned(), ..new("a") }, PodView { name: "db-1".to_owned(), ..new("b") }];
+            let workload = workload(kind, json!({ "minReadySeconds": 10 }));
+            match of(&workload, &pods, &[], restart(), steady) {
+                State::Waiting(waiting) => {
+                    assert_eq!(waiting.again.map(|again| again.as_millis() as u64), again);
+                    assert_eq!(waiting.status, "0 of 2 new pods are ready (2 more not for long enough)");
+                }
+                other => assert!(again.is_none() && done(&other), "{kind:?} {other:?}"),
+            }
+        }
+    }
+
+    /// A container without a readiness probe is ready as soon as it runs, also if it ends a moment later.
+    #[rstest]
+    #[case::with_a_probe(true, true, 0, true)]
+    #[case::of_before(false, false, 0, true)]
+    #[case::just_ready(false, true, 2, false)]
+    #[case::settled(false, true, 3, true)]
+    fn without_a_probe_it_has_to_settle(
+        #[case] probed: bool,
+        #[case] made_in_this_run: bool,
+        #[case] seconds: u64,
+        #[case] is_done: bool,
+    ) {
+        let created = if made_in_this_run { began() } else { began() - SignedDuration::from_mins(1) };
+        let pods = ["a", "b"].map(|name| PodView { probed, created: Some(created), ..new(name) });
+        let found = of(&deployment(), &pods, &[], restart(), Duration::from_secs(seconds));
+        assert_eq!(done(&found), is_done, "{found:?}");
+        let off = Goal { settle: Duration::ZERO, ..restart() };
+        assert!(done(&of(&deployment(), &pods, &[], off, Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_pod_of_before_that_became_ready_in_this_run_has_to_settle_too() {
+        let pod = |since: i64| PodView {
+            probed: false,
+            ready_since: Some(began() + SignedDuration::from_secs(since)),
+            ..new("a")
+        };
+        assert!(became_ready_in(&pod(1), began()) && became_ready_in(&pod(0), began()));
+        assert!(!became_ready_in(&pod(-1), began()));
     }
 
     #[rstest]
@@ -184,40 +620,85 @@ mod tests {
     #[case(Outlook::MayPass, false)]
     #[case(Outlook::Starting, false)]
     fn fails_at_once_only_for_what_stays(#[case] outlook: Outlook, #[case] fails: bool) {
-        let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 1 });
-        let result = state(&deployment(status), [stuck("a", outlook)].iter(), GOAL);
+        let result = look(&deployment(), &[old("b"), stuck(new("a"), outlook)], restart());
         assert_eq!(matches!(result, State::Failed(_)), fails, "{result:?}");
+        let told = matches!(result, State::Waiting(Waiting { obstacle: Some(_), .. }));
+        assert_eq!(told, outlook == Outlook::MayPass);
     }
 
     #[test]
     fn an_obstacle_of_an_old_pod_is_not_ours() {
-        let old = PodView { revision: Some("old".to_owned()), ..stuck("a", Outlook::Stays) };
-        let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 1 });
-        assert!(matches!(state(&deployment(status), [old].iter(), GOAL), State::Waiting(_)));
+        let result = look(&deployment(), &[stuck(old("a"), Outlook::Stays), new("b")], restart());
+        assert!(matches!(result, State::Waiting(_)), "{result:?}");
     }
 
     #[test]
     fn scaling_down_a_crash_loop_is_no_failure() {
-        let goal = Goal { revision: None, ..GOAL };
-        let status = json!({ "observedGeneration": 2, "replicas": 3 });
-        let pods = ["a", "b", "c"].map(|name| stuck(name, Outlook::Stays));
-        assert!(matches!(state(&deployment(status.clone()), pods.iter(), goal), State::Waiting(_)));
-        assert!(matches!(state(&deployment(status), pods.iter().take(2), goal), State::Failed(_)));
+        let pods = ["a", "b", "c"].map(|name| stuck(new(name), Outlook::Stays));
+        assert!(matches!(look(&deployment(), &pods, scale()), State::Waiting(_)));
+        assert!(matches!(look(&deployment(), &pods[..2], scale()), State::Failed(_)));
+        let stopped = workload(Kind::Deployment, json!({ "replicas": 0 }));
+        assert!(matches!(look(&stopped, &pods[..1], scale()), State::Waiting(_)));
     }
 
+    fn set(revision: &str, replicas: i64, desired: i64) -> SetView {
+        SetView { uid: format!("set-{revision}"), replicas, desired: Some(desired), ..SetView::default() }
+    }
+
+    /// Paused in the middle of a rollout a Deployment keeps its surge: exactly its number never comes.
+    #[rstest]
+    #[case::as_its_controller_leaves_it(&[set("old", 2, 2), set("new", 1, 2)], &[old("a"), old("b"), new("c")], true, Some(1))]
+    #[case::the_one_beyond_is_broken(&[set("old", 2, 2), set("new", 1, 2)], &[old("a"), old("b"), stuck(new("c"), Outlook::Stays)], true, Some(1))]
+    #[case::not_enough_are_ready(&[set("old", 2, 2), set("new", 1, 2)], &[old("a"), unready(old("b")), unready(new("c"))], true, None)]
+    #[case::not_scaled_yet(&[set("old", 2, 1), set("new", 1, 2)], &[old("a"), old("b"), new("c")], true, None)]
+    #[case::pods_are_missing(&[set("old", 3, 2), set("new", 1, 2)], &[old("a"), old("b"), new("c")], true, None)]
+    #[case::more_than_its_surge(&[set("old", 3, 2), set("new", 1, 2)], &[old("a"), old("b"), old("d"), new("c")], true, None)]
+    #[case::one_set(&[set("new", 3, 2)], &[new("a"), new("b"), new("c")], true, None)]
+    #[case::not_paused(&[set("old", 2, 2), set("new", 1, 2)], &[old("a"), old("b"), new("c")], false, None)]
+    #[case::one_terminates(&[set("old", 2, 2), set("new", 1, 2)], &[old("a"), old("b"), new("c"), leaving(old("d"))], true, None)]
+    fn a_paused_rollout_keeps_its_surge(
+        #[case] sets: &[SetView],
+        #[case] pods: &[PodView],
+        #[case] paused: bool,
+        #[case] surge: Option<i64>,
+    ) {
+        let spec = json!({ "paused": paused, "strategy": { "rollingUpdate": { "maxSurge": 1 } } });
+        let found = of(&workload(Kind::Deployment, spec), pods, sets, scale(), Duration::from_mins(1));
+        let told = if let State::Done { surge } = &found { Some(*surge) } else { None };
+        assert_eq!(told, surge, "{found:?}");
+    }
+
+    /// A scale in a rollout that is stuck never gets to its number, and the new pod's cause is why.
     #[test]
-    fn an_old_pod_that_does_not_go_is_named() {
-        let leaving = PodView { terminating: true, node: Some("n1".to_owned()), ..pod("c", "old", true) };
-        let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 2 });
-        let State::Waiting(waiting) = state(&deployment(status), [leaving].iter(), GOAL) else { panic!() };
-        assert_eq!(waiting.status, "0 of 2 new pods are ready; pod c on n1 is still terminating");
+    fn a_stuck_rollout_is_the_cause_of_a_scale() {
+        let sets = [set("old", 2, 2), set("new", 1, 2)];
+        let pods = |outlook| [old("a"), old("b"), stuck(new("c"), outlook)];
+        let long = Duration::from_mins(1);
+        let found = of(&deployment(), &pods(Outlook::Stays), &sets, scale(), long);
+        assert_eq!(
+            found,
+            State::Failed("a rollout that has not finished stands in the way: pod c: container app: X".to_owned())
+        );
+        // A set that is being scaled down may have broken pods.
+        let shrinking = [set("old", 2, 2), set("new", 0, 2)];
+        assert!(matches!(of(&deployment(), &pods(Outlook::Stays), &shrinking, scale(), long), State::Waiting(_)));
+        // A probe that does not pass is one when the Deployment itself says that its rollout is out of time.
+        let mut late = deployment();
+        assert_eq!(status(of(&late, &pods(Outlook::Starting), &sets, scale(), long)).obstacle, None);
+        late.out_of_time = Some(OutOfTime { message: "late".to_owned(), since: "t".to_owned() });
+        let waits = status(of(&late, &pods(Outlook::Starting), &sets, scale(), long));
+        assert!(waits.obstacle.is_some_and(|cause| cause.ends_with("pod c: container app: X")));
+        assert_eq!(waits.status, "2 of 2 pods are ready; 1 more than that are still there");
+    }
+
+    fn out_of_time(since: &str) -> Workload {
+        let message = "timed out".to_owned();
+        Workload { out_of_time: Some(OutOfTime { message, since: since.to_owned() }), ..deployment() }
     }
 
     #[test]
     fn an_exceeded_progress_deadline_names_the_pod() {
-        let status = json!({ "observedGeneration": 2, "conditions": [
-            { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out" } ] });
-        let State::Failed(why) = state(&deployment(status), [stuck("a", Outlook::Starting)].iter(), GOAL) else {
+        let State::Failed(why) = look(&out_of_time("t"), &[stuck(new("a"), Outlook::Starting)], restart()) else {
             panic!()
         };
         assert_eq!(why, "its progressDeadlineSeconds is exceeded: timed out; pod a: container app: X");
@@ -225,119 +706,52 @@ mod tests {
 
     #[test]
     fn a_deadline_that_an_earlier_rollout_exceeded_is_not_ours() {
-        let status = json!({ "observedGeneration": 2, "conditions": [ { "type": "Progressing", "status": "False",
-            "reason": "ProgressDeadlineExceeded", "message": "timed out", "lastUpdateTime": "2026-01-01T00:00:00Z" } ] });
-        let goal = Goal { stale_deadline: Some("2026-01-01T00:00:00Z"), ..GOAL };
-        assert!(matches!(state(&deployment(status.clone()), [].iter(), goal), State::Waiting(_)));
-        assert!(matches!(state(&deployment(status), [].iter(), GOAL), State::Failed(_)));
-    }
-
-    /// A count that does not agree yet keeps the rollout waiting, whatever the pods look like.
-    #[rstest]
-    #[case::total_of_a_scale(Kind::StatefulSet, None, "replicas", 3)]
-    #[case::ready_of_a_scale(Kind::StatefulSet, None, "readyReplicas", 1)]
-    #[case::updated(Kind::Deployment, Some("new"), "updatedReplicas", 1)]
-    #[case::available(Kind::Deployment, Some("new"), "availableReplicas", 1)]
-    #[case::updated_daemons(Kind::DaemonSet, Some("new"), "updatedNumberScheduled", 1)]
-    #[case::available_daemons(Kind::DaemonSet, Some("new"), "numberAvailable", 1)]
-    #[case::total_of_a_set(Kind::StatefulSet, Some("new"), "replicas", 3)]
-    #[case::updated_of_a_set(Kind::StatefulSet, Some("new"), "updatedReplicas", 1)]
-    fn every_count_must_agree(
-        #[case] kind: Kind,
-        #[case] revision: Option<&str>,
-        #[case] field: &str,
-        #[case] count: i64,
-    ) {
-        let mut status = complete();
-        for daemons in [
-            "desiredNumberScheduled",
-            "currentNumberScheduled",
-            "updatedNumberScheduled",
-            "numberReady",
-            "numberAvailable",
-        ] {
-            status[daemons] = json!(2);
-        }
-        let goal = Goal { revision, ..GOAL };
-        let pods = [pod("a", "new", true), pod("b", "new", true)];
-        let of = |status: &Value| {
-            let object = json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 2 }, "status": status });
-            state(&Workload::read(kind, &object), pods.iter(), goal)
-        };
-        assert_eq!(of(&status), State::Done);
-        status[field] = json!(count);
-        assert!(matches!(of(&status), State::Waiting(_)), "{:?}", of(&status));
-    }
-
-    #[test]
-    fn more_than_enough_is_enough() {
-        let mut status = complete();
-        for field in ["updatedNumberScheduled", "numberAvailable"] {
-            status[field] = json!(3);
-        }
-        status["desiredNumberScheduled"] = json!(2);
-        let object = json!({ "metadata": { "generation": 2 }, "status": status });
-        let pods = [pod("a", "new", true), pod("b", "new", true)];
-        assert_eq!(state(&Workload::read(Kind::DaemonSet, &object), pods.iter(), GOAL), State::Done);
-    }
-
-    #[test]
-    fn pods_that_leave_are_named_only_by_a_rollout_and_block_none() {
-        let status = json!({ "observedGeneration": 2, "replicas": 3, "readyReplicas": 1 });
-        let leaving = PodView { terminating: true, revision: Some("old".to_owned()), ..stuck("c", Outlook::Stays) };
-        let goal = Goal { revision: None, ..GOAL };
-        let State::Waiting(waiting) = state(&deployment(status), [leaving.clone()].iter(), goal) else { panic!() };
-        assert_eq!((waiting.status.as_str(), waiting.obstacle), ("1 of 2 pods are ready", None));
-        let object = json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 1 }, "status": { "observedGeneration": 2 } });
-        let set = Workload::read(Kind::StatefulSet, &object);
-        assert!(matches!(state(&set, [leaving].iter(), GOAL), State::Waiting(_)));
-        // A broken pod of this revision is told as what it is, not as one that blocks.
-        let own = state(&set, [stuck("db-0", Outlook::Stays)].iter(), GOAL);
-        assert_eq!(own, State::Failed("pod db-0: container app: X".to_owned()));
-    }
-
-    #[test]
-    fn what_only_starts_is_no_obstacle() {
-        let status = json!({ "observedGeneration": 2, "replicas": 3, "updatedReplicas": 1 });
-        for (outlook, told) in [(Outlook::Starting, None), (Outlook::MayPass, Some("pod a: container app: X"))] {
-            let State::Waiting(waiting) = state(&deployment(status.clone()), [stuck("a", outlook)].iter(), GOAL) else {
-                panic!()
-            };
-            assert_eq!(waiting.obstacle.as_deref(), told);
-        }
+        let goal = Goal { stale_deadline: Some("t"), ..restart() };
+        assert!(matches!(look(&out_of_time("t"), &[], goal), State::Waiting(_)));
+        assert!(matches!(look(&out_of_time("t"), &[], restart()), State::Failed(_)));
+        assert!(matches!(look(&out_of_time("t"), &[], scale()), State::Waiting(_)));
     }
 
     #[test]
     fn a_quota_is_an_obstacle_that_may_pass() {
-        let status = json!({ "observedGeneration": 2, "conditions": [
-            { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota: q" } ] });
-        let State::Waiting(waiting) = state(&deployment(status), [].iter(), GOAL) else { panic!() };
-        assert_eq!(waiting.obstacle.unwrap(), "pods cannot be created: exceeded quota: q");
+        let full = Workload { replica_failure: Some("exceeded quota: q".to_owned()), ..deployment() };
+        let waits = status(look(&full, &[], restart()));
+        assert_eq!(waits.obstacle.unwrap(), "pods cannot be created: exceeded quota: q");
+    }
+
+    #[rstest]
+    #[case::of_the_old_revision("old", json!({}), true)]
+    #[case::parallel("old", json!({ "podManagementPolicy": "Parallel" }), false)]
+    #[case::below_the_partition("old", json!({ "updateStrategy": { "rollingUpdate": { "partition": 1 } } }), false)]
+    fn a_broken_old_pod_blocks_an_ordered_set(#[case] revision: &str, #[case] spec: Value, #[case] blocks: bool) {
+        let set = workload(Kind::StatefulSet, spec);
+        let found = look(&set, &[stuck(pod("db-0", revision), Outlook::Stays)], restart());
+        let told = matches!(&found, State::Failed(why) if why.contains("pod db-0") && why.contains("restart-pod"));
+        assert_eq!(told, blocks, "{found:?}");
     }
 
     #[test]
-    fn a_broken_pod_of_the_old_revision_blocks_an_ordered_set() {
-        let set = Workload::read(
-            Kind::StatefulSet,
-            &json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 1 }, "status": { "observedGeneration": 2 } }),
-        );
-        let old = PodView { revision: Some("old".to_owned()), ..stuck("db-0", Outlook::Stays) };
-        assert!(
-            matches!(state(&set, [old].iter(), GOAL), State::Failed(why) if why.contains("pod db-0") && why.contains("restart-pod"))
-        );
+    fn progress_is_what_came_and_what_went() {
+        let reached = |pods: &[PodView]| status(look(&deployment(), pods, restart())).reached;
+        let steps = [
+            reached(&[old("a"), old("b")]),
+            reached(&[old("a"), old("b"), new("c")]),
+            reached(&[leaving(old("a")), old("b"), new("c")]),
+            reached(&[old("b"), new("c")]),
+        ];
+        assert!(steps.is_sorted() && steps[0] < steps[1] && steps[2] < steps[3], "{steps:?}");
     }
 
     #[test]
-    fn below_a_partition_old_pods_stay() {
-        let set = Workload::read(
-            Kind::StatefulSet,
-            &json!({
-                "metadata": { "generation": 2 },
-                "spec": { "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 2 } } },
-                "status": { "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": 1 },
-            }),
-        );
-        let pods = [pod("db-0", "old", true), pod("db-1", "old", true), pod("db-2", "new", true)];
-        assert_eq!(state(&set, pods.iter(), GOAL), State::Done);
+    fn counts_are_told_with_the_names_of_what_is_not_as_asked() {
+        let spec = json!({ "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 1 } } });
+        let set = workload(Kind::StatefulSet, spec);
+        let pods = [old("db-0"), new("db-1"), unready(new("db-2")), old("db-3"), leaving(old("db-4"))];
+        let followed: Vec<_> = pods.iter().map(|pod| Followed { pod, steady: SETTLE }).collect();
+        let counts = Tally::of(&set, &followed, restart()).counts();
+        let numbers = (counts.new, counts.not_ready, counts.old, counts.terminating, counts.out_of_reach);
+        assert_eq!(numbers, (1, 1, 1, 1, 1));
+        let names: Vec<_> = counts.not_as_asked.iter().map(|one| (one.name.as_str(), one.why)).collect();
+        assert_eq!(names, [("db-2", Why::NotReady), ("db-3", Why::Old), ("db-4", Why::Terminating)]);
     }
 }

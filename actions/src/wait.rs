@@ -1,18 +1,23 @@
 //! Waiting for a rollout: by watch, never by polling at an interval.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::action::Progress;
+use crate::action::{Progress, RunContext};
 use crate::cluster::{Cluster, Follow, Query};
 use crate::error::{Error, Result};
 use crate::names::Name;
-use crate::object::{Kind, ObjectRef, uid};
+use crate::object::{Kind, ObjectRef, text, uid};
+use crate::observed::Observation;
+use crate::owner::Owners;
+use crate::parameters::Waiting as Asked;
 use crate::pod::PodView;
-use crate::revision;
-use crate::rollout::{self, Goal, State, Waiting};
+use crate::revision::{self, SetView};
+use crate::rollout::{self, Followed, Goal, State, Tally, Waiting};
 use crate::workload::{Workload, selector};
 
 /// What to wait for, and how.
@@ -27,92 +32,139 @@ pub struct Rollout<'a> {
     pub of_newest_revision: bool,
     /// Why the value is not ours any more, if it is not.
     pub overwritten: &'a dyn Fn(&Value) -> Option<String>,
-    /// How long an obstacle that may pass may stand without progress.
-    pub stuck_after: Duration,
+    /// How the action waits.
+    pub asked: Asked,
 }
 
-/// How a rollout ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reached {
-    /// How many pods there are to be.
-    pub desired: i64,
-    /// How many are ready.
-    pub ready: i64,
-    /// The revision of the pods, where it mattered.
-    pub revision: Option<String>,
+/// What is followed during a wait.
+struct Watched {
+    workload: Follow<Value>,
+    sets: Option<Follow<SetView>>,
+    pods: Option<Follow<PodView>>,
 }
 
 impl Rollout<'_> {
-    /// Waits until the rollout is done, cannot be, or the cluster's deadline comes.
-    pub async fn wait(&self, cluster: &Cluster, progress: &Progress) -> Result<Reached> {
+    /// Waits until the rollout is done, cannot be, or the cluster's deadline comes. What it saw last stands in the run's
+    /// progress, however it ends.
+    pub async fn wait(&self, cluster: &Cluster, run: &RunContext) -> Result<()> {
+        let progress = &run.progress;
         let before = Workload::read(self.kind, &self.now);
-        let (generation, stale) = (before.generation, before.out_of_time.map(|late| late.since));
-        let mut workload = cluster.follow_object(self.object, self.now.clone()).await?;
-        let mut patience = Patience::new(self.stuck_after);
+        let generation = before.generation;
+        let stale = before.out_of_time.map(|late| late.since);
+        let workload = cluster.follow_object(self.object, self.now.clone()).await?;
+        let mut watched = Watched { workload, sets: None, pods: None };
         // First its controller must have seen the change: only then is there a newest revision to speak of.
         loop {
-            let value = self.ours(&workload)?;
+            let value = self.ours(&watched.workload)?;
             if Workload::read(self.kind, value).has_observed(generation) {
                 break;
             }
             progress.report(&format!("{}: waiting for the controller to observe generation {generation}", self.object));
-            self.next(cluster, &mut workload, None, None, progress).await?;
+            self.next(cluster, &mut watched, None, progress).await?;
         }
-        let revision = self.revision(cluster, &mut workload, progress).await?;
-        let value = self.ours(&workload)?.clone();
-        let query = Query::beside(self.object, Kind::Pod.resource(), selector(&value));
-        let mut pods: Follow<PodView> = cluster.follow(query).await?;
+        let query = |resource| Query::beside(self.object, resource, selector(&self.now));
+        if self.kind == Kind::Deployment {
+            watched.sets = Some(cluster.follow(query(Kind::ReplicaSet.resource())).await?);
+        }
+        let revision = self.revision(cluster, &mut watched, progress).await?;
+        watched.pods = Some(cluster.follow(query(Kind::Pod.resource())).await?);
+        let mut look = Look {
+            owners: Owners::of(self.object, selector(&self.now)),
+            clock: Clock::default(),
+            patience: Patience::new(self.asked.stuck_after.get()),
+            began: cluster.server_time(run.now),
+            generation,
+            stale,
+            revision,
+        };
         loop {
-            let seen = Workload::read(self.kind, self.ours(&workload)?);
-            let goal = Goal { generation, revision: revision.as_deref(), stale_deadline: stale.as_deref() };
-            let live = pods.items().values().filter(|pod| !pod.finished && self.owns(pod));
-            match rollout::state(&seen, live, goal) {
-                State::Done => return Ok(Reached { desired: seen.desired, ready: seen.ready, revision }),
+            match self.look(cluster, &watched, &mut look, progress).await? {
+                State::Done { .. } => return Ok(()),
                 State::Failed(why) => {
                     return Err(Error::NotVerified(format!("{} does not become ready: {why}", self.object)));
                 }
                 State::Waiting(waiting) => {
-                    self.report(progress, &waiting);
-                    let until = patience.until(&waiting).map_err(|why| Error::NotVerified(format!(
-                        "{} does not become ready: {why} (no progress for {} s; raise stuckAfter if this may take longer)",
-                        self.object, self.stuck_after.as_secs()
-                    )))?;
-                    self.next(cluster, &mut workload, Some(&mut pods), until, progress).await?;
+                    let until = self.wake(&waiting, &mut look.patience, progress)?;
+                    self.next(cluster, &mut watched, until, progress).await?;
                 }
             }
         }
     }
 
+    /// What the cluster looks like now, measured against the goal.
+    async fn look(&self, cluster: &Cluster, watched: &Watched, look: &mut Look, progress: &Progress) -> Result<State> {
+        let value = self.ours(&watched.workload)?;
+        let seen = Workload::read(self.kind, value);
+        let pods: Vec<&PodView> = watched.pods.iter().flat_map(|pods| pods.items().values()).collect();
+        let sets: Vec<SetView> = watched.sets.iter().flat_map(|sets| sets.items().values()).cloned().collect();
+        let sets: Vec<SetView> = sets.into_iter().filter(|set| set.owner == self.object.uid).collect();
+        look.owners.learn(cluster, &sets, &pods).await?;
+        let now = cluster.server_now();
+        let goal = Goal {
+            generation: look.generation,
+            revision: look.revision.as_deref(),
+            stale_deadline: look.stale.as_deref(),
+            terminating: self.asked.terminating,
+            settle: self.asked.settle.get(),
+            began: look.began,
+            now,
+        };
+        let ours = pods.into_iter().filter(|pod| look.owners.own(pod));
+        let followed: Vec<Followed<'_>> = look.clock.follow(ours, look.began, now);
+        let tally = Tally::of(&seen, &followed, goal);
+        let state = rollout::state(&seen, &tally, &sets, goal);
+        progress.observe(Observation {
+            pods: Some(tally.counts()),
+            desired: Some(rollout::wanted(&seen, goal)),
+            revision: look.revision.clone(),
+            surge: match state {
+                State::Done { surge } if surge > 0 => Some(surge),
+                _ => None,
+            },
+            verified_at: self.versions(watched),
+        });
+        Ok(state)
+    }
+
+    fn versions(&self, watched: &Watched) -> BTreeMap<String, String> {
+        let own = |resource: &str, version: &str| (resource.to_owned(), version.to_owned());
+        let workload = Some(own(self.object.resource.plural(), watched.workload.version()));
+        let sets = watched.sets.as_ref().map(|sets| own("replicasets", sets.version()));
+        let pods = watched.pods.as_ref().map(|pods| own("pods", pods.version()));
+        workload.into_iter().chain(sets).chain(pods).collect()
+    }
+
     /// The label of the newest revision's pods, where it matters. The controller may have observed the change and not have
     /// made its revision yet (it does so when it is also scaled at that moment).
-    async fn revision(
-        &self,
-        cluster: &Cluster,
-        workload: &mut Follow<Value>,
-        progress: &Progress,
-    ) -> Result<Option<String>> {
+    async fn revision(&self, cluster: &Cluster, watched: &mut Watched, progress: &Progress) -> Result<Option<String>> {
         if !self.of_newest_revision {
             return Ok(None);
         }
         loop {
-            let value = self.ours(workload)?.clone();
-            if let Some(label) = revision::current_pod_label(cluster, self.kind, self.object, &value).await? {
+            let value = self.ours(&watched.workload)?.clone();
+            let sets = watched.sets.iter().flat_map(|sets| sets.items().values());
+            let sets: Vec<SetView> = sets.filter(|set| set.owner == self.object.uid).cloned().collect();
+            if let Some(label) = revision::current_pod_label(cluster, self.kind, self.object, &value, &sets).await? {
                 return Ok(Some(label));
             }
             progress.report(&format!("{}: waiting for its new revision", self.object));
-            self.next(cluster, workload, None, None, progress).await?;
+            self.next(cluster, watched, None, progress).await?;
         }
     }
 
-    fn report(&self, progress: &Progress, waiting: &Waiting) {
+    /// When to look again at the latest; an error when an obstacle has stood for too long.
+    fn wake(&self, waiting: &Waiting, patience: &mut Patience, progress: &Progress) -> Result<Option<Instant>> {
         let obstacle = waiting.obstacle.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
         progress.report(&format!("{}: {}{obstacle}", self.object, waiting.status));
-    }
-
-    /// Selectors may overlap: another workload's broken pod is not in our way. A Deployment's pods are its ReplicaSets',
-    /// and carry their hash.
-    fn owns(&self, pod: &PodView) -> bool {
-        if self.kind == Kind::Deployment { pod.revision.is_some() } else { pod.owner == self.object.uid }
+        let patient = patience.until(waiting).map_err(|why| {
+            Error::NotVerified(format!(
+                "{} does not become ready: {why} (no progress for {} s; raise stuckAfter if this may take longer)",
+                self.object,
+                self.asked.stuck_after.get().as_secs()
+            ))
+        })?;
+        let again = waiting.again.map(|wait| Instant::now() + wait);
+        Ok(patient.into_iter().chain(again).min())
     }
 
     /// The workload as it is now; an error when it is gone, another one, or no longer what we made it.
@@ -125,6 +177,9 @@ impl Rollout<'_> {
                 "{} was deleted and made anew while it was waited for",
                 self.object
             )));
+        }
+        if text(value, "/metadata/deletionTimestamp").is_some() {
+            return Err(Error::NotVerified(format!("{} is being deleted while it is waited for", self.object)));
         }
         match (self.overwritten)(value) {
             Some(how) => Err(Error::NotVerified(format!(
@@ -139,24 +194,77 @@ impl Rollout<'_> {
     async fn next(
         &self,
         cluster: &Cluster,
-        workload: &mut Follow<Value>,
-        pods: Option<&mut Follow<PodView>>,
+        watched: &mut Watched,
         until: Option<Instant>,
         progress: &Progress,
     ) -> Result<()> {
         let deadline = Instant::now() + cluster.remaining();
         let wake = until.unwrap_or(deadline).min(deadline);
-        let pods = async {
-            match pods {
-                Some(pods) => pods.changed().await,
-                None => std::future::pending().await,
-            }
-        };
+        let Watched { workload, sets, pods } = watched;
         tokio::select! {
             changed = workload.changed() => changed,
-            changed = pods => changed,
+            changed = changed(sets) => changed,
+            changed = changed(pods) => changed,
             () = tokio::time::sleep_until(wake) => if wake < deadline { Ok(()) } else { Err(out_of_time(self.object, progress)) },
         }
+    }
+}
+
+/// Waits until what may be followed changed; for ever, where it is not.
+pub async fn changed<T: crate::cluster::Item>(following: &mut Option<Follow<T>>) -> Result<()> {
+    match following {
+        Some(following) => following.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What one look after the other builds on.
+struct Look {
+    owners: Owners,
+    clock: Clock,
+    patience: Patience,
+    began: Timestamp,
+    generation: i64,
+    stale: Option<String>,
+    revision: Option<String>,
+}
+
+/// For how long each pod has been ready, by our own clock.
+#[derive(Default)]
+pub struct Clock(BTreeMap<String, (String, Instant)>);
+
+impl Clock {
+    /// Pods with the time that each has been ready without a container starting again. What was there before the run may
+    /// have been ready for longer than we have looked, and its kubelet says since when; that has whole seconds.
+    pub fn follow<'a>(
+        &mut self,
+        pods: impl Iterator<Item = &'a PodView>,
+        began: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Followed<'a>> {
+        let mut seen = BTreeMap::new();
+        let followed = pods.map(|pod| Followed { pod, steady: self.steady(pod, began, now, &mut seen) }).collect();
+        self.0 = seen;
+        followed
+    }
+
+    fn steady(
+        &self,
+        pod: &PodView,
+        began: Timestamp,
+        now: Timestamp,
+        seen: &mut BTreeMap<String, (String, Instant)>,
+    ) -> Duration {
+        if !pod.ready {
+            return Duration::ZERO;
+        }
+        let known = self.0.get(&pod.uid).filter(|(instances, _)| *instances == pod.instances);
+        let since = known.map_or_else(Instant::now, |(_, since)| *since);
+        seen.insert(pod.uid.clone(), (pod.instances.clone(), since));
+        let from_before = pod.created.is_some_and(|created| created < began);
+        let told = pod.ready_since.filter(|_| from_before).map(|since| now.duration_since(since));
+        let told = told.and_then(|told| Duration::try_from(told).ok()).unwrap_or_default();
+        since.elapsed().max(told.saturating_sub(Duration::from_secs(1)))
     }
 }
 
@@ -167,19 +275,20 @@ pub fn out_of_time(object: &ObjectRef, progress: &Progress) -> Error {
 }
 
 /// How long an obstacle that may pass has stood, without progress.
-struct Patience {
+pub struct Patience {
     allowed: Duration,
     best: i64,
     since: Option<Instant>,
 }
 
 impl Patience {
-    fn new(allowed: Duration) -> Self {
-        Self { allowed, best: -1, since: None }
+    /// So long.
+    pub fn new(allowed: Duration) -> Self {
+        Self { allowed, best: i64::MIN, since: None }
     }
 
     /// Until when to wait for the next change; an error names the obstacle that stood too long.
-    fn until(&mut self, waiting: &Waiting) -> Result<Option<Instant>, String> {
+    pub fn until(&mut self, waiting: &Waiting) -> Result<Option<Instant>, String> {
         let Some(obstacle) = &waiting.obstacle else {
             self.since = None;
             self.best = self.best.max(waiting.reached);
@@ -205,7 +314,7 @@ mod tests {
     use super::*;
 
     fn waiting(reached: i64, obstacle: bool) -> Waiting {
-        Waiting { status: String::new(), reached, obstacle: obstacle.then(|| "no room".to_owned()) }
+        Waiting { status: String::new(), reached, obstacle: obstacle.then(|| "no room".to_owned()), again: None }
     }
 
     #[tokio::test(start_paused = true)]

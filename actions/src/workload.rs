@@ -1,13 +1,21 @@
 //! What the actions need to know of a Deployment, StatefulSet, DaemonSet, ReplicaSet or ReplicationController.
 
-use serde_json::{Map, Value};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
 
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
+use crate::guard::managed_by;
 use crate::object::{Kind, ObjectRef, controller, number, text, uid};
+use crate::revision::normalized;
 
 /// The annotation by which an owner keeps the runner away.
 pub const PROTECTED: &str = "kubernetesexecution.kubernaut.io/protected";
+
+/// How many of a StatefulSet's first pods are left alone.
+const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
 
 /// An object that was looked up.
 #[derive(Debug, Clone)]
@@ -28,10 +36,34 @@ impl Found {
         })
     }
 
+    /// Why every action that changes something must leave an object alone that is on its way out: what it would be asked to
+    /// become, it will not be for long.
+    pub fn leaving(&self) -> Option<String> {
+        let since = leaving_since(&self.value)?;
+        let finalizers = self.value.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let finalizers: Vec<&str> = finalizers.into_iter().flatten().filter_map(Value::as_str).collect();
+        let held =
+            if finalizers.is_empty() { String::new() } else { format!(" (finalizers: {})", finalizers.join(", ")) };
+        Some(format!("{} is being deleted since {since}; wait until it is gone{held}", self.object))
+    }
+
     /// The kind, when it is a built-in one.
     pub fn kind(&self) -> Option<Kind> {
         self.object.resource.built_in()
     }
+}
+
+/// When the deletion was asked for: the API server keeps when it is to be over (a pod's grace period later).
+pub fn leaving_since(value: &Value) -> Option<String> {
+    let over = text(value, "/metadata/deletionTimestamp")?;
+    let grace = SignedDuration::from_secs(number(value, "/metadata/deletionGracePeriodSeconds"));
+    let since = over.parse::<Timestamp>().and_then(|over| over.checked_sub(grace));
+    Some(since.map_or_else(|_| over.to_owned(), |since| since.to_string()))
+}
+
+/// The operation that fails a patch once the object is being deleted. (A test of null passes where there is nothing.)
+pub fn unless_leaving() -> Value {
+    json!({ "op": "test", "path": "/metadata/deletionTimestamp", "value": null })
 }
 
 /// Looks an object up, and follows its controllers while `leads_on` says of a kind that its owner is meant.
@@ -60,7 +92,8 @@ pub fn same(object: &ObjectRef, uid: &str) -> Result<ObjectRef> {
     }
 }
 
-fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
+/// The object that an owner reference names; `None` for kinds that are not built in.
+pub fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
     let kind = Kind::parse(text(owner, "/kind")?)?;
     let resource = kind.resource();
     (text(owner, "/apiVersion") == Some(&resource.api_version())).then_some(())?;
@@ -102,8 +135,14 @@ pub struct Workload {
     pub on_delete: bool,
     /// A StatefulSet that replaces its pods only one after the other, each ready.
     pub ordered: bool,
-    /// A StatefulSet's first ordinal that is updated.
+    /// How many of a StatefulSet's first pods an update leaves alone.
     pub partition: i64,
+    /// A StatefulSet's first ordinal (`spec.ordinals.start`).
+    pub first_ordinal: i64,
+    /// How long a pod must have been ready to count.
+    pub min_ready: Duration,
+    /// How many pods a Deployment may have beyond its number while it rolls out.
+    pub max_surge: i64,
     /// A StatefulSet's newest revision.
     pub update_revision: Option<String>,
     /// Why the Deployment's own deadline (`progressDeadlineSeconds`) was exceeded.
@@ -134,7 +173,10 @@ impl Workload {
             paused: object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true),
             on_delete: strategy == Some("OnDelete"),
             ordered: kind == Kind::StatefulSet && text(object, "/spec/podManagementPolicy") != Some("Parallel"),
-            partition: number(object, "/spec/updateStrategy/rollingUpdate/partition"),
+            partition: number(object, PARTITION),
+            first_ordinal: number(object, "/spec/ordinals/start"),
+            min_ready: Duration::from_secs(number(object, "/spec/minReadySeconds").try_into().unwrap_or(0)),
+            max_surge: max_surge(object),
             update_revision: text(object, "/status/updateRevision").map(str::to_owned),
             out_of_time: condition(object, "Progressing", "False", Some("ProgressDeadlineExceeded")).map(|found| {
                 OutOfTime {
@@ -146,9 +188,100 @@ impl Workload {
         }
     }
 
+    /// The first ordinal of a StatefulSet that a change of its template reaches.
+    pub fn first_in_reach(&self) -> i64 {
+        self.first_ordinal + self.partition
+    }
+
+    /// How many pods a change of the template reaches.
+    pub fn in_reach(&self) -> i64 {
+        (self.desired - self.partition).max(0)
+    }
+
+    /// Why a change of the template would replace no pod; the sentence goes on after the object's name.
+    pub fn unreachable(&self) -> Option<String> {
+        if self.paused {
+            return Some("is paused, its pods would only be replaced when it is resumed; resume it first (kubectl rollout resume)".to_owned());
+        }
+        if self.on_delete {
+            return Some(
+                "has the update strategy OnDelete, which replaces no pod by itself; change the strategy first"
+                    .to_owned(),
+            );
+        }
+        (self.partition > 0 && self.in_reach() == 0).then(|| {
+            format!(
+                "has the partition {} and {} replicas, so that no pod would be replaced; lower the partition first",
+                self.partition, self.desired
+            )
+        })
+    }
+
+    /// What is left alone by a partition, for a warning.
+    pub fn partition_warning(&self, object: &ObjectRef) -> Option<String> {
+        (self.partition > 0).then(|| {
+            format!(
+                "{object} has a partition: only its pods from ordinal {} on are replaced, {} of {}",
+                self.first_in_reach(),
+                self.in_reach(),
+                self.desired
+            )
+        })
+    }
+
     /// Whether its controller has seen this spec; before that, its status speaks of an earlier one.
     pub fn has_observed(&self, generation: i64) -> bool {
         self.observed >= generation
+    }
+}
+
+/// `maxSurge` as a number of pods: a percentage is of the replicas, rounded up; nothing without rolling updates.
+fn max_surge(object: &Value) -> i64 {
+    let replicas = object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    match object.pointer("/spec/strategy/rollingUpdate/maxSurge") {
+        Some(Value::String(percent)) => {
+            let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or(0);
+            percent.saturating_mul(replicas).saturating_add(99) / 100
+        }
+        Some(surge) => surge.as_i64().unwrap_or(0),
+        None => 0,
+    }
+}
+
+/// What a change of the pod template wrote, and what must stay so until its pods are there. A number of replicas that
+/// others set is theirs.
+#[derive(Debug)]
+pub struct Written {
+    template: Option<Value>,
+    strategy: Option<String>,
+    partition: i64,
+}
+
+impl Written {
+    /// The object as the write left it.
+    pub fn of(now: &Value) -> Self {
+        Self {
+            template: now.pointer("/spec/template").map(normalized),
+            strategy: text(now, "/spec/updateStrategy/type").map(str::to_owned),
+            partition: number(now, PARTITION),
+        }
+    }
+
+    /// How somebody changed it since.
+    pub fn overwritten(&self, value: &Value) -> Option<String> {
+        let managed = managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
+        if value.pointer("/spec/template").map(normalized) != self.template {
+            return Some(format!("its pod template is another one now{managed}"));
+        }
+        if value.pointer("/spec/paused") == Some(&Value::Bool(true)) {
+            return Some("it is paused now".to_owned());
+        }
+        let strategy = text(value, "/spec/updateStrategy/type");
+        if strategy != self.strategy.as_deref() {
+            return Some(format!("its update strategy is {} now", strategy.unwrap_or("unset")));
+        }
+        let partition = number(value, PARTITION);
+        (partition > self.partition).then(|| format!("its partition is {partition} now, not {}", self.partition))
     }
 }
 
@@ -219,7 +352,6 @@ pub fn selects(selector: &Value, labels: &Map<String, Value>) -> bool {
 mod tests {
     use super::*;
     use rstest::rstest;
-    use serde_json::json;
 
     #[rstest]
     #[case(json!({ "matchLabels": { "app": "web", "tier": "a" } }), "app=web,tier=a")]
@@ -255,7 +387,7 @@ mod tests {
     fn reads_what_controllers_say() {
         let object = json!({
             "metadata": { "generation": 4 },
-            "spec": { "replicas": 3, "paused": true, "podManagementPolicy": "OrderedReady", "updateStrategy": { "type": "OnDelete", "rollingUpdate": { "partition": 1 } } },
+            "spec": { "replicas": 3, "paused": true, "ordinals": { "start": 5 }, "minReadySeconds": 10, "podManagementPolicy": "OrderedReady", "updateStrategy": { "type": "OnDelete", "rollingUpdate": { "partition": 1 } } },
             "status": { "observedGeneration": 3, "replicas": 5, "updatedReplicas": 2, "readyReplicas": 4, "availableReplicas": 1, "updateRevision": "web-2",
                 "desiredNumberScheduled": 13, "currentNumberScheduled": 15, "updatedNumberScheduled": 12, "numberReady": 14, "numberAvailable": 11,
                 "conditions": [
@@ -276,6 +408,9 @@ mod tests {
             on_delete: true,
             ordered: true,
             partition: 1,
+            first_ordinal: 5,
+            min_ready: Duration::from_secs(10),
+            max_surge: 0,
             update_revision: Some("web-2".to_owned()),
             out_of_time: Some(OutOfTime { message: "late".to_owned(), since: "t".to_owned() }),
             replica_failure: Some("quota".to_owned()),
@@ -323,6 +458,78 @@ mod tests {
         };
         assert!(with("true").protection().unwrap().starts_with("deployment shop/web is protected"));
         assert_eq!((with("false").protection(), with("true").kind()), (None, Some(Kind::Deployment)));
+    }
+
+    #[rstest]
+    #[case::same(json!({}), "")]
+    #[case::scaled(json!({ "replicas": 9 }), "")]
+    #[case::template(json!({ "template": { "spec": { "image": "b" } } }), "its pod template is another one now")]
+    #[case::paused(json!({ "paused": true }), "it is paused now")]
+    #[case::strategy(json!({ "updateStrategy": { "type": "OnDelete" } }), "its update strategy is OnDelete now")]
+    #[case::raised(json!({ "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), "its partition is 2 now, not 1")]
+    #[case::lowered(json!({ "updateStrategy": { "rollingUpdate": { "partition": 0 } } }), "")]
+    fn what_was_written_must_stay(#[case] change: Value, #[case] says: &str) {
+        let mut object = json!({ "spec": { "replicas": 3, "template": { "spec": { "image": "a" } },
+            "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } } } });
+        let written = Written::of(&object);
+        json_patch::merge(&mut object["spec"], &change);
+        assert_eq!(written.overwritten(&object).unwrap_or_default(), says);
+    }
+
+    #[rstest]
+    #[case::none(json!({}), 0)]
+    #[case::number(json!({ "rollingUpdate": { "maxSurge": 2 } }), 2)]
+    #[case::percent(json!({ "rollingUpdate": { "maxSurge": "25%" } }), 3)]
+    fn a_percentage_of_surge_is_rounded_up(#[case] strategy: Value, #[case] surge: i64) {
+        let object = json!({ "spec": { "replicas": 10, "strategy": strategy } });
+        assert_eq!(Workload::read(Kind::Deployment, &object).max_surge, surge);
+    }
+
+    #[rstest]
+    #[case::plain(json!({ "replicas": 2 }), 2, "")]
+    #[case::paused(json!({ "replicas": 2, "paused": true }), 2, "is paused")]
+    #[case::on_delete(json!({ "updateStrategy": { "type": "OnDelete" } }), 1, "OnDelete")]
+    #[case::some(json!({ "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), 1, "")]
+    #[case::all(json!({ "replicas": 2, "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), 0, "no pod would be replaced")]
+    #[case::beyond(json!({ "replicas": 2, "updateStrategy": { "rollingUpdate": { "partition": 9 } } }), 0, "no pod would be replaced")]
+    fn knows_what_a_change_reaches(#[case] spec: Value, #[case] reach: i64, #[case] refusal: &str) {
+        let set = Workload::read(Kind::StatefulSet, &json!({ "spec": spec }));
+        assert_eq!(set.in_reach(), reach);
+        match set.unreachable() {
+            Some(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
+            None => assert_eq!(refusal, ""),
+        }
+    }
+
+    #[test]
+    fn a_partition_counts_from_the_first_ordinal() {
+        let spec = json!({ "replicas": 3, "ordinals": { "start": 5 }, "updateStrategy": { "rollingUpdate": { "partition": 1 } } });
+        let found = crate::guard::test_support::found(Kind::StatefulSet, json!({ "spec": spec }));
+        let warning = Workload::read(Kind::StatefulSet, &found.value).partition_warning(&found.object).unwrap();
+        assert!(warning.ends_with("only its pods from ordinal 6 on are replaced, 2 of 3"), "{warning}");
+    }
+
+    #[rstest]
+    #[case::it_stays(json!({}), None)]
+    #[case::at_once(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "deletionGracePeriodSeconds": 0 }),
+        Some("is being deleted since 2026-11-23T03:00:30Z; wait until it is gone")
+    )]
+    #[case::in_its_grace_period(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "deletionGracePeriodSeconds": 30 }),
+        Some("is being deleted since 2026-11-23T03:00:00Z; wait until it is gone")
+    )]
+    #[case::held(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "finalizers": ["a/b", "foregroundDeletion"] }),
+        Some("is being deleted since 2026-11-23T03:00:30Z; wait until it is gone (finalizers: a/b, foregroundDeletion)")
+    )]
+    #[case::no_time_that_we_know(
+        json!({ "deletionTimestamp": "soon", "finalizers": [] }),
+        Some("is being deleted since soon; wait until it is gone")
+    )]
+    fn tells_what_is_on_its_way_out(#[case] metadata: Value, #[case] says: Option<&str>) {
+        let found = crate::guard::test_support::found(Kind::Deployment, json!({ "metadata": metadata }));
+        assert_eq!(found.leaving(), says.map(|says| format!("deployment shop/web {says}")));
     }
 
     #[test]

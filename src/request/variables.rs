@@ -83,7 +83,7 @@ pub const VARIABLES: [Variable; 30] = [
     variable(
         "ACTION_EVENTS",
         "no",
-        "`true`: also post a Kubernetes Event about the target; a failure to do so is a warning",
+        "`true`: also post a Kubernetes Event about the target (not in a dry run); a failure to do so is a warning",
     ),
     variable(
         "ACTION_UPLOAD_HOSTS",

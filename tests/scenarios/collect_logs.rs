@@ -16,6 +16,9 @@ async fn everything(t: T) -> Result<()> {
     write(&t.world, "app.previous.log", &["before the restart".to_owned(), "login with password=hunter22".to_owned()])?;
     write(&t.world, "setup.log", &["set up".to_owned()])?;
     every_kind(&t).await?;
+    only_its_own(&t).await?;
+    selected_by_others(&t).await?;
+    a_pod_on_its_way_out(&t).await?;
     both_instances_and_redaction(&t).await?;
     selection_and_regex(&t).await?;
     limits(&t).await?;
@@ -81,6 +84,100 @@ async fn cron_job(t: &T) -> Result<()> {
     let outcome = t.act("collect-logs-cronjob", "nightly", &json!({ "tailLines": 1 })).await?;
     ensure!(texts(&outcome) == ["line 49"], "{:#}", outcome.result);
     Ok(())
+}
+
+/// Two Deployments whose selectors overlap: each gives its own pods' logs, and none of the other's.
+async fn only_its_own(t: &T) -> Result<()> {
+    let labels = json!({ "app": "broad", "track": "canary" });
+    let narrow =
+        json!({ "spec": { "selector": { "matchLabels": labels }, "template": { "metadata": { "labels": labels } } } });
+    t.world.workload("Deployment", "broad", 2, json!({})).await?;
+    t.world.workload("Deployment", "narrow", 1, narrow).await?;
+    for (name, pods, warns) in [("broad", 2, true), ("narrow", 1, false)] {
+        let outcome = t.act("collect-logs-deployment", name, &json!({ "tailLines": 1 })).await?;
+        let foreign = foreign(t, &outcome, name).await?;
+        ensure!(foreign.is_empty(), "{name} does not control {foreign:?}, whose logs came: {:#}", outcome.result);
+        expect(&outcome, "Completed", "none", &format!("from {pods} containers of {pods} pods"))?;
+        ensure!(texts(&outcome).len() == pods, "{:#}", outcome.result);
+        let said = outcome.result["warnings"].to_string();
+        let says = said.contains("deployment") && said.contains("also finds 1 pods that it does not control (narrow-");
+        ensure!(says == warns, "{:#}", outcome.result);
+    }
+    let run = Run::new(&t.binary, &t.account("collect-logs").await?, "collect-logs", "")
+        .with("TARGET_NAMESPACE", &t.world.namespace)
+        .with("TARGET_SELECTOR", "app=broad")
+        .parameters(&json!({ "tailLines": 1 }));
+    // Who names labels, means labels.
+    expect(&t.complete(&run).await?, "Completed", "none", "from 3 containers of 3 pods")
+}
+
+/// The pods among the lines that a Deployment does not control, by UID from owner to owner.
+async fn foreign(t: &T, outcome: &Outcome, deployment: &str) -> Result<Vec<String>> {
+    let owner = |object: &Value| {
+        let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        owners.into_iter().find(|one| one["controller"] == true).unwrap_or_default()["uid"].clone()
+    };
+    let uid = t.object("Deployment", deployment).await?["metadata"]["uid"].clone();
+    let sets = t.world.get(&t.world.path("apps/v1", "replicasets")).await?;
+    let sets = sets["items"].as_array().cloned().unwrap_or_default();
+    let own: Vec<Value> =
+        sets.iter().filter(|set| owner(set) == uid).map(|set| set["metadata"]["uid"].clone()).collect();
+    let mut foreign = Vec::new();
+    for line in &outcome.lines {
+        let name = line["pod"].as_str().context("no pod")?;
+        let pod = t.world.get(&format!("{}/{name}", t.world.path("v1", "pods"))).await?;
+        if !own.contains(&owner(&pod)) {
+            foreign.push(name.to_owned());
+        }
+    }
+    Ok(foreign)
+}
+
+/// For every other kind: a pod with all the labels that are selected, controlled by something else.
+async fn selected_by_others(t: &T) -> Result<()> {
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "other" } });
+    let uid = t.world.create(&t.world.path("v1", "configmaps"), &map).await?["metadata"]["uid"].clone();
+    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": uid, "controller": true }]);
+    for (kind, name, asked) in [
+        ("StatefulSet", "statefulset", "statefulset"),
+        ("DaemonSet", "daemonset", "daemonset"),
+        ("ReplicaSet", "replicaset", "replicaset"),
+        ("ReplicationController", "replicationcontroller", "replicationcontroller"),
+        ("Job", "job", "job"),
+        ("Job", "nightly-1", "nightly"),
+    ] {
+        let labels = t.object(kind, name).await?["spec"]["template"]["metadata"]["labels"].clone();
+        let stray = format!("stray-{name}");
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": stray, "labels": labels, "ownerReferences": owner },
+            "spec": { "containers": [{ "name": "app", "image": "x" }] },
+        });
+        let path = t.world.path("v1", "pods");
+        t.world.create(&path, &pod).await?;
+        t.world.until(&format!("{path}/{stray}"), "running", |pod| pod["status"]["phase"] == "Running").await?;
+        let action = if asked == "nightly" { "collect-logs-cronjob" } else { &format!("collect-logs-{asked}") };
+        let outcome = t.act(action, asked, &json!({ "tailLines": 1 })).await?;
+        expect(&outcome, "Completed", "none", "lines")?;
+        let lines = outcome.lines.iter().filter(|line| line["pod"] == stray).count();
+        ensure!(!outcome.lines.is_empty() && lines == 0, "{action}: a stray pod's log came: {:#}", outcome.result);
+        t.world.delete(&format!("{path}/{stray}")).await?;
+    }
+    Ok(())
+}
+
+/// A pod that is being deleted has a log still: often the one that is wanted.
+async fn a_pod_on_its_way_out(t: &T) -> Result<()> {
+    let pod = t.world.pods("statefulset").await?[0]["metadata"]["name"].as_str().context("no pod")?.to_owned();
+    let path = format!("{}/{pod}", t.world.path("v1", "pods"));
+    t.world.merge(&path, &json!({ "metadata": { "finalizers": ["test/hold"] } })).await?;
+    t.world.delete(&path).await?;
+    t.world.until(&path, "on its way out", |pod| pod["metadata"]["deletionTimestamp"].is_string()).await?;
+    for (action, name) in [("collect-logs-statefulset", "statefulset"), ("collect-logs-pod", pod.as_str())] {
+        let outcome = t.act(action, name, &json!({ "tailLines": 1 })).await?;
+        expect(&outcome, "Completed", "none", "collected 1 lines")?;
+        ensure!(outcome.lines[0]["pod"] == pod.as_str(), "{:#}", outcome.result);
+    }
+    t.world.merge(&path, &json!({ "metadata": { "finalizers": null } })).await.map(|_| ())
 }
 
 async fn both_instances_and_redaction(t: &T) -> Result<()> {

@@ -1,15 +1,16 @@
 //! cordon and uncordon, against a real API server.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::fixtures::{node, unique};
-use test_cluster::proxy::{Fault, Rule};
+use test_cluster::proxy::{Fault, Proxy, Rule, Script, Shape};
 use test_cluster::runner::{Outcome, Run};
 
 use crate::support::{T, expect, scenarios};
 
 scenarios!("cordon": there_and_back, an_event_about_a_node, already_so, keeps_the_reason, protected, not_found, forbidden, dry_run_leaves_no_trace,
-    others_taints_stay, conflict_is_told, overwritten_meanwhile, lost_answers_are_found_out, warns_of_a_foreign_cordon);
+    others_taints_stay, conflict_is_told, overwritten_meanwhile, lost_answers_are_found_out, warns_of_a_foreign_cordon,
+    a_node_that_is_being_deleted, tells_the_taints_that_stay, a_dry_run_posts_no_event, what_was_so_already_is_looked_at_too, says_where_it_looked);
 
 /// A node of this scenario alone.
 async fn own_node(t: &T) -> Result<String> {
@@ -168,4 +169,133 @@ async fn warns_of_a_foreign_cordon(t: T) -> Result<()> {
         outcome.result
     );
     Ok(())
+}
+
+/// The warnings of a run, in one text.
+fn warnings(outcome: &Outcome) -> String {
+    outcome.result["warnings"].to_string()
+}
+
+/// What is on its way out is left alone, also where it is so already.
+async fn a_node_that_is_being_deleted(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let path = format!("/api/v1/nodes/{name}");
+    t.world.merge(&path, &json!({ "metadata": { "finalizers": ["test/hold"] } })).await?;
+    t.world.delete(&path).await?;
+    let since = read(&t, &name).await?["metadata"]["deletionTimestamp"].as_str().unwrap_or_default().to_owned();
+    let says = format!("node {name} is being deleted since {since}; wait until it is gone (finalizers: test/hold)");
+    for action in ["cordon-node", "uncordon-node"] {
+        expect(&t.act(action, &name, &json!({})).await?, "Refused", "none", &says)?;
+    }
+    t.world.merge(&path, &json!({ "spec": { "unschedulable": true } })).await?;
+    expect(&cordon(&t, &name, &json!({})).await?, "Refused", "none", &says)?;
+    let run = t.run("cordon-node", &name).await?.with("ACTION_DRY_RUN", true);
+    expect(&t.complete(&run).await?, "Refused", "none", &says)?;
+    ensure!(tested(&t, &path).await == Some(422), "what the write tests lets it through");
+    t.world.merge(&path, &json!({ "metadata": { "finalizers": null } })).await?;
+    let open = own_node(&t).await?;
+    ensure!(tested(&t, &format!("/api/v1/nodes/{open}")).await.is_none(), "what the write tests stops every write");
+    Ok(())
+}
+
+/// Sends the operation by which a write sees a deletion that came in between, and what the API server says against it.
+async fn tested(t: &T, path: &str) -> Option<u16> {
+    let patch = json!([actions::workload::unless_leaving()]).to_string().into_bytes();
+    let request = http::Request::patch(path).header("content-type", "application/json-patch+json").body(patch);
+    match t.world.client().request::<Value>(request.ok()?).await {
+        Err(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// A node that another taint keeps closed is not open, whatever its field says.
+async fn tells_the_taints_that_stay(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    expect(&cordon(&t, &name, &json!({})).await?, "Changed", "applied", "cordoned")?;
+    // The node controller repeats the cordon as a taint, and takes that away again a moment after the uncordon.
+    let path = format!("/api/v1/nodes/{name}");
+    let tainted = |node: &Value| node["spec"]["taints"].to_string().contains("node.kubernetes.io/unschedulable");
+    let node = t.world.until(&path, "the cordon's taint", tainted).await?;
+    let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    taints.extend([
+        json!({ "key": "example.com/gpu", "value": "yes", "effect": "NoExecute" }),
+        json!({ "key": "example.com/soft", "effect": "PreferNoSchedule" }),
+    ]);
+    t.world.merge(&path, &json!({ "spec": { "taints": taints } })).await?;
+    let says = format!(
+        "uncordon leaves other taints on node {name}, which keep out every pod that does not tolerate them: \
+         test/own:NoSchedule, example.com/gpu=yes:NoExecute\""
+    );
+    for (variable, value, parameters, code, effect) in [
+        ("ACTION_DRY_RUN", "true", json!({}), "DryRun", "none"),
+        ("ACTION_ID", "1", json!({}), "Changed", "applied"),
+        ("ACTION_ID", "2", json!({}), "Unchanged", "none"),
+        ("ACTION_ID", "3", json!({ "wait": false }), "Unchanged", "none"),
+    ] {
+        let run = t.run("uncordon-node", &name).await?.with(variable, value).parameters(&parameters);
+        let outcome = t.complete(&run).await?;
+        expect(&outcome, code, effect, "")?;
+        ensure!(warnings(&outcome).contains(&says), "expected {says}; got {:#}", outcome.result);
+    }
+    t.world.merge(&path, &json!({ "spec": { "taints": null } })).await?;
+    let outcome = t.act("uncordon-node", &name, &json!({})).await?;
+    ensure!(outcome.result.get("warnings").is_none(), "{:#}", outcome.result);
+    Ok(())
+}
+
+/// An Event is a change of the cluster too.
+async fn a_dry_run_posts_no_event(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let events = async || {
+        let all = t.world.get("/apis/events.k8s.io/v1/namespaces/default/events").await?;
+        let all = all["items"].as_array().cloned().unwrap_or_default();
+        let ours = all.into_iter().filter(|one| one["regarding"]["name"] == name && one["action"] == "cordon-node");
+        Ok::<_, anyhow::Error>(ours.map(|one| one["reason"].clone()).collect::<Vec<_>>())
+    };
+    let run = t.run("cordon-node", &name).await?.with("ACTION_EVENTS", true);
+    let outcome = t.complete(&run.clone().with("ACTION_DRY_RUN", true)).await?;
+    expect(&outcome, "DryRun", "none", "would cordon")?;
+    ensure!(outcome.result.get("warnings").is_none(), "{:#}", outcome.result);
+    ensure!(events().await?.is_empty(), "a dry run posted {:?}", events().await?);
+    expect(&t.complete(&run).await?, "Changed", "applied", "cordoned")?;
+    ensure!(events().await? == [json!("ActionChanged")], "{:?}", events().await?);
+    Ok(())
+}
+
+/// "It is so already" is said of now, not of a moment ago.
+async fn what_was_so_already_is_looked_at_too(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    cordon(&t, &name, &json!({})).await?;
+    let (path, patch) = (format!("/api/v1/nodes/{name}"), r#"{"spec":{"unschedulable":null}}"#.to_owned());
+    let second = Shape { what: "GET /api/v1/nodes/NAME".to_owned(), occurrence: 1 };
+    let script =
+        Script { names: vec![(name.clone(), "NAME")], fault: Some((second, Fault::ChangeFirst { path, patch })) };
+    let connection = &t.world.connection;
+    let proxy = Proxy::scripted(&connection.server, &connection.authority, t.world.folder(), script)?;
+    let kubeconfig = t.world.token_kubeconfig("action-cordon-node", &proxy.server, &proxy.authority).await?;
+    let outcome = t.complete(&Run::new(&t.binary, &kubeconfig, "cordon-node", &name)).await?;
+    expect(&outcome, "NotVerified", "none", "someone else changed it back")
+}
+
+/// The look that a result rests on can be found again: by its resourceVersion.
+async fn says_where_it_looked(t: T) -> Result<()> {
+    let name = own_node(&t).await?;
+    let version = async || version(&read(&t, &name).await?["metadata"]["resourceVersion"]);
+    for (code, effect) in [("Changed", "applied"), ("Unchanged", "none")] {
+        let before = version().await?;
+        let outcome = cordon(&t, &name, &json!({})).await?;
+        expect(&outcome, code, effect, "cordoned")?;
+        let looked = self::version(&outcome.result["details"]["verifiedAt"]["nodes"])
+            .with_context(|| format!("{:#}", outcome.result["details"]))?;
+        let since = if code == "Changed" { before + 1 } else { before };
+        ensure!((since..=version().await?).contains(&looked), "{before}, then looked at {looked}");
+    }
+    let outcome = cordon(&t, &name, &json!({ "wait": false })).await?;
+    expect(&outcome, "Unchanged", "none", "is cordoned already")?;
+    ensure!(outcome.result["details"].get("verifiedAt").is_none(), "{:#}", outcome.result["details"]);
+    Ok(())
+}
+
+fn version(text: &Value) -> Result<u64> {
+    text.as_str().context("no resourceVersion")?.parse().context("no number")
 }

@@ -3,20 +3,17 @@
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderValue;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::time::Instant;
 
-use super::Cluster;
+use super::clock::ServerClock;
+use super::{Cluster, client};
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::names::Namespace;
-
-/// Long enough for a node under load, short enough that an address that swallows packets is tried more than once.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How to reach the cluster, as the environment says it.
 #[derive(Debug, Clone)]
@@ -68,16 +65,13 @@ impl Cluster {
                 config.cluster_url
             )));
         }
-        // kube would send every verb up to 16 times, evictions that a budget blocks included.
-        config.default_retry = false;
-        config.connect_timeout = Some(CONNECT_LIMIT);
         let agent =
             HeaderValue::from_str(&ledger.requests().user_agent).map_err(|error| Error::Internal(error.to_string()))?;
         config.headers.push((http::header::USER_AGENT, agent));
         let server = config.cluster_url.to_string();
         let namespace = config.default_namespace.parse().ok();
         // A kubeconfig's login plugin runs in here, and may wait for somebody to log in: not on the thread that keeps time.
-        let login = tokio::task::spawn_blocking(move || kube::Client::try_from(config));
+        let login = tokio::task::spawn_blocking(move || client::build(config));
         let client = match tokio::time::timeout_at(deadline, login).await {
             Ok(Ok(client)) => client.map_err(client_error)?,
             Ok(Err(error)) => return Err(Error::Internal(error.to_string())),
@@ -97,7 +91,16 @@ impl Cluster {
         run: &str,
         deadline: Instant,
     ) -> Self {
-        Self { client, server, namespace, ledger, run: run.to_owned(), deadline, settled: Arc::default() }
+        Self {
+            client,
+            server,
+            namespace,
+            ledger,
+            run: run.to_owned(),
+            deadline,
+            settled: Arc::default(),
+            clock: ServerClock::default(),
+        }
     }
 }
 
@@ -195,6 +198,10 @@ fn client_error(error: kube::Error) -> Error {
     let text = Error::unavailable("", error).full_message();
     if text.contains("auth exec") {
         return invalid("KUBECONFIG: its login plugin failed; run it by hand to see why (its output may hold a token, and is not shown)".to_owned());
+    }
+    if text.contains("configured proxy") {
+        // The address is not shown: it may hold a password.
+        return invalid("HTTPS_PROXY (or the kubeconfig's proxy-url): only proxies whose address begins with http:// or https:// can be used".to_owned());
     }
     let hint = if text.contains("No CA certificates were loaded") {
         "; the kubeconfig names no certificate authority and this system has none: set certificate-authority-data, or SSL_CERT_FILE"

@@ -68,7 +68,6 @@ impl Cluster {
         let request = build(Method::POST, &uri, "application/json", body)?;
         let change = Change { object: pod.to_target(), operation: Operation::Evict, patch: None };
         if commit == Commit::DryRun {
-            self.ledger.dry_run_begins();
             return Ok(match self.call(request, limit, retry).await {
                 Ok(_) => {
                     self.ledger.would_change(change);
@@ -79,11 +78,10 @@ impl Cluster {
         }
         self.ledger.write_begins();
         let horizon = Instant::now() + limit + MARGIN;
-        let outcome = match self.call(request, limit + MARGIN, retry).await {
+        let outcome = match self.call_write(request, limit + MARGIN, retry).await {
             Ok(_) => Outcome::Applied(Value::Null),
-            Err(Failure::Status(status)) if status.code < 500 || status.several_budgets() => {
-                Outcome::NotApplied(Failure::Status(status))
-            }
+            Err(failure) if failure.refuses_a_write() => Outcome::NotApplied(failure),
+            Err(Failure::Status(status)) if status.several_budgets() => Outcome::NotApplied(Failure::Status(status)),
             Err(failure) => self.look_after_eviction(pod, &eviction.pod, horizon, failure).await,
         };
         match &outcome {

@@ -6,7 +6,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use super::status::{Failure, Status};
+use super::status::Failure;
 use super::{Cluster, READ_LIMIT, build, with_query};
 use crate::error::{Error, Result};
 use crate::object::ObjectRef;
@@ -95,7 +95,7 @@ impl Cluster {
         }
         let body =
             http_body_util::Limited::new(body, ERROR_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
-        Err(Failure::Status(Status::read(&head, &body.unwrap_or_default())))
+        Err(Failure::answered(&head, &body.unwrap_or_default()))
     }
 
     async fn log_error(&self, pod: &ObjectRef, options: &LogOptions, failure: Failure) -> LogError {
@@ -107,8 +107,8 @@ impl Cluster {
             }
             // 400 "waiting to start", 404 "pod not found", 500 from a kubelet that has lost the file: this container's own.
             Failure::Status(status) => LogError::Container(status.message),
-            Failure::Network(error) => {
-                LogError::Container(format!("failed to read the log of container {}: {error}", options.container))
+            failure => {
+                LogError::Container(format!("failed to read the log of container {}: {failure}", options.container))
             }
         }
     }

@@ -5,13 +5,21 @@
 //! [`write`], and nowhere else. kube-rs' own helpers for restart, cordon, eviction and logs are not used: see
 //! `docs/how-a-run-goes.md` for what each of them does differently.
 
+mod check;
+mod client;
+mod clock;
 mod connect;
 mod evict;
+#[cfg(test)]
+mod fake;
 mod follow;
 mod logs;
+mod lost;
 mod read;
 mod review;
 mod status;
+mod warning;
+mod watch;
 mod write;
 
 use std::fmt::Write as _;
@@ -20,6 +28,7 @@ use std::time::Duration;
 
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
+use jiff::Timestamp;
 use kube::client::Body;
 use tokio::time::Instant;
 
@@ -34,7 +43,8 @@ pub use write::{Commit, Patch, Proof};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::names::Namespace;
-use status::{Failure, Status};
+use clock::ServerClock;
+use status::Failure;
 
 /// The field manager of every patch but the one of `/scale` (see [`Proof::FieldManager`]).
 pub const FIELD_MANAGER: &str = "action-runner";
@@ -57,6 +67,7 @@ pub struct Cluster {
     deadline: Instant,
     /// Since when the API server is known to know its roles; `None` before that, and after a request failed.
     settled: Arc<Mutex<Option<Instant>>>,
+    clock: ServerClock,
 }
 
 impl Cluster {
@@ -74,6 +85,16 @@ impl Cluster {
     /// The namespace of the ServiceAccount or of the kubeconfig's context.
     pub fn default_namespace(&self) -> Option<&Namespace> {
         self.namespace.as_ref()
+    }
+
+    /// What time it is for the API server, as far as its answers have told: to a second, and like ours before the first one.
+    pub fn server_now(&self) -> Timestamp {
+        self.clock.at(Timestamp::now())
+    }
+
+    /// A moment of our own clock, by the API server's.
+    pub fn server_time(&self, own: Timestamp) -> Timestamp {
+        self.clock.at(own)
     }
 
     /// What was sent so far, and what became of it.
@@ -104,6 +125,7 @@ impl Cluster {
         retry: bool,
     ) -> Result<Response<Body>, Failure> {
         let limit = limit.min(self.remaining());
+        tracing::debug!(method = %request.method(), uri = %request.uri(), retry, "sending a request");
         self.ledger.request(retry);
         let answer = tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await;
         // One that found nobody, or whose connection broke, may not have arrived: it stays unanswered.
@@ -114,7 +136,14 @@ impl Cluster {
             self.settle(false);
         }
         match answer {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                warning::texts(response.headers()).iter().for_each(|text| self.ledger.warn(text));
+                // Not from an error, which may come from a gateway with a clock of its own.
+                if response.status().is_success() {
+                    self.clock.learn(response.headers(), Timestamp::now());
+                }
+                Ok(response)
+            }
             Ok(Err(error)) => Err(Failure::Network(connect::without_secrets(error.into()))),
             Err(_) => Err(Failure::Network(format!("no answer within {} s", limit.as_secs_f32()).into())),
         }
@@ -128,7 +157,7 @@ impl Cluster {
         let left = limit.min(self.remaining()).saturating_sub(started.elapsed());
         let broken = match tokio::time::timeout(left, Limited::new(body, BODY_LIMIT).collect()).await {
             Ok(Ok(body)) if head.status.is_success() => return Ok(body.to_bytes()),
-            Ok(Ok(body)) => return Err(Failure::Status(Status::read(&head, &body.to_bytes()))),
+            Ok(Ok(body)) => return Err(Failure::answered(&head, &body.to_bytes())),
             Ok(Err(error)) => error,
             Err(_) => "the answer broke off in the middle".into(),
         };
@@ -158,9 +187,7 @@ impl Cluster {
                 message: format!("failed to {what}: {}{}", self.server, connect::explain(&*source)),
                 source: Some(source),
             },
-            Failure::Status(status) => {
-                Error::Unavailable { message: format!("failed to {what}: {status}"), source: None }
-            }
+            failure => Error::Unavailable { message: format!("failed to {what}: {failure}"), source: None },
         }
     }
 }

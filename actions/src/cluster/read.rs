@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::status::{Failure, Status};
+use super::status::{Asked, Failure, Status};
 use super::{Cluster, READ_LIMIT, build, with_query};
 use crate::error::{Error, Result};
 use crate::names::{Name, Namespace};
@@ -17,9 +17,9 @@ use crate::permission::Permission;
 /// How many objects a page of a list holds: a page is the most that is ever in memory of a large list.
 const PAGE: &str = "100";
 
-/// A server that says 500 may be ill for a moment or broken for good (`/scale` of an object without replicas): it is
-/// asked three times, where other failures are tried until the deadline.
-const TRIES_ON_500: u32 = 3;
+/// A server that says 500 may be ill for a moment or broken for good (`/scale` of an object without replicas), and a
+/// gateway's 403 is its policy: these are asked three times, where other failures are tried until the deadline.
+pub(super) const FEW_TRIES: u32 = 3;
 
 /// How often a list is begun whose pages are too old before its end: a server that is slower than its own history is ill.
 const BEGINNINGS: u32 = 3;
@@ -93,17 +93,22 @@ impl Cluster {
         self.get_sub(object, None).await
     }
 
-    /// One object, or one of its sub-resources.
+    /// One object, or one of its sub-resources. An object that has no such sub-resource is an invalid request: the API
+    /// server says of it that the object itself is not found, so that is asked too.
     pub async fn get_sub(&self, object: &ObjectRef, subresource: Option<&'static str>) -> Result<Value> {
         let what = format!("get {object}");
-        let failure = match self.read(&object.path(subresource)).await {
+        let failure = match self.read(&object.path(subresource), Asked::Object(object)).await {
             Ok(body) => return parse(&body, &what),
             Err(failure) => failure,
         };
-        if matches!(&failure, Failure::Status(status) if status.code == 404) {
-            return Err(Error::TargetNotFound(format!(
-                "{object} does not exist; check TARGET_NAME and TARGET_NAMESPACE"
-            )));
+        if matches!(&failure, Failure::Status(status) if status.says_gone(object)) {
+            return Err(match subresource {
+                Some(subresource) if self.exists(object).await? => Error::InvalidRequest(format!(
+                    "{object} has no /{subresource} sub-resource; its kind cannot be {}",
+                    if subresource == "scale" { "scaled" } else { "used so" }
+                )),
+                _ => Error::TargetNotFound(format!("{object} does not exist; check TARGET_NAME and TARGET_NAMESPACE")),
+            });
         }
         let permission = Permission::on_target("get", &object.resource);
         let permission = Permission { subresource, ..permission };
@@ -113,9 +118,9 @@ impl Cluster {
     /// Whether there is an object of this name: asked for its metadata alone, so that a Secret's content is not sent.
     pub async fn exists(&self, object: &ObjectRef) -> Result<bool> {
         const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-        match self.read_as(&object.path(None), METADATA).await {
+        match self.read_as(&object.path(None), METADATA, Asked::Object(object)).await {
             Ok(_) => Ok(true),
-            Err(Failure::Status(status)) if status.code == 404 => Ok(false),
+            Err(Failure::Status(status)) if status.says_gone(object) => Ok(false),
             Err(failure) => {
                 let permission = Permission::on_target("get", &object.resource);
                 let what = format!("look for {object}");
@@ -136,7 +141,7 @@ impl Cluster {
                 ("fieldSelector", &query.fields()),
                 ("continue", &token),
             ];
-            let body = match self.read(&with_query(&query.path(), &pairs)).await {
+            let body = match self.read(&with_query(&query.path(), &pairs), Asked::All(&query.resource)).await {
                 Ok(body) => body,
                 // The rest of the list is too old by now: from the beginning.
                 Err(Failure::Status(status)) if status.code == 410 && !token.is_empty() && beginnings < BEGINNINGS => {
@@ -180,9 +185,9 @@ impl Cluster {
                 "TARGET_API_VERSION, TARGET_KIND: the API server serves no kind {kind} in {api_version}"
             ))
         };
-        let body = match self.read(&format!("{root}/{api_version}")).await {
+        let body = match self.read(&format!("{root}/{api_version}"), Asked::Other).await {
             Ok(body) => body,
-            Err(Failure::Status(status)) if status.code == 404 => return Err(unknown()),
+            Err(Failure::Status(status)) if status.no_such_resource() => return Err(unknown()),
             Err(failure) => return Err(self.unavailable(&format!("look up {api_version}"), failure)),
         };
         let served: Served = parse(&body, "look up the kind")?;
@@ -195,11 +200,11 @@ impl Cluster {
     }
 
     /// A GET, sent again while that can help.
-    pub(super) async fn read(&self, uri: &str) -> Result<Bytes, Failure> {
-        self.read_as(uri, "application/json").await
+    pub(super) async fn read(&self, uri: &str, asked: Asked<'_>) -> Result<Bytes, Failure> {
+        self.read_as(uri, "application/json", asked).await
     }
 
-    async fn read_as(&self, uri: &str, form: &'static str) -> Result<Bytes, Failure> {
+    async fn read_as(&self, uri: &str, form: &'static str, asked: Asked<'_>) -> Result<Bytes, Failure> {
         let mut attempt = 0;
         loop {
             let sent = Instant::now();
@@ -212,7 +217,7 @@ impl Cluster {
                     Ok(_) => return Ok(body),
                     Err(error) => Failure::Network(format!("the answer is not JSON: {error}").into()),
                 },
-                Err(failure) => failure,
+                Err(failure) => failure.about(asked),
             };
             if !self.goes_on(&failure, sent, attempt).await {
                 return Err(failure);
@@ -235,7 +240,7 @@ impl Cluster {
                 self.denied(what, status, permission, namespace, name).await
             }
             Failure::Status(Status { code: 404, message, .. }) => {
-                Error::TargetNotFound(format!("failed to {what}: the API server knows no such resource ({message})"))
+                Error::NotServed(format!("failed to {what}: the API server knows no such resource ({message})"))
             }
             Failure::Status(status) if !status.transient() => Error::Internal(format!("failed to {what}: {status}")),
             failure => self.unavailable(what, failure),
@@ -247,7 +252,9 @@ impl Cluster {
 pub(super) fn may_read_again(failure: &Failure, attempt: u32) -> bool {
     match failure {
         Failure::Network(error) => !super::connect::hopeless(&**error),
-        Failure::Status(status) => status.transient() && (status.code != 500 || attempt + 1 < TRIES_ON_500),
+        Failure::Status(status) => status.transient() && (status.code != 500 || attempt + 1 < FEW_TRIES),
+        // A gateway that knows no way answers 404, until it knows one again.
+        Failure::Between(status) => matches!(status.code, 404 | 429) || attempt + 1 < FEW_TRIES,
     }
 }
 
@@ -256,4 +263,83 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
     serde_json::from_slice(body).map_err(|error| {
         Error::unavailable(format!("failed to {what}: the answer is not what an API server sends"), error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::cluster::fake::{Answer, cluster, not_found, object};
+    use crate::object::Kind;
+    use rstest::rstest;
+    use serde_json::json;
+
+    fn toy() -> ObjectRef {
+        let resource = Resource::discovered("example.com/v1", "Toy", "toys", true).unwrap();
+        ObjectRef { resource, ..object(Kind::Pod) }
+    }
+
+    async fn both(cluster: &Cluster, object: &ObjectRef) -> (Result<Value>, Result<bool>) {
+        (cluster.get(object).await, cluster.exists(object).await)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gone_is_what_the_api_server_says_of_the_object() {
+        let (cluster, seen) = cluster(|_, _| not_found("pods", "", "web"));
+        let (got, exists) = both(&cluster, &object(Kind::Pod)).await;
+        assert!(matches!(got, Err(Error::TargetNotFound(_))), "{got:?}");
+        assert!(!exists.unwrap());
+        assert_eq!(seen.with("GET").len(), 2);
+    }
+
+    #[rstest]
+    #[case::html(|| Answer::Text(404, "<html>nothing here</html>"), "\"<html>nothing here</html>\"")]
+    #[case::of_something_else(|| not_found("clusters", "management.cattle.io", "c-1"), "c-1")]
+    #[tokio::test(start_paused = true)]
+    async fn another_404_is_what_a_gateway_says(#[case] answer: fn() -> Answer, #[case] quoted: &str) {
+        let (failing, seen) = cluster(move |_, _| answer());
+        let (got, exists) = both(&failing.until(Instant::now() + READ_LIMIT), &object(Kind::Pod)).await;
+        let Err(error @ Error::Unavailable { .. }) = got else { panic!("{got:?}") };
+        let message = error.full_message();
+        assert!(message.contains("something between here and the API server answered 404"), "{message}");
+        assert!(message.contains(quoted), "{message}");
+        assert!(matches!(exists, Err(Error::Unavailable { .. })), "{exists:?}");
+        assert!(seen.with("GET").len() > 4);
+        let (passing, _) = cluster(move |_, before| if before < 3 { answer() } else { Answer::Json(200, json!({})) });
+        let (got, exists) = both(&passing, &object(Kind::Pod)).await;
+        assert_eq!((got.unwrap(), exists.unwrap()), (json!({}), true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateways_no_is_not_asked_for_long() {
+        let (cluster, seen) = cluster(|_, _| Answer::Text(403, "<html>not for you</html>"));
+        let error = cluster.get(&object(Kind::Pod)).await.unwrap_err();
+        assert!(matches!(&error, Error::Unavailable { .. }), "{error:?}");
+        assert_eq!(seen.with("").len(), 3);
+    }
+
+    #[rstest]
+    #[case::the_object_is_there(Answer::Json as fn(u16, Value) -> Answer, "has no /scale sub-resource")]
+    #[case::it_is_not(|_, _| not_found("toys", "example.com", "web"), "does not exist")]
+    #[tokio::test(start_paused = true)]
+    async fn a_sub_resource_that_is_not_there(#[case] object: fn(u16, Value) -> Answer, #[case] says: &str) {
+        let (cluster, _) = cluster(move |asked, _| {
+            if asked.ends_with("/scale") { not_found("toys", "example.com", "web") } else { object(200, json!({})) }
+        });
+        let error = cluster.get_sub(&toy(), Some("scale")).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert_eq!(matches!(error, Error::TargetNotFound(_)), says == "does not exist");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resource_that_is_not_served_is_no_object_that_is_gone() {
+        let (cluster, _) = cluster(|_, _| Answer::Text(404, "404 page not found\n"));
+        let listed = cluster.list::<Value>(&Query::only(&toy())).await;
+        assert!(matches!(listed, Err(Error::NotServed(_))), "{listed:?}");
+        let found = cluster.discover("example.com/v1", "Toy").await;
+        assert!(matches!(found, Err(Error::InvalidRequest(_))), "{found:?}");
+        let near = cluster.until(Instant::now() + READ_LIMIT);
+        let pods = near.list::<Value>(&Query::only(&object(Kind::Pod))).await;
+        assert!(matches!(pods, Err(Error::Unavailable { .. })), "{pods:?}");
+    }
 }

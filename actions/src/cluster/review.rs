@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::read::may_read_again;
+use super::read::{FEW_TRIES, may_read_again};
 use super::status::{Failure, Status};
 use super::{Cluster, READ_LIMIT, build};
 use crate::error::{Error, Result};
@@ -107,6 +107,7 @@ impl Cluster {
                 Err(Failure::Status(status)) if !status.transient() && status.code != 401 => {
                     return Ok(Access::CouldNotAsk(status.to_string()));
                 }
+                Err(failure @ Failure::Between(_)) => return Ok(Access::CouldNotAsk(failure.to_string())),
                 Err(failure) => return Err(self.review_error(failure)),
             }
         }
@@ -123,6 +124,7 @@ impl Cluster {
                 Ok(status) => status.resource_rules,
                 // Not allowed to ask, or an authorizer that cannot list its rules: single reviews settle it.
                 Err(Failure::Status(status)) if !status.transient() && status.code != 401 => Vec::new(),
+                Err(Failure::Between(_)) => Vec::new(),
                 Err(failure) => return Err(self.review_error(failure)),
             };
             known.0 = Some(rules);
@@ -161,7 +163,9 @@ impl Cluster {
                 },
                 Err(failure) => failure,
             };
-            if !self.goes_on(&failure, sent, attempt).await {
+            // A gateway that lets no reviews through will not in a moment either; the run can do without.
+            let barred = matches!(failure, Failure::Between(_)) && attempt + 1 >= FEW_TRIES;
+            if barred || !self.goes_on(&failure, sent, attempt).await {
                 return Err(failure);
             }
             attempt += 1;

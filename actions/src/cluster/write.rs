@@ -1,8 +1,7 @@
 //! Writes, and the truth about them.
 //!
 //! A write carries the server-side `timeout` parameter: after that it cannot land any more. When its answer is lost (no
-//! answer, or a 5xx), the runner looks at the object: our mark in it proves `applied`; when the time is over and what
-//! the write rested on is unchanged, it proves `none`, and the write may be sent again; else it stays `unknown`.
+//! answer, a 5xx, or one that the API server does not give), the runner looks at the object (see [`super::lost`]).
 
 use std::time::Duration;
 
@@ -11,12 +10,13 @@ use json_patch::PatchOperation;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::lost::Lost;
 use super::status::{Failure, Status};
 use super::{Cluster, FIELD_MANAGER, build, read, with_query};
 use crate::error::{Error, Result};
 use crate::ledger::{Change, Operation};
 use crate::names::Namespace;
-use crate::object::{ObjectRef, annotation, text, uid};
+use crate::object::{ObjectRef, text};
 use crate::permission::Permission;
 
 /// How long the server may work on a write. Admission webhooks may take up to 30 s, but default to 10.
@@ -61,31 +61,9 @@ pub struct Patch {
     pub operations: Vec<PatchOperation>,
     /// How to know it again.
     pub proof: Proof,
-}
-
-impl Patch {
-    /// Whether what the patch rested on is unchanged.
-    fn tests_hold(&self, object: &Value) -> bool {
-        self.operations.iter().all(|operation| match operation {
-            PatchOperation::Test(test) => {
-                let found = object.pointer(test.path.as_str());
-                // Null stands for a zero value, which some shapes of an object leave out and others write.
-                let zero = |value: &Value| value.is_null() || *value == json!(0) || *value == json!(false);
-                if test.value.is_null() { found.is_none_or(zero) } else { found == Some(&test.value) }
-            }
-            _ => true,
-        })
-    }
-
-    fn proven_by(&self, object: &Value, manager: &str) -> bool {
-        match &self.proof {
-            Proof::Annotation { key, holds } => annotation(object, key).is_some_and(|value| value.contains(holds)),
-            Proof::FieldManager => object
-                .pointer("/metadata/managedFields")
-                .and_then(Value::as_array)
-                .is_some_and(|entries| entries.iter().any(|entry| text(entry, "/manager") == Some(manager))),
-        }
-    }
+    /// The object's generation when the patch was decided on, where the tests do not hold it: after a lost answer the old
+    /// value alone does not prove that the patch was not applied; somebody may have set it back.
+    pub rests_on_generation: Option<i64>,
 }
 
 /// What became of a write.
@@ -143,11 +121,10 @@ impl Cluster {
         let change = |after: &Value| Change {
             object: crate::object::Target { subresource: patch.subresource.map(str::to_owned), ..object.to_target() },
             operation: Operation::Patch,
-            patch: Some(difference(before, after)),
+            patch: Some(difference(before, after, patch.subresource)),
         };
         if commit == Commit::DryRun {
             let uri = with_query(&path, &[("dryRun", "All"), ("fieldManager", &manager)]);
-            self.ledger.dry_run_begins();
             return Ok(match self.call(request(&uri)?, self.write_limit()?, retry).await {
                 Ok(body) => {
                     let after = read::parse(&body, "dry-run the patch")?;
@@ -162,11 +139,14 @@ impl Cluster {
         let request = request(&uri)?;
         let horizon = Instant::now() + limit + MARGIN;
         self.ledger.write_begins();
-        let outcome = match self.call(request, limit + MARGIN, retry).await {
-            // Parsed as far as it goes: a 2xx is applied, whatever its body.
+        let outcome = match self.call_write(request, limit + MARGIN, retry).await {
+            // Parsed as far as it goes: what the API server calls done is applied, wherever its answer breaks off.
             Ok(body) => Outcome::Applied(serde_json::from_slice(&body).unwrap_or_default()),
-            Err(Failure::Status(status)) if status.code < 500 => Outcome::NotApplied(Failure::Status(status)),
-            Err(failure) => self.look_after(object, patch, &manager, horizon, failure).await,
+            Err(failure) if failure.refuses_a_write() => Outcome::NotApplied(failure),
+            Err(failure) => {
+                let lost = Lost { object, before, patch, manager: &manager, horizon };
+                self.look_after(&lost, failure).await
+            }
         };
         match &outcome {
             Outcome::Applied(after) => self.ledger.write_applied(change(after)),
@@ -176,57 +156,19 @@ impl Cluster {
         Ok(outcome)
     }
 
-    /// The answer to a write is lost: what became of it?
-    async fn look_after(
+    /// Sends a write that is meant. A success whose body is no JSON object, and a refusal that is not the API's, are no
+    /// answers to it: they come from something between, and whether that had passed it on is not known.
+    pub(super) async fn call_write(
         &self,
-        object: &ObjectRef,
-        patch: &Patch,
-        manager: &str,
-        horizon: Instant,
-        failure: Failure,
-    ) -> Outcome {
-        tracing::warn!(%failure, "the answer to the write is lost, looking at the object");
-        // Our mark is a proof at once; its absence is one only after the server cannot apply the write any more.
-        for wait in [false, true] {
-            if wait {
-                if horizon >= self.deadline {
-                    return Outcome::Unknown(failure);
-                }
-                tokio::time::sleep_until(horizon).await;
-            }
-            let Ok(now) = self.get(object).await else { continue };
-            if object.uid.as_deref().is_some_and(|known| known != uid(&now)) {
-                return Outcome::Unknown(failure);
-            }
-            if patch.proven_by(&now, manager) {
-                return Outcome::Applied(self.as_written(object, patch, now).await);
-            }
-            if wait && self.rests_unchanged(object, patch, &now).await {
-                return Outcome::NotApplied(failure);
-            }
+        request: http::Request<Vec<u8>>,
+        limit: Duration,
+        retry: bool,
+    ) -> Result<bytes::Bytes, Failure> {
+        match self.call(request, limit, retry).await {
+            Ok(body) if body.trim_ascii_start().starts_with(b"{") => Ok(body),
+            Ok(_) => Err(Failure::Network("the answer is not what an API server sends".into())),
+            Err(failure) => Err(failure.of_a_write()),
         }
-        Outcome::Unknown(failure)
-    }
-
-    /// The object as the write saw it: a sub-resource has another shape than the object.
-    async fn as_written(&self, object: &ObjectRef, patch: &Patch, now: Value) -> Value {
-        if patch.subresource.is_none() {
-            return now;
-        }
-        if object.resource.built_in().is_none() {
-            return self.get_sub(object, patch.subresource).await.unwrap_or(now);
-        }
-        json!({
-            "metadata": { "name": object.name, "namespace": object.namespace, "uid": object.uid },
-            "spec": { "replicas": now.pointer("/spec/replicas") },
-        })
-    }
-
-    async fn rests_unchanged(&self, object: &ObjectRef, patch: &Patch, now: &Value) -> bool {
-        if patch.subresource.is_some() && object.resource.built_in().is_none() {
-            return self.get_sub(object, patch.subresource).await.is_ok_and(|now| patch.tests_hold(&now));
-        }
-        patch.tests_hold(now)
     }
 
     /// Posts an event, once. It changes nothing about any object, so it is no part of the run's effect.
@@ -254,7 +196,9 @@ impl Cluster {
         Ok(left.min(Duration::from_secs(WRITE_SECONDS)))
     }
 
-    /// What a refused write means.
+    /// What a refused write means. That the object is gone is only believed of the API server's own words about this very
+    /// object; any other 404 in the API's words (its namespace is gone, an admission webhook says so) refuses the write
+    /// and says no more. What came from something between was looked after before, and ends as what it is: no answer.
     pub(super) async fn write_error(
         &self,
         what: &str,
@@ -264,11 +208,11 @@ impl Cluster {
     ) -> Error {
         let status = match failure {
             Failure::Status(status) => status,
-            failure @ Failure::Network(_) => return self.unavailable(what, failure),
+            failure => return self.unavailable(what, failure),
         };
         match status.code {
             401 | 403 => self.denied(what, status, permission, object.namespace.as_ref(), Some(&object.name)).await,
-            404 => Error::TargetNotFound(format!("failed to {what}: {}", status.message)),
+            404 if status.says_gone(object) => Error::TargetNotFound(format!("failed to {what}: {}", status.message)),
             409 => Error::Conflict(format!(
                 "failed to {what}: someone else changed it at the same time ({})",
                 status.message
@@ -277,7 +221,7 @@ impl Cluster {
                 Error::Conflict(format!("failed to {what}: what the decision rested on has changed"))
             }
             400 if status.message.contains("dry run") || status.message.contains("dryRun") => webhook(what, &status),
-            400 | 413 | 415 | 422 => Error::Refused(format!("failed to {what}: {}", status.message)),
+            400 | 404 | 413 | 415 | 422 => Error::Refused(format!("failed to {what}: {}", status.message)),
             _ if status.transient() => self.unavailable(what, Failure::Status(status)),
             _ => Error::Refused(format!("failed to {what}: {status}")),
         }
@@ -293,7 +237,7 @@ fn webhook(what: &str, status: &Status) -> Error {
 }
 
 /// What changed between two states of an object, without what the server itself keeps account of.
-fn difference(before: &Value, after: &Value) -> Value {
+fn difference(before: &Value, after: &Value, subresource: Option<&str>) -> Value {
     let strip = |object: &Value| {
         let mut object = object.clone();
         if let Some(fields) = object.as_object_mut() {
@@ -306,7 +250,39 @@ fn difference(before: &Value, after: &Value) -> Value {
                 metadata.remove(kept_by_server);
             }
         }
+        // A Scale leaves 0 out; read as a change of the object, no number means 1.
+        if let (Some("scale"), Some(fields)) = (subresource, object.as_object_mut()) {
+            let spec = fields.entry("spec").or_insert_with(|| json!({}));
+            if let Some(spec) = spec.as_object_mut() {
+                spec.entry("replicas").or_insert(json!(0));
+            }
+        }
         object
     };
     json!(json_patch::diff(&strip(before), &strip(after)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::to_zero(json!({ "replicas": 3 }), json!({}), json!([{ "op": "replace", "path": "/spec/replicas", "value": 0 }]))]
+    #[case::from_zero(json!({}), json!({ "replicas": 3 }), json!([{ "op": "replace", "path": "/spec/replicas", "value": 3 }]))]
+    #[case::from_a_zero(json!({ "replicas": 0 }), json!({ "replicas": 3 }), json!([{ "op": "replace", "path": "/spec/replicas", "value": 3 }]))]
+    #[case::nothing(json!({ "replicas": 0 }), json!({}), json!([]))]
+    fn a_scale_without_a_number_has_none_running(#[case] before: Value, #[case] after: Value, #[case] changes: Value) {
+        let scale =
+            |spec| json!({ "kind": "Scale", "metadata": { "name": "web", "resourceVersion": "1" }, "spec": spec });
+        assert_eq!(difference(&scale(before), &scale(after), Some("scale")), changes);
+    }
+
+    #[test]
+    fn an_object_without_a_number_stays_as_it_is() {
+        let object = |replicas| json!({ "spec": { "replicas": replicas }, "status": { "replicas": replicas } });
+        let changes = difference(&json!({ "spec": {} }), &object(3), None);
+        assert_eq!(changes, json!([{ "op": "add", "path": "/spec/replicas", "value": 3 }]));
+        assert_eq!(difference(&object(3), &json!({}), Some("scale"))[0]["value"], json!(0));
+    }
 }

@@ -1,12 +1,13 @@
 //! # collect-logs
 //!
-//! Reads the logs of every container (init, main, ephemeral) of a pod, a workload's pods or a selection, of the current
-//! and, where a container was restarted, the previous instance. The newest lines are kept, the budget is shared fairly,
+//! Reads the logs of every container (init, main, ephemeral) of a pod, of the pods that a workload controls or of a selection, of
+//! the current and, where a container was restarted, the previous instance. The newest lines are kept, the budget is shared fairly,
 //! and secrets are redacted. One container that cannot be read does not stop the others; it is listed with its reason.
 
 mod budget;
 mod collection;
 mod output;
+mod pods;
 pub mod redact;
 mod sources;
 
@@ -24,6 +25,7 @@ use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Su
 use crate::cluster::{Cluster, Commit};
 use crate::error::{Error, Result};
 use crate::object::{Kind, Resource};
+use crate::owner;
 use crate::parameters::{Waiting, yes};
 use crate::permission::Permission;
 use crate::upload::{self, UploadAddress};
@@ -206,9 +208,7 @@ impl Action for CollectLogs {
         }
         all.insert(Permission::of("list", &pods));
         all.insert(Permission::of("get", &pods).on_sub("log"));
-        if resource.built_in() == Some(Kind::CronJob) {
-            all.insert(Permission::of("list", &Kind::Job.resource()));
-        }
+        all.extend(owner::permissions(resource));
         all
     }
 
@@ -240,7 +240,7 @@ impl Action for CollectLogs {
 
     async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
         let pattern = self.containers.as_deref().map(container_pattern).transpose().map_err(Error::InvalidRequest)?;
-        let (found, pods) = sources::pods(cluster, named).await?;
+        let (found, pods) = pods::find(cluster, named, &run.progress).await?;
         let count = pods.len();
         let mut sources: Vec<Source> = pods.into_iter().flat_map(|pod| pod.sources(self.instances)).collect();
         sources.retain(|source| pattern.as_ref().is_none_or(|pattern| pattern.is_match(source.container.as_bytes())));

@@ -4,16 +4,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::Instances;
-use crate::action::Named;
-use crate::cluster::{Cluster, Query};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::names::Namespace;
-use crate::object::{Kind, ObjectRef, controller, text, uid};
+use crate::object::{Kind, ObjectRef};
 use crate::wait::server_name;
-use crate::workload::{self, Found, selector};
 
 /// A container's role in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -126,9 +122,11 @@ impl Served {
 /// A pod, cut down to its containers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(from = "Pod")]
-struct LogPod {
-    name: String,
+pub(super) struct LogPod {
+    pub(super) name: String,
     uid: String,
+    /// UID of what controls it.
+    pub(super) owner: Option<String>,
     containers: Vec<LogContainer>,
 }
 
@@ -158,7 +156,14 @@ impl From<Pod> for LogPod {
             .chain(of(status.container_statuses, ContainerKind::Main))
             .chain(of(status.ephemeral_container_statuses, ContainerKind::Ephemeral))
             .collect();
-        Self { name: pod.metadata.name.unwrap_or_default(), uid: pod.metadata.uid.unwrap_or_default(), containers }
+        let meta = pod.metadata;
+        let controls = meta.owner_references.into_iter().flatten().find(|owner| owner.controller == Some(true));
+        Self {
+            name: meta.name.unwrap_or_default(),
+            uid: meta.uid.unwrap_or_default(),
+            owner: controls.map(|owner| owner.uid),
+            containers,
+        }
     }
 }
 
@@ -210,71 +215,19 @@ impl PodSources {
     }
 }
 
-/// The pods that are meant, and the object that was named (none for a selector).
-pub async fn pods(cluster: &Cluster, named: &Named) -> Result<(Option<Found>, Vec<PodSources>)> {
-    let object = match named {
-        Named::Selection { namespace, selector } => {
-            let pods = select(cluster, namespace, selector.clone()).await?;
-            if pods.is_empty() {
-                return Err(Error::TargetNotFound(format!(
-                    "no pod in namespace {namespace} has the labels {selector:?}; check TARGET_SELECTOR"
-                )));
-            }
-            return Ok((None, pods));
-        }
-        Named::Object(object) => object,
-    };
-    let found = workload::find(cluster, object, |_| false).await?;
-    let namespace = found
-        .object
-        .namespace
-        .clone()
-        .ok_or_else(|| Error::InvalidRequest(format!("{object} has no pods of its own")))?;
-    let pods = match found.kind() {
-        Some(Kind::Pod) => {
-            let pod = LogPod::deserialize(&found.value).map_err(|error| Error::Internal(error.to_string()))?;
-            vec![in_namespace(&namespace, pod)?]
-        }
-        Some(Kind::CronJob) => {
-            let uids = jobs_of(cluster, &found.object).await?;
-            if uids.is_empty() {
-                Vec::new()
-            } else {
-                select(cluster, &namespace, format!("batch.kubernetes.io/controller-uid in ({})", uids.join(",")))
-                    .await?
-            }
-        }
-        _ => select(cluster, &namespace, selector(&found.value)).await?,
-    };
-    Ok((Some(found), pods))
-}
-
-async fn select(cluster: &Cluster, namespace: &Namespace, labels: String) -> Result<Vec<PodSources>> {
-    let query =
-        Query { resource: Kind::Pod.resource(), namespace: Some(namespace.clone()), labels, name: None, field: None };
-    let (pods, _) = cluster.list::<LogPod>(&query).await?;
-    pods.into_iter().map(|pod| in_namespace(namespace, pod)).collect()
-}
-
-fn in_namespace(namespace: &Namespace, pod: LogPod) -> Result<PodSources> {
+/// A pod under its name as it reaches a URL.
+pub(super) fn in_namespace(namespace: &Namespace, pod: LogPod) -> Result<PodSources> {
     let name = server_name(&pod.name)?;
     let object =
         ObjectRef { resource: Kind::Pod.resource(), namespace: Some(namespace.clone()), name, uid: Some(pod.uid) };
     Ok(PodSources { pod: object, containers: pod.containers })
 }
 
-/// UIDs of the Jobs that a CronJob made: their pods carry them as a label.
-async fn jobs_of(cluster: &Cluster, cron: &ObjectRef) -> Result<Vec<String>> {
-    let (jobs, _) = cluster.list::<Value>(&Query::beside(cron, Kind::Job.resource(), "")).await?;
-    let of_cron = |job: &&Value| controller(job).and_then(|owner| text(owner, "/uid")) == cron.uid.as_deref();
-    Ok(jobs.iter().filter(of_cron).map(|job| uid(job).to_owned()).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn sources(state: Value, last: Value, instances: Instances) -> Vec<(bool, bool)> {
         let status = json!({ "name": "app", "image": "", "imageID": "", "ready": false, "restartCount": 1, "state": state, "lastState": last });

@@ -340,7 +340,7 @@ pub(super) async fn usage(cluster: &Cluster, about: &About) -> Result<std::resul
                 |one: Limited| UsageDocument { usage: used.remove(&one.pod), limits: one.limits, pod: one.pod };
             Ok(Ok(pods.into_iter().map(document).collect()))
         }
-        Err(Error::TargetNotFound(_)) => Ok(Err("this cluster serves no metrics.k8s.io: no metrics server".to_owned())),
+        Err(Error::NotServed(_)) => Ok(Err("this cluster serves no metrics.k8s.io: no metrics server".to_owned())),
         Err(Error::Unavailable { message, .. }) => Ok(Err(format!("metrics.k8s.io does not answer: {message}"))),
         Err(error) => Err(error),
     }

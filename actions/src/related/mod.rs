@@ -23,7 +23,7 @@ pub use beside::{
     AutoscalerDocument, DisruptionBudgetDocument, EventDocument, PullSecretDocument, QuotaDocument, RevisionDocument,
     UsageDocument, autoscalers, autoscalers_of, disruption_budgets,
 };
-pub use nodes::NodeDocument;
+pub use nodes::{NodeDocument, TaintDocument};
 pub use pods::{PodDocument, Resources};
 pub use watch::Watched;
 

@@ -1,6 +1,7 @@
 //! The nodes, what they have and what is asked of them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -59,7 +60,6 @@ impl Document for NodeDocument {
     fn read(node: &Value) -> Self {
         let labels = node.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
         let conditions = node.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-        let taints = node.pointer("/spec/taints").and_then(Value::as_array).into_iter().flatten();
         let amount = |name: &str| node.pointer("/status/allocatable").and_then(|all| quantity(all.get(name)?));
         let amount = |name| amount(name).unwrap_or(0.0);
         let own = |value: &Value, pointer: &str| text(value, pointer).unwrap_or_default().to_owned();
@@ -69,16 +69,34 @@ impl Document for NodeDocument {
                 .any(|one| text(one, "/type") == Some("Ready") && text(one, "/status") == Some("True")),
             unschedulable: node.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true),
             labels: labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect(),
-            taints: taints
-                .map(|taint| TaintDocument {
-                    key: own(taint, "/key"),
-                    value: own(taint, "/value"),
-                    effect: own(taint, "/effect"),
-                })
-                .collect(),
+            taints: TaintDocument::all_of(node),
             allocatable: Room { cpu: amount("cpu"), memory: amount("memory"), pods: amount("pods") },
             requested: Room::default(),
         }
+    }
+}
+
+impl TaintDocument {
+    /// A node's taints.
+    pub fn all_of(node: &Value) -> Vec<Self> {
+        let taints = node.pointer("/spec/taints").and_then(Value::as_array).into_iter().flatten();
+        let own = |taint: &Value, pointer: &str| text(taint, pointer).unwrap_or_default().to_owned();
+        taints
+            .map(|taint| Self { key: own(taint, "/key"), value: own(taint, "/value"), effect: own(taint, "/effect") })
+            .collect()
+    }
+
+    /// Whether it keeps out every pod that does not tolerate it.
+    pub fn closes(&self) -> bool {
+        matches!(self.effect.as_str(), "NoSchedule" | "NoExecute")
+    }
+}
+
+/// `key=value:effect`: as kubectl takes it.
+impl fmt::Display for TaintDocument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.value.is_empty() { "" } else { "=" };
+        write!(f, "{}{sign}{}:{}", self.key, self.value, self.effect)
     }
 }
 

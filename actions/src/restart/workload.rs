@@ -15,16 +15,18 @@ use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Su
 use crate::cluster::{Cluster, Commit, Patch};
 use crate::error::{Error, Result};
 use crate::guard::{self, annotate};
-use crate::mark::{self, Earlier};
+use crate::mark::{self, ChangeCause, Earlier, Execution, Marker};
 use crate::object::{Kind, Resource, text, uid};
-use crate::parameters::{Period, Waiting, one_minute, yes};
+use crate::observed::{PodCounts, Versions};
+use crate::parameters::{Period, Settle, Terminating, Waiting, one_minute, yes};
 use crate::permission::Permission;
 use crate::revision::{self, Revision};
-use crate::wait::{Reached, Rollout};
-use crate::workload::{self, Found, Workload};
+use crate::wait::Rollout;
+use crate::workload::{self, Found, Workload, Written};
 
-/// kubectl's annotation; where it stands in the object.
-const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// kubectl's annotation of the pod template.
+pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+/// Where it stands in the object.
 const RESTARTED_AT_PATH: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
 
 /// Parameters of `restart` for workloads.
@@ -41,6 +43,13 @@ pub struct RestartWorkload {
     /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
     #[serde(default = "one_minute")]
     pub stuck_after: Period,
+    /// How long new pods without a readiness probe are followed, which are ready as soon as they run: the same containers
+    /// must still run then. `0s` turns it off.
+    #[serde(default)]
+    pub settle: Settle,
+    /// `wait` until the old pods are gone, or `ignore` those that are being deleted: they may run on for their grace period.
+    #[serde(default)]
+    pub terminating: Terminating,
 }
 
 /// What `restart` of a workload reports.
@@ -56,6 +65,12 @@ pub struct Details {
     /// The label value (`pod-template-hash`, `controller-revision-hash`) that tells the new pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// The workload's pods, as they were seen last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodCounts>,
+    /// The resourceVersion of each followed list at that moment.
+    #[serde(skip_serializing_if = "Versions::is_empty")]
+    pub verified_at: Versions,
 }
 
 /// The workload, and what earlier executions left.
@@ -107,6 +122,7 @@ impl Action for RestartWorkload {
             all.insert(Permission::on_target("watch", resource));
             all.insert(Permission::of("list", &Kind::Pod.resource()));
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
+            all.extend(guard::set_permissions(kind));
         }
         all
     }
@@ -127,11 +143,17 @@ impl Action for RestartWorkload {
             Some(_) => revision::beside(cluster, kind, found, run).await?,
             None => (found, Vec::new()),
         };
+        if let Some(warning) = Workload::read(kind, &found.value).partition_warning(&found.object) {
+            run.progress.warn(warning);
+        }
         Ok(Target { found, kind, revisions })
     }
 
     fn decide(&self, target: &Target, run: &RunContext) -> Decision<Patch> {
         let object = &target.found.object;
+        if let Some(why) = target.found.leaving() {
+            return Decision::Refuse(why);
+        }
         match self.earlier(target, run) {
             Earlier::Same(mark) => {
                 let message = format!("{object} was restarted by this execution at {}", mark.time);
@@ -140,40 +162,40 @@ impl Action for RestartWorkload {
             Earlier::Different(mark) => return Decision::Refuse(mark::used_for_another(&mark)),
             Earlier::Never => {}
         }
-        if let Some(why) = target.found.protection() {
-            return Decision::Refuse(why);
+        let unreachable = Workload::read(target.kind, &target.found.value).unreachable();
+        let refusal = target.found.protection().or_else(|| unreachable.map(|why| format!("{object} {why}")));
+        match refusal {
+            Some(why) => Decision::Refuse(why),
+            None => Decision::Change(self.patch(target, run)),
         }
-        let now = Workload::read(target.kind, &target.found.value);
-        if now.paused {
-            return Decision::Refuse(format!(
-                "{object} is paused, a restart would only begin when it is resumed; resume it first (kubectl rollout resume)"
-            ));
-        }
-        if now.on_delete {
-            return Decision::Refuse(format!(
-                "{object} has the update strategy OnDelete, a restart would replace nothing; restart its pods one by one with restart-pod"
-            ));
-        }
-        Decision::Change(self.patch(target, run))
     }
 
     async fn apply(&self, cluster: &Cluster, target: &Target, change: &Patch, commit: Commit) -> Result<Value> {
         cluster.patch(&target.found.object, &target.found.value, change, commit).await
     }
 
+    /// A mark of release 0.1 has no goal: the value that it wrote is known from its time.
+    fn stands(&self, target: &Target, run: &RunContext) -> Result<()> {
+        let (object, value) = (&target.found.object, &target.found.value);
+        let Earlier::Same(mark) = self.earlier(target, run) else { return Ok(()) };
+        let written = text(&mark.goal, "/restartedAt").map(str::to_owned).or_else(|| {
+            let time = mark.time.parse().ok()?;
+            Some(restarted_at(time, text(&mark.previous, "/restartedAt")))
+        });
+        let found = text(value, RESTARTED_AT_PATH);
+        let undone =
+            if found == written.as_deref() { mark.undone(value) } else { Some(replaced(value, written.as_deref())) };
+        undone.map_or(Ok(()), |how| {
+            Err(Error::NotVerified(format!("{object} was restarted by this execution at {}, and {how}", mark.time)))
+        })
+    }
+
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
-        let ours = text(now, RESTARTED_AT_PATH).map(str::to_owned);
+        let ours = Written::of(now);
+        let written = text(now, RESTARTED_AT_PATH);
         let overwritten = |value: &Value| {
-            let found = text(value, RESTARTED_AT_PATH).map(str::to_owned);
-            (found != ours).then(|| {
-                let writer =
-                    guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
-                format!(
-                    "{RESTARTED_AT} is {} now, not {}{writer}",
-                    found.as_deref().unwrap_or("gone"),
-                    ours.as_deref().unwrap_or("unset")
-                )
-            })
+            let restarted_again = text(value, RESTARTED_AT_PATH) != written;
+            if restarted_again { Some(replaced(value, written)) } else { ours.overwritten(value) }
         };
         let rollout = Rollout {
             object: &target.found.object,
@@ -181,14 +203,21 @@ impl Action for RestartWorkload {
             now: now.clone(),
             of_newest_revision: true,
             overwritten: &overwritten,
-            stuck_after: self.stuck_after.get(),
+            asked: self.asked(),
         };
-        let Reached { desired, ready, revision } = rollout.wait(cluster, &run.progress).await?;
-        Ok(Details { desired_replicas: Some(desired), ready_replicas: Some(ready), revision })
+        rollout.wait(cluster, run).await?;
+        Ok(self.details(target, run))
     }
 
-    fn details(&self, _target: &Target, _run: &RunContext) -> Details {
-        Details { desired_replicas: None, ready_replicas: None, revision: None }
+    fn details(&self, _target: &Target, run: &RunContext) -> Details {
+        let seen = run.progress.observation();
+        Details {
+            desired_replicas: seen.desired,
+            ready_replicas: seen.ready(),
+            revision: seen.revision,
+            pods: seen.pods,
+            verified_at: seen.verified_at,
+        }
     }
 
     fn undo(&self, _target: &Target, _applied: bool, _run: &RunContext) -> RollbackInformation {
@@ -212,17 +241,45 @@ impl Action for RestartWorkload {
     }
 
     fn waiting(&self) -> Option<Waiting> {
-        Some(Waiting { wait: self.wait, timeout: self.wait_timeout, stuck_after: self.stuck_after })
+        Some(self.asked())
     }
 }
 
 impl RestartWorkload {
+    fn asked(&self) -> Waiting {
+        Waiting {
+            wait: self.wait,
+            timeout: self.wait_timeout,
+            stuck_after: self.stuck_after,
+            settle: self.settle,
+            terminating: self.terminating,
+        }
+    }
+
     fn patch(&self, target: &Target, run: &RunContext) -> Patch {
         let value = &target.found.value;
         let before = text(value, RESTARTED_AT_PATH);
-        let changes = annotate(value, "/spec/template", &[(RESTARTED_AT, restarted_at(run.now, before))]);
-        mark::patch(run, &self.request(target), json!({ "restartedAt": before }), value, changes)
+        let restarted_at = restarted_at(run.now, before);
+        let changes = annotate(value, "/spec/template", &[(RESTARTED_AT, restarted_at.clone())]);
+        let mut template = value.pointer("/spec/template").cloned().unwrap_or_default();
+        template["metadata"]["annotations"][RESTARTED_AT] = json!(restarted_at);
+        let execution = Execution {
+            marker: Marker::Restart,
+            request: self.request(target),
+            template,
+            goal: json!({ "restartedAt": restarted_at }),
+            previous: json!({ "restartedAt": before }),
+            cause: ChangeCause::Keep,
+        };
+        mark::patch(run, &execution, value, changes)
     }
+}
+
+/// Whose value stands where ours was written.
+fn replaced(value: &Value, written: Option<&str>) -> String {
+    let writer = guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
+    let found = text(value, RESTARTED_AT_PATH).unwrap_or("gone");
+    format!("{RESTARTED_AT} is {found} now, not {}{writer}", written.unwrap_or("unset"))
 }
 
 /// Seconds, as kubectl writes them; finer when that is the value already, since the same value would be no rollout.

@@ -16,23 +16,25 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told, identity};
+use crate::action::{Action, Decision, Named, Progress, RollbackInformation, RunContext, Subject, Told, identity};
 use crate::cluster::{Cluster, Commit, Patch};
 use crate::error::{Error, Result};
-use crate::guard;
-use crate::mark::{self, Earlier};
-use crate::object::{Kind, Resource, controller, text, uid};
-use crate::parameters::{Period, Waiting, one_minute, yes};
+use crate::guard::{self, CHANGE_CAUSE};
+use crate::mark::{self, ChangeCause, Earlier, Execution, Mark, Marker};
+use crate::object::{Kind, Resource, annotation, controller, text, uid};
+use crate::observed::{PodCounts, Versions};
+use crate::parameters::{Period, Settle, Terminating, Waiting, one_minute, yes};
 use crate::permission::Permission;
 use crate::revision::{self, Revision, normalized};
 use crate::wait::Rollout;
-use crate::workload::{self, Found, Workload};
+use crate::workload::{self, Found, Workload, Written};
 
 /// Parameters of `rollback`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rollback {
-    /// The number of the revision to go back to; by default the one before the present one.
+    /// The number of the revision to go back to; by default the last one before the present one whose pod template differs
+    /// by more than a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub to_revision: Option<i64>,
@@ -50,6 +52,14 @@ pub struct Rollback {
     /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
     #[serde(default = "one_minute")]
     pub stuck_after: Period,
+    /// How long new pods without a readiness probe are followed, which are ready as soon as they run: the same containers
+    /// must still run then. `0s` turns it off.
+    #[serde(default)]
+    pub settle: Settle,
+    /// `wait` until the abandoned pods are gone, or `ignore` those that are being deleted: they may run on for their grace
+    /// period.
+    #[serde(default)]
+    pub terminating: Terminating,
 }
 
 /// One revision, as results name it.
@@ -80,6 +90,12 @@ pub struct Details {
     /// How many are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i64>,
+    /// The workload's pods, as they were seen last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodCounts>,
+    /// The resourceVersion of each followed list at that moment.
+    #[serde(skip_serializing_if = "Versions::is_empty")]
+    pub verified_at: Versions,
 }
 
 /// The workload and its revisions, newest first.
@@ -88,6 +104,7 @@ pub struct Target {
     found: Found,
     kind: Kind,
     revisions: Vec<Revision>,
+    progress: Progress,
 }
 
 impl Subject for Target {
@@ -127,9 +144,26 @@ impl Rollback {
 
     fn patch(&self, target: &Target, to: &Revision, run: &RunContext) -> Patch {
         let previous = target.current().map(|revision| revision.name.clone());
-        let previous = json!({ "revision": previous, "to": to.name });
         let change = json!({ "op": "replace", "path": "/spec/template", "value": to.template });
-        mark::patch(run, &self.request(target), previous, &target.found.value, vec![change])
+        let execution = Execution {
+            marker: Marker::Rollback,
+            request: self.request(target),
+            template: to.template.clone(),
+            goal: json!({ "revision": to.name, "number": to.number }),
+            previous: json!({ "revision": previous }),
+            cause: ChangeCause::OfRevision(annotation(&to.object, CHANGE_CAUSE).map(str::to_owned)),
+        };
+        mark::patch(run, &execution, &target.found.value, vec![change])
+    }
+
+    fn asked(&self) -> Waiting {
+        Waiting {
+            wait: self.wait,
+            timeout: self.wait_timeout,
+            stuck_after: self.stuck_after,
+            settle: self.settle,
+            terminating: self.terminating,
+        }
     }
 }
 
@@ -162,6 +196,9 @@ impl Action for Rollback {
             // Also what becomes of an eviction whose answer is lost.
             all.insert(Permission::of("list", &Kind::Pod.resource()));
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
+        }
+        if self.wait {
+            all.extend(guard::set_permissions(kind));
         }
         all
     }
@@ -202,18 +239,25 @@ impl Action for Rollback {
                 found.object
             ));
         }
-        let partition = Workload::read(kind, &found.value).partition;
-        if partition > 0 {
+        if let Some(warning) = Workload::read(kind, &found.value).partition_warning(&found.object) {
+            run.progress.warn(warning);
+        }
+        let target = Target { found, kind, revisions, progress: run.progress.clone() };
+        let passed = choose::passed_over(self, &target.revisions, &target.found.value);
+        if !passed.is_empty() && mark::of(run, &target.found.value).is_none() {
             run.progress.warn(format!(
-                "{} has a partition: only pods with ordinal {partition} and above are rolled back",
-                found.object
+                "passed over {}: the present template, but for a restart; name one by toRevision if it is meant",
+                passed.join(", ")
             ));
         }
-        Ok(Target { found, kind, revisions })
+        Ok(target)
     }
 
     fn decide(&self, target: &Target, run: &RunContext) -> Decision<Change> {
         let object = &target.found.object;
+        if let Some(why) = target.found.leaving() {
+            return Decision::Refuse(why);
+        }
         match self.earlier(target, run) {
             Earlier::Same(mark) => {
                 let message = format!("{object} was rolled back by this execution at {}", mark.time);
@@ -222,7 +266,7 @@ impl Action for Rollback {
             Earlier::Different(mark) => return Decision::Refuse(mark::used_for_another(&mark)),
             Earlier::Never => {}
         }
-        let to = match choose::revision(self, &target.revisions, target.current()) {
+        let to = match choose::revision(self, &target.revisions, &target.found.value) {
             Ok(to) => to,
             Err(why) => return Decision::Refuse(format!("{object} {why}")),
         };
@@ -242,72 +286,79 @@ impl Action for Rollback {
     }
 
     async fn apply(&self, cluster: &Cluster, target: &Target, change: &Change, commit: Commit) -> Result<Value> {
-        let after = cluster.patch(&target.found.object, &target.found.value, &change.patch, commit).await?;
-        if commit == Commit::Execute && Workload::read(target.kind, &target.found.value).ordered {
-            stuck::evict(cluster, &target.found.object, &after, &change.to).await.map_err(stuck::applied)?;
+        let (object, value) = (&target.found.object, &target.found.value);
+        let after = cluster.patch(object, value, &change.patch, commit).await?;
+        if !Workload::read(target.kind, value).ordered {
+            return Ok(after);
+        }
+        match commit {
+            // Each is tried out by itself, and a dry run takes nothing from a budget: one of one pod would let both pass.
+            Commit::DryRun if stuck::try_out(cluster, object, value, &change.to).await? > 1 => target.progress.warn(format!(
+                "the evictions of the pods that keep {object} stuck were tried out one by one; a disruption budget that allows each may not allow all"
+            )),
+            Commit::DryRun => {}
+            Commit::Execute => stuck::evict(cluster, object, &after, &change.to).await.map_err(stuck::applied)?,
         }
         Ok(after)
     }
 
-    /// The template must still be the one that was put back, and the pods that stand in its way must go, whether or not
-    /// the first run got to them.
+    /// A mark of release 0.1 has no goal but the revision's name.
+    fn stands(&self, target: &Target, run: &RunContext) -> Result<()> {
+        let Earlier::Same(mark) = self.earlier(target, run) else { return Ok(()) };
+        let (object, now) = (&target.found.object, &target.found.value);
+        let to = goal(&mark);
+        let undone = match target.named(Some(to)) {
+            None => Some("that revision is gone by now".to_owned()),
+            Some(revision) if now.pointer("/spec/template").map(normalized).as_ref() != Some(&revision.template) => {
+                Some("it has another pod template by now: someone else changed it".to_owned())
+            }
+            Some(_) => mark.undone(now).map(|how| format!("it {how}")),
+        };
+        undone.map_or(Ok(()), |how| {
+            Err(Error::NotVerified(format!(
+                "{object} was rolled back to {to} by this execution at {}, and {how}",
+                mark.time
+            )))
+        })
+    }
+
+    /// The pods that stand in its way must go, whether or not the first run got to them.
     async fn resume(&self, cluster: &Cluster, target: &Target, run: &RunContext) -> Result<()> {
         let Earlier::Same(mark) = self.earlier(target, run) else { return Ok(()) };
         let (object, now) = (&target.found.object, &target.found.value);
-        let to = text(&mark.previous, "/to").unwrap_or_default();
-        let Some(revision) = target.named(Some(to)) else {
-            return Err(Error::NotVerified(format!(
-                "{object} was rolled back to {to} at {}; that revision is gone by now",
-                mark.time
-            )));
-        };
-        if now.pointer("/spec/template").map(normalized).as_ref() != Some(&revision.template) {
-            return Err(Error::NotVerified(format!(
-                "{object} was rolled back to {to} at {}, and has another template by now: someone else changed it",
-                mark.time
-            )));
-        }
         if Workload::read(target.kind, now).ordered {
-            stuck::evict(cluster, object, now, to).await.map_err(stuck::applied)?;
+            stuck::evict(cluster, object, now, goal(&mark)).await.map_err(stuck::applied)?;
         }
         Ok(())
     }
 
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
-        let template = |value: &Value| value.pointer("/spec/template").map(normalized);
-        let ours = template(now);
-        let overwritten = |value: &Value| {
-            (template(value) != ours).then(|| {
-                let writer =
-                    guard::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
-                format!("its pod template is another one now{writer}")
-            })
-        };
+        let written = Written::of(now);
         let rollout = Rollout {
             object: &target.found.object,
             kind: target.kind,
             now: now.clone(),
             of_newest_revision: true,
-            overwritten: &overwritten,
-            stuck_after: self.stuck_after.get(),
+            overwritten: &|value| written.overwritten(value),
+            asked: self.asked(),
         };
-        let reached = rollout.wait(cluster, &run.progress).await?;
-        let (desired, ready) = (Some(reached.desired), Some(reached.ready));
-        Ok(Details { desired_replicas: desired, ready_replicas: ready, ..self.details(target, run) })
+        rollout.wait(cluster, run).await?;
+        Ok(self.details(target, run))
     }
 
     fn details(&self, target: &Target, run: &RunContext) -> Details {
         let (from, to) = match self.earlier(target, run) {
-            Earlier::Same(mark) => {
-                (target.named(text(&mark.previous, "/revision")), target.named(text(&mark.previous, "/to")))
-            }
-            _ => (target.current(), choose::revision(self, &target.revisions, target.current()).ok()),
+            Earlier::Same(mark) => (target.named(text(&mark.previous, "/revision")), target.named(Some(goal(&mark)))),
+            _ => (target.current(), choose::revision(self, &target.revisions, &target.found.value).ok()),
         };
+        let seen = run.progress.observation();
         Details {
             from_revision: from.map(named),
             to_revision: to.map(named),
-            desired_replicas: None,
-            ready_replicas: None,
+            desired_replicas: seen.desired,
+            ready_replicas: seen.ready(),
+            pods: seen.pods,
+            verified_at: seen.verified_at,
         }
     }
 
@@ -348,7 +399,7 @@ impl Action for Rollback {
     }
 
     fn waiting(&self) -> Option<Waiting> {
-        Some(Waiting { wait: self.wait, timeout: self.wait_timeout, stuck_after: self.stuck_after })
+        Some(self.asked())
     }
 }
 
@@ -368,15 +419,13 @@ fn refusal(target: &Target) -> Option<String> {
             "{object} is controlled by the {kind} {name}, which would put its own template back: roll that back"
         ));
     }
-    let now = Workload::read(target.kind, &target.found.value);
-    if now.paused {
-        return Some(format!(
-            "{object} is paused, a rollback would only begin when it is resumed; resume it first (kubectl rollout resume)"
-        ));
-    }
-    now.on_delete.then(|| {
-        format!("{object} has the update strategy OnDelete, a rollback would replace no pod; change the strategy first")
-    })
+    let why = Workload::read(target.kind, &target.found.value).unreachable()?;
+    Some(format!("{object} {why}"))
+}
+
+/// The name of the revision that an execution put back.
+fn goal(mark: &Mark) -> &str {
+    text(&mark.goal, "/revision").or_else(|| text(&mark.previous, "/to")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -397,7 +446,12 @@ mod tests {
         let mut value = json!({ "metadata": { "uid": "u", "generation": 7 }, "spec": { "template": template(image) } });
         json_patch::merge(&mut value, &extra);
         let revisions = vec![revision("web-c", 3, "c"), revision("web-b", 2, "b"), revision("web-a", 1, "a")];
-        Target { found: found(Kind::Deployment, value), kind: Kind::Deployment, revisions }
+        Target {
+            found: found(Kind::Deployment, value),
+            kind: Kind::Deployment,
+            revisions,
+            progress: Progress::default(),
+        }
     }
 
     fn rollback(parameters: Value) -> Rollback {

@@ -6,6 +6,7 @@ use crate::cluster::{Cluster, Commit, Eviction, Query};
 use crate::error::{Error, Result};
 use crate::object::{Kind, ObjectRef, number};
 use crate::pod::PodView;
+use crate::rollout::ordinal;
 use crate::wait::{out_of_time, server_name};
 use crate::workload::{Workload, selector};
 
@@ -23,6 +24,20 @@ pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision
     Ok(())
 }
 
+/// Tries out the evictions that would come after the patch, each by itself; how many there are. Pods that break only later
+/// are not known yet.
+pub async fn try_out(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<usize> {
+    let stuck = stuck(cluster, set, value, revision).await?;
+    for Stuck { object, eviction } in &stuck {
+        match cluster.evict(object, eviction, Commit::DryRun).await {
+            // It changed at this very moment: the real eviction is bound anew.
+            Ok(()) | Err(Error::TargetNotFound(_) | Error::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(stuck.len())
+}
+
 /// The template is put back by then: what stands in the way of the evictions is no refusal of the whole.
 pub fn applied(error: Error) -> Error {
     match error {
@@ -38,13 +53,9 @@ pub fn applied(error: Error) -> Error {
 
 /// Evicts what stands in the way now; true when a pod changed before its eviction came, so that it may still be there.
 async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<bool> {
-    let (pods, _) = cluster.list::<PodView>(&Query::beside(set, Kind::Pod.resource(), selector(patched))).await?;
-    let partition = Workload::read(Kind::StatefulSet, patched).partition;
     let mut changed = false;
-    for pod in pods.iter().filter(|pod| is_stuck(pod, set, revision, partition)) {
-        let object = set.sibling(Kind::Pod.resource(), server_name(&pod.name)?, Some(pod.uid.clone()));
-        let seen = json!({ "metadata": { "uid": pod.uid, "resourceVersion": pod.version } });
-        match cluster.evict(&object, &Eviction { pod: seen, grace_period_seconds: None }, Commit::Execute).await {
+    for Stuck { object, eviction } in stuck(cluster, set, patched, revision).await? {
+        match cluster.evict(&object, &eviction, Commit::Execute).await {
             // Gone: the controller got to it first.
             Ok(()) | Err(Error::TargetNotFound(_)) => {}
             Err(Error::Conflict(_)) => changed = true,
@@ -59,13 +70,33 @@ async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revisio
     Ok(changed)
 }
 
-fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, partition: i64) -> bool {
-    let ordinal = pod.name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse::<i64>().ok()).unwrap_or_default();
+/// A pod that stands in the way, and how it is evicted.
+struct Stuck {
+    object: ObjectRef,
+    eviction: Eviction,
+}
+
+async fn stuck(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<Vec<Stuck>> {
+    let (pods, _) = cluster.list::<PodView>(&Query::beside(set, Kind::Pod.resource(), selector(value))).await?;
+    let first = Workload::read(Kind::StatefulSet, value).first_in_reach();
+    let stuck = pods.iter().filter(|pod| is_stuck(pod, set, revision, first));
+    let one = |pod: &PodView| {
+        let object = set.sibling(Kind::Pod.resource(), server_name(&pod.name)?, Some(pod.uid.clone()));
+        let seen = json!({ "metadata": { "uid": pod.uid, "resourceVersion": pod.version } });
+        Ok(Stuck { object, eviction: Eviction { pod: seen, grace_period_seconds: None } })
+    };
+    stuck.map(one).collect()
+}
+
+/// Whether a pod of another revision keeps the set from going on. Those before the first ordinal in reach are protected by
+/// its partition.
+fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, first: i64) -> bool {
     pod.owner == set.uid
         && pod.revision.as_deref() != Some(revision)
         && !pod.ready
         && !pod.terminating
-        && ordinal >= partition
+        && !pod.finished
+        && ordinal(&pod.name).is_some_and(|ordinal| ordinal >= first)
 }
 
 async fn wait_until_observed(cluster: &Cluster, set: &ObjectRef, patched: &Value) -> Result<()> {

@@ -196,8 +196,12 @@ fn serve(request: &Request<Body>, truth: &Arc<Mutex<Truth>>) -> Result<Response<
         && !path.contains("selfsubject")
         && !query.contains("dryRun")
     {
-        truth.applied |= (200..300).contains(&status);
-        truth.unclear |= status == 0 || status >= 500;
+        // A success that is no JSON, and a refusal that is no Status, come from something between.
+        let object = body.trim_ascii_start().starts_with(b"{");
+        let spoken = serde_json::from_slice::<Value>(&body).is_ok_and(|body| body["kind"] == "Status");
+        let (done, refused) = ((200..300).contains(&status) && object, (300..500).contains(&status) && spoken);
+        truth.applied |= done;
+        truth.unclear |= !done && !refused;
     }
     if status == 0 {
         return Err(std::io::Error::other("the connection broke"));

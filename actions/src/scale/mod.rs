@@ -4,8 +4,11 @@
 //! change an image, a command or a ServiceAccount.
 //!
 //! Guards: an autoscaler that sets the same number (it would overwrite ours within seconds), scaling to zero by
-//! mistake, and a number that is no longer what the caller saw. Verified by ready replicas; a number that somebody else
-//! sets meanwhile is reported as such, where kubectl calls it success.
+//! mistake, a number that is no longer what the caller saw, volumes that would be deleted. Verified by the pods
+//! themselves: exactly so many are left, ready, and the others gone; a number that somebody else sets meanwhile is
+//! reported as such, where kubectl calls it success.
+
+mod other;
 
 use std::collections::BTreeSet;
 
@@ -15,15 +18,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
-use crate::cluster::{Cluster, Commit, Follow, Patch, Proof, Query};
+use crate::cluster::{Cluster, Commit, Patch, Proof};
 use crate::error::{Error, Result};
 use crate::guard::{self, operations};
-use crate::object::{Kind, ObjectRef, Resource, number, text, uid};
-use crate::parameters::{Period, Replicas, Waiting, one_minute, yes};
+use crate::object::{Kind, ObjectRef, Resource, controller, number, text, uid};
+use crate::observed::{PodCounts, Versions};
+use crate::parameters::{Period, Replicas, Settle, Terminating, Waiting, one_minute, yes};
 use crate::permission::Permission;
-use crate::pod::PodView;
 use crate::related::{self, autoscalers};
-use crate::wait::{Rollout, out_of_time};
+use crate::wait::Rollout;
 use crate::workload::{self, Found, Workload};
 
 /// Parameters of `scale`.
@@ -41,6 +44,10 @@ pub struct Scale {
     /// Allow scaling to 0.
     #[serde(default)]
     pub allow_zero: bool,
+    /// Allow scaling a StatefulSet down that deletes the volumes of the pods that go
+    /// (`persistentVolumeClaimRetentionPolicy.whenScaled: Delete`).
+    #[serde(default)]
+    pub allow_volume_deletion: bool,
     /// Wait until the pods are ready (or gone).
     #[serde(default = "yes")]
     pub wait: bool,
@@ -51,6 +58,14 @@ pub struct Scale {
     /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
     #[serde(default = "one_minute")]
     pub stuck_after: Period,
+    /// How long pods without a readiness probe that become ready in this run are followed, since they are ready as soon as
+    /// they run: the same containers must still run then. `0s` turns it off.
+    #[serde(default)]
+    pub settle: Settle,
+    /// `wait` until the pods that go are gone, or `ignore` those that are being deleted: they may run on for their grace
+    /// period.
+    #[serde(default)]
+    pub terminating: Terminating,
 }
 
 /// What to do about an autoscaler.
@@ -75,6 +90,15 @@ pub struct Details {
     /// How many pods were ready in the end; absent when it was not waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i64>,
+    /// How many pods there are beyond the number: a Deployment that is paused in the middle of a rollout keeps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surge_replicas: Option<i64>,
+    /// The object's pods, as they were seen last. Those that `new` counts are of any revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodCounts>,
+    /// The resourceVersion of each followed list at that moment.
+    #[serde(skip_serializing_if = "Versions::is_empty")]
+    pub verified_at: Versions,
 }
 
 /// The object, its number, and who else sets it.
@@ -107,6 +131,10 @@ impl Action for Scale {
         true
     }
 
+    fn minimal() -> Value {
+        json!({ "replicas": 0 })
+    }
+
     fn example() -> Value {
         json!({ "replicas": 5 })
     }
@@ -128,6 +156,11 @@ impl Action for Scale {
             all.insert(Permission::on_target("watch", resource));
             all.insert(Permission::of("list", &Kind::Pod.resource()));
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
+            match resource.built_in() {
+                Some(kind) => all.extend(guard::set_permissions(kind)),
+                // Its pods may be its ReplicaSets'.
+                None => _ = all.insert(Permission::of("list", &Kind::ReplicaSet.resource())),
+            }
         }
         all
     }
@@ -140,7 +173,7 @@ impl Action for Scale {
         }
     }
 
-    async fn find(&self, cluster: &Cluster, named: &Named, _run: &RunContext) -> Result<Target> {
+    async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
         let found =
             workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
         if matches!(found.kind(), Some(Kind::Pod | Kind::Node | Kind::DaemonSet | Kind::Job | Kind::CronJob)) {
@@ -153,6 +186,13 @@ impl Action for Scale {
             Some(_) => found.value.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
             None => number(&scale_of(cluster, &found.object).await?, "/spec/replicas"),
         };
+        if let Some(owner) = controller(&found.value) {
+            run.progress.warn(format!(
+                "{} is controlled by {}, which may set its own number",
+                found.object,
+                described(owner)
+            ));
+        }
         let ask = self.on_autoscaler == OnAutoscaler::Refuse && replicas != self.replicas.get();
         let autoscalers = if ask { autoscalers_of(cluster, &found.object).await? } else { Vec::new() };
         Ok(Target { found, replicas, autoscalers })
@@ -161,28 +201,16 @@ impl Action for Scale {
     fn decide(&self, target: &Target, _run: &RunContext) -> Decision<Patch> {
         let object = &target.found.object;
         let (now, wanted) = (target.replicas, self.replicas.get());
+        if let Some(why) = target.found.leaving() {
+            return Decision::Refuse(why);
+        }
         if now == wanted {
             return Decision::AlreadySo { message: format!("{object} has {wanted} replicas already"), resumed: false };
         }
-        if let Some(why) = target.found.protection() {
-            return Decision::Refuse(why);
+        match self.refusal(target) {
+            Some(why) => Decision::Refuse(why),
+            None => Decision::Change(patch(target, wanted)),
         }
-        if let Some(expected) = self.current_replicas.filter(|expected| expected.get() != now) {
-            return Decision::Refuse(format!(
-                "{object} has {now} replicas, not {} as currentReplicas says; look again before you decide",
-                expected.get()
-            ));
-        }
-        if wanted == 0 && !self.allow_zero {
-            return Decision::Refuse(format!("scaling {object} to 0 stops it; set allowZero to true if that is meant"));
-        }
-        if let Some(name) = target.autoscalers.first() {
-            return Decision::Refuse(format!(
-                "{object} is scaled by the HorizontalPodAutoscaler {name}, which would overwrite {wanted} within seconds; \
-                 change its minReplicas or maxReplicas, or set onAutoscaler to \"ignore\""
-            ));
-        }
-        Decision::Change(patch(target, wanted))
     }
 
     async fn apply(&self, cluster: &Cluster, target: &Target, change: &Patch, commit: Commit) -> Result<Value> {
@@ -196,8 +224,8 @@ impl Action for Scale {
         let object = &target.found.object;
         let wanted = self.replicas.get();
         let Some(kind) = target.found.kind() else {
-            let ready = wait_by_scale(cluster, object, wanted, run).await?;
-            return Ok(Details { ready_replicas: Some(ready), ..self.details(target, run) });
+            other::wait(cluster, object, wanted, &self.asked(), run).await?;
+            return Ok(self.details(target, run));
         };
         // A Scale does not carry the generation that its controller has to observe.
         let now = if now.pointer("/metadata/generation").is_some() { now.clone() } else { cluster.get(object).await? };
@@ -206,14 +234,27 @@ impl Action for Scale {
             (found != wanted)
                 .then(|| format!("replicas are {found} now, not {wanted}{}", guard::last_writer(value, "scale")))
         };
-        let stuck_after = self.stuck_after.get();
-        let rollout = Rollout { object, kind, now, of_newest_revision: false, overwritten: &overwritten, stuck_after };
-        let reached = rollout.wait(cluster, &run.progress).await?;
-        Ok(Details { ready_replicas: Some(reached.ready), ..self.details(target, run) })
+        let asked = self.asked();
+        let rollout = Rollout { object, kind, now, of_newest_revision: false, overwritten: &overwritten, asked };
+        rollout.wait(cluster, run).await?;
+        if let Some(surge) = run.progress.observation().surge {
+            run.progress.warn(format!(
+                "{object} is paused in the middle of a rollout: it keeps {surge} pods beyond its {wanted} until it is resumed"
+            ));
+        }
+        Ok(self.details(target, run))
     }
 
-    fn details(&self, target: &Target, _run: &RunContext) -> Details {
-        Details { from_replicas: target.replicas, to_replicas: self.replicas.get(), ready_replicas: None }
+    fn details(&self, target: &Target, run: &RunContext) -> Details {
+        let seen = run.progress.observation();
+        Details {
+            from_replicas: target.replicas,
+            to_replicas: self.replicas.get(),
+            ready_replicas: seen.ready(),
+            surge_replicas: seen.surge,
+            pods: seen.pods,
+            verified_at: seen.verified_at,
+        }
     }
 
     fn undo(&self, target: &Target, applied: bool, _run: &RunContext) -> RollbackInformation {
@@ -222,10 +263,19 @@ impl Action for Scale {
                 "the replicas were that number already; what they were before is not known",
             );
         }
+        if target.deletes_volumes(self.replicas.get()) {
+            return RollbackInformation::unavailable(
+                "the volumes of the pods that went were deleted with them; scaling back makes empty ones",
+            );
+        }
         let mut parameters = json!({ "replicas": target.replicas, "currentReplicas": self.replicas });
         if let Some(fields) = parameters.as_object_mut() {
             if target.replicas == 0 {
                 fields.insert("allowZero".to_owned(), json!(true));
+            }
+            // The way back is down, and may delete volumes that were made on the way up.
+            if target.deletes_volumes(-1) {
+                fields.insert("allowVolumeDeletion".to_owned(), json!(true));
             }
             if self.on_autoscaler == OnAutoscaler::Ignore {
                 fields.insert("onAutoscaler".to_owned(), json!("ignore"));
@@ -241,6 +291,7 @@ impl Action for Scale {
         let object = &target.found.object;
         let (from, to) = (details.from_replicas, details.to_replicas);
         let ready = details.ready_replicas.map_or("; not waited for".to_owned(), |ready| {
+            let ready = ready - details.surge_replicas.unwrap_or(0);
             format!("; {ready} of {to} replicas ready after {:.1} s", told.took.as_secs_f32())
         });
         match (&told.already, told.dry_run) {
@@ -252,8 +303,86 @@ impl Action for Scale {
     }
 
     fn waiting(&self) -> Option<Waiting> {
-        Some(Waiting { wait: self.wait, timeout: self.wait_timeout, stuck_after: self.stuck_after })
+        Some(self.asked())
     }
+}
+
+impl Target {
+    /// Whether scaling to this number deletes the volumes of the pods that go.
+    fn deletes_volumes(&self, wanted: i64) -> bool {
+        let value = &self.found.value;
+        let deletes = text(value, "/spec/persistentVolumeClaimRetentionPolicy/whenScaled") == Some("Delete");
+        let claims = value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+        self.replicas > wanted && deletes && claims.is_some_and(|claims| !claims.is_empty())
+    }
+}
+
+impl Scale {
+    fn asked(&self) -> Waiting {
+        Waiting {
+            wait: self.wait,
+            timeout: self.wait_timeout,
+            stuck_after: self.stuck_after,
+            settle: self.settle,
+            terminating: self.terminating,
+        }
+    }
+
+    /// The guard that says no.
+    fn refusal(&self, target: &Target) -> Option<String> {
+        let object = &target.found.object;
+        let (now, wanted) = (target.replicas, self.replicas.get());
+        if let Some(why) = target.found.protection().or_else(|| controlled(target)) {
+            return Some(why);
+        }
+        if let Some(expected) = self.current_replicas.filter(|expected| expected.get() != now) {
+            return Some(format!(
+                "{object} has {now} replicas, not {} as currentReplicas says; look again before you decide",
+                expected.get()
+            ));
+        }
+        if wanted == 0 && !self.allow_zero {
+            return Some(format!("scaling {object} to 0 stops it; set allowZero to true if that is meant"));
+        }
+        if target.deletes_volumes(wanted) && !self.allow_volume_deletion {
+            return Some(format!(
+                "scaling {object} from {now} to {wanted} deletes the volumes of the pods that go \
+                 (persistentVolumeClaimRetentionPolicy.whenScaled is Delete); set allowVolumeDeletion to true if that is meant"
+            ));
+        }
+        let name = target.autoscalers.first()?;
+        Some(if wanted == 0 {
+            format!(
+                "{object} is scaled by the HorizontalPodAutoscaler {name}, which 0 replicas switch off until someone scales it \
+                 up again; set onAutoscaler to \"ignore\" if that is meant"
+            )
+        } else {
+            format!(
+                "{object} is scaled by the HorizontalPodAutoscaler {name}, which would overwrite {wanted} within seconds; \
+                 change its minReplicas or maxReplicas, or set onAutoscaler to \"ignore\""
+            )
+        })
+    }
+}
+
+/// A ReplicaSet or ReplicationController under a controller that is not built in (Argo Rollouts, OpenShift): that one sets
+/// the number, and is what has to be scaled.
+fn controlled(target: &Target) -> Option<String> {
+    matches!(target.found.kind(), Some(Kind::ReplicaSet | Kind::ReplicationController)).then_some(())?;
+    let owner = controller(&target.found.value)?;
+    let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
+    Some(format!(
+        "{} is controlled by {}, which sets its number; scale that: TARGET_KIND={} TARGET_API_VERSION={} TARGET_NAME={}",
+        target.found.object,
+        described(owner),
+        own("/kind"),
+        own("/apiVersion"),
+        own("/name")
+    ))
+}
+
+fn described(owner: &Value) -> String {
+    format!("the {} {}", text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default())
 }
 
 fn patch(target: &Target, wanted: i64) -> Patch {
@@ -264,7 +393,9 @@ fn patch(target: &Target, wanted: i64) -> Patch {
         { "op": "test", "path": "/spec/replicas", "value": expected },
         { "op": "add", "path": "/spec/replicas", "value": wanted },
     ]));
-    Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager }
+    // A Scale tells no generation; that of the object is the only trace that a number leaves that was set and set back.
+    let rests_on_generation = target.found.value.pointer("/metadata/generation").and_then(Value::as_i64);
+    Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager, rests_on_generation }
 }
 
 /// The autoscalers that target the object.
@@ -276,60 +407,11 @@ async fn autoscalers_of(cluster: &Cluster, object: &ObjectRef) -> Result<Vec<Str
 /// The `/scale` of a kind that is not built in.
 async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
     cluster.get_sub(object, Some("scale")).await.map_err(|error| match error {
-        Error::TargetNotFound(_) => {
-            Error::InvalidRequest(format!("{object} has no /scale sub-resource; its kind cannot be scaled"))
-        }
         Error::Unavailable { message, .. } if message.contains("answered 500") => Error::Refused(format!(
             "the /scale sub-resource of {object} is broken ({message}); set its replicas field once by hand"
         )),
         error => error,
     })
-}
-
-/// Kinds that are not built in are only known through `/scale`: its count, and the readiness of the pods it selects.
-async fn wait_by_scale(cluster: &Cluster, object: &ObjectRef, wanted: i64, run: &RunContext) -> Result<i64> {
-    let mut changes = cluster.follow_object(object, cluster.get(object).await?).await?;
-    let selector = text(&scale_of(cluster, object).await?, "/status/selector").unwrap_or_default().to_owned();
-    let mut pods: Option<Follow<PodView>> = match selector.as_str() {
-        "" => {
-            run.progress.warn(format!(
-                "{object} tells no selector in its /scale: verified by its own count, not by ready pods"
-            ));
-            None
-        }
-        selector => Some(cluster.follow(Query::beside(object, Kind::Pod.resource(), selector)).await?),
-    };
-    loop {
-        if changes.items().get(object.name.as_str()).map(uid) != object.uid.as_deref() {
-            return Err(Error::NotVerified(format!("{object} was deleted while it was waited for")));
-        }
-        let scale = scale_of(cluster, object).await?;
-        let found = number(&scale, "/spec/replicas");
-        if found != wanted {
-            return Err(Error::NotVerified(format!(
-                "{object} was changed by someone else while it was waited for: replicas are {found} now, not {wanted}"
-            )));
-        }
-        let total = number(&scale, "/status/replicas");
-        let serving = |pods: &Follow<PodView>| pods.items().values().filter(|pod| pod.serves()).count();
-        let ready = pods.as_ref().map_or(total, |pods| i64::try_from(serving(pods)).unwrap_or(i64::MAX));
-        if total == wanted && ready == wanted {
-            return Ok(ready);
-        }
-        run.progress.report(&format!("{object}: {ready} of {wanted} pods are ready"));
-        tokio::select! {
-            changed = changes.changed() => changed?,
-            changed = changed(&mut pods) => changed?,
-            () = tokio::time::sleep(cluster.remaining()) => return Err(out_of_time(object, &run.progress)),
-        }
-    }
-}
-
-async fn changed(pods: &mut Option<Follow<PodView>>) -> Result<()> {
-    match pods {
-        Some(pods) => pods.changed().await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,115 @@
+//! An API server made of a closure: for tests of what the door makes of answers.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::Cluster;
+use crate::ledger::Ledger;
+use crate::object::{Kind, ObjectRef};
+
+/// What is said to one request.
+pub enum Answer {
+    /// A Kubernetes answer.
+    Json(u16, Value),
+    /// What something else says.
+    Text(u16, &'static str),
+    /// Nothing: the connection breaks.
+    Lost,
+    /// A watch: each event after so many seconds; it never ends by itself.
+    Watch(Vec<(u64, Value)>),
+}
+
+/// `GET /path?query`, in the order of their arrival.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<Mutex<Vec<String>>>);
+
+impl Seen {
+    /// All of them that hold this.
+    pub fn with(&self, part: &str) -> Vec<String> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|one| one.contains(part)).cloned().collect()
+    }
+}
+
+/// A cluster whose API server is this closure: it is given the request's method and address, and how many of the same
+/// have come before.
+pub fn cluster(answer: impl Fn(&str, usize) -> Answer + Send + 'static) -> (Cluster, Seen) {
+    let seen = Seen::default();
+    let client = kube::Client::new(Fake { answer, seen: seen.clone() }, "shop");
+    let deadline = Instant::now() + Duration::from_mins(5);
+    let namespace = "shop".parse().ok();
+    (Cluster::new(client, "https://fake".to_owned(), namespace, Ledger::default(), "run", deadline), seen)
+}
+
+/// `deployment shop/web`, or another kind's.
+pub fn object(kind: Kind) -> ObjectRef {
+    let resource = kind.resource();
+    let namespace = "shop".parse().ok().filter(|_| resource.namespaced());
+    ObjectRef { resource, namespace, name: "web".parse().unwrap(), uid: Some("u".to_owned()) }
+}
+
+/// What the API server says where an object is not.
+pub fn not_found(kind: &str, group: &str, name: &str) -> Answer {
+    Answer::Json(404, not_found_status(kind, group, name))
+}
+
+/// Its body.
+pub fn not_found_status(kind: &str, group: &str, name: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,
+        "message": format!("{kind} {name:?} not found"), "details": { "name": name, "group": group, "kind": kind },
+    })
+}
+
+struct Fake<F> {
+    answer: F,
+    seen: Seen,
+}
+
+impl<F: Fn(&str, usize) -> Answer> tower_service::Service<Request<Body>> for Fake<F> {
+    type Response = Response<UnsyncBoxBody<Bytes, Infallible>>;
+    type Error = std::io::Error;
+    type Future = Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let line = format!("{} {}", request.method(), request.uri());
+        let before = self.seen.with("").iter().filter(|one| **one == line).count();
+        self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+        let (status, body) = match (self.answer)(&line, before) {
+            Answer::Json(status, body) => (status, whole(body.to_string())),
+            Answer::Text(status, body) => (status, whole(body.to_owned())),
+            Answer::Watch(events) => (200, watched(events)),
+            Answer::Lost => return ready(Err(std::io::Error::other("the connection broke"))),
+        };
+        ready(Response::builder().status(status).body(body).map_err(std::io::Error::other))
+    }
+}
+
+fn whole(text: String) -> UnsyncBoxBody<Bytes, Infallible> {
+    Full::new(Bytes::from(text)).boxed_unsync()
+}
+
+fn watched(events: Vec<(u64, Value)>) -> UnsyncBoxBody<Bytes, Infallible> {
+    let events = futures::stream::iter(events).then(|(after, event)| async move {
+        tokio::time::sleep(Duration::from_secs(after)).await;
+        Ok::<_, Infallible>(Frame::data(Bytes::from(event.to_string() + "\n")))
+    });
+    StreamBody::new(events.chain(futures::stream::pending())).boxed_unsync()
+}

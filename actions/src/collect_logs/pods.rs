@@ -1,0 +1,144 @@
+//! Whose logs: the pods that are meant.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::sources::{LogPod, PodSources, in_namespace};
+use crate::action::{Named, Progress};
+use crate::cluster::{Cluster, Query};
+use crate::error::{Error, Result};
+use crate::names::Namespace;
+use crate::object::{Kind, ObjectRef};
+use crate::owner::controlled_uids;
+use crate::workload::{self, Found, selector};
+
+/// The pods that are meant, and the object that was named (none for a selector).
+pub async fn find(cluster: &Cluster, named: &Named, progress: &Progress) -> Result<(Option<Found>, Vec<PodSources>)> {
+    let object = match named {
+        Named::Selection { namespace, selector } => {
+            let pods = select(cluster, namespace, selector.clone()).await?;
+            if pods.is_empty() {
+                return Err(Error::TargetNotFound(format!(
+                    "no pod in namespace {namespace} has the labels {selector:?}; check TARGET_SELECTOR"
+                )));
+            }
+            return Ok((None, all_in(namespace, pods)?));
+        }
+        Named::Object(object) => object,
+    };
+    let found = workload::find(cluster, object, |_| false).await?;
+    let namespace = found
+        .object
+        .namespace
+        .clone()
+        .ok_or_else(|| Error::InvalidRequest(format!("{object} has no pods of its own")))?;
+    let pods = match found.kind() {
+        Some(Kind::Pod) => {
+            vec![LogPod::deserialize(&found.value).map_err(|error| Error::Internal(error.to_string()))?]
+        }
+        Some(Kind::CronJob) => of_jobs(cluster, &found, &namespace).await?,
+        _ => of_workload(cluster, &found, &namespace, progress).await?,
+    };
+    Ok((Some(found), all_in(&namespace, pods)?))
+}
+
+/// The pods that a workload controls. Its selector may find others', and they are told, because a selector that does is a mistake.
+async fn of_workload(
+    cluster: &Cluster,
+    found: &Found,
+    namespace: &Namespace,
+    progress: &Progress,
+) -> Result<Vec<LogPod>> {
+    let pods = select(cluster, namespace, selector(&found.value)).await?;
+    let (own, others) = apart(pods, &controlled_uids(cluster, &found.object, &found.value).await?);
+    if !others.is_empty() {
+        progress.warn(left_out(&found.object, &others));
+    }
+    Ok(own)
+}
+
+/// The pods of a CronJob's Jobs: they carry the Job's UID as a label, too.
+async fn of_jobs(cluster: &Cluster, cron: &Found, namespace: &Namespace) -> Result<Vec<LogPod>> {
+    let uids = controlled_uids(cluster, &cron.object, &cron.value).await?;
+    if uids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let among = uids.iter().map(String::as_str).collect::<Vec<_>>().join(",");
+    let pods = select(cluster, namespace, format!("batch.kubernetes.io/controller-uid in ({among})")).await?;
+    Ok(apart(pods, &uids).0)
+}
+
+/// The pods that one of these controls, and the others.
+fn apart(pods: Vec<LogPod>, uids: &BTreeSet<String>) -> (Vec<LogPod>, Vec<LogPod>) {
+    pods.into_iter().partition(|pod| pod.owner.as_ref().is_some_and(|owner| uids.contains(owner)))
+}
+
+fn left_out(object: &ObjectRef, others: &[LogPod]) -> String {
+    /// Enough to know whose they are.
+    const NAMED: usize = 3;
+    let mut names: Vec<&str> = others.iter().take(NAMED).map(|pod| pod.name.as_str()).collect();
+    if others.len() > NAMED {
+        names.push("…");
+    }
+    format!(
+        "the selector of {object} also finds {} pods that it does not control ({}): their logs are left out; no two \
+         workloads should select the same pods",
+        others.len(),
+        names.join(", ")
+    )
+}
+
+async fn select(cluster: &Cluster, namespace: &Namespace, labels: String) -> Result<Vec<LogPod>> {
+    let query =
+        Query { resource: Kind::Pod.resource(), namespace: Some(namespace.clone()), labels, name: None, field: None };
+    let (pods, _) = cluster.list::<LogPod>(&query).await?;
+    Ok(pods)
+}
+
+fn all_in(namespace: &Namespace, pods: Vec<LogPod>) -> Result<Vec<PodSources>> {
+    pods.into_iter().map(|pod| in_namespace(namespace, pod)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    fn pod(name: &str, owners: Value) -> LogPod {
+        serde_json::from_value(json!({ "metadata": { "name": name, "uid": name, "ownerReferences": owners } })).unwrap()
+    }
+
+    #[rstest]
+    #[case::of_a_replica_set_of_its(json!([{ "uid": "r1", "controller": true }]), true)]
+    #[case::of_the_revision_before(json!([{ "uid": "r2", "controller": true }]), true)]
+    #[case::of_another_workload(json!([{ "uid": "x", "controller": true }]), false)]
+    #[case::owned_and_not_controlled(json!([{ "uid": "r1" }]), false)]
+    #[case::of_nobody(json!([]), false)]
+    fn a_pod_is_told_by_who_controls_it(#[case] owners: Value, #[case] is_own: bool) {
+        let owners: Value = owners
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|owner| {
+                let mut whole = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web" });
+                whole.as_object_mut().unwrap().extend(owner.as_object().unwrap().clone());
+                whole
+            })
+            .collect();
+        let uids = ["r1", "r2"].map(str::to_owned).into();
+        let (own, others) = apart(vec![pod("p", owners)], &uids);
+        assert_eq!((own.len(), others.len()), if is_own { (1, 0) } else { (0, 1) });
+    }
+
+    #[test]
+    fn pods_that_are_left_out_are_named() {
+        let object = crate::guard::test_support::found(Kind::Deployment, json!({ "metadata": { "uid": "u" } })).object;
+        let others: Vec<LogPod> = ["a", "b", "c", "d"].map(|name| pod(name, json!([]))).into();
+        let says = |others: &[LogPod]| left_out(&object, others);
+        assert!(says(&others[..1]).contains("deployment shop/web also finds 1 pods that it does not control (a):"));
+        assert!(says(&others[..3]).contains("(a, b, c):"));
+        assert!(says(&others).contains("finds 4 pods that it does not control (a, b, c, …):"));
+    }
+}

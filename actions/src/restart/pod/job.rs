@@ -1,0 +1,120 @@
+//! Whether a Job replaces a pod, and how many it wants now.
+
+use serde_json::Value;
+
+use crate::object::{annotation, number, text};
+
+/// A Job's own account of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobView {
+    /// How many pods it wants to run now.
+    pub wants: i64,
+    /// Whether it is complete.
+    pub complete: bool,
+    /// Why it failed.
+    pub failed: Option<String>,
+    suspended: bool,
+    failures: i64,
+    limit: i64,
+    limit_per_index: Option<i64>,
+    ignores_disruptions: bool,
+}
+
+impl JobView {
+    /// Reads the object.
+    pub fn read(job: &Value) -> Self {
+        let spec = |field: &str| job.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
+        let parallelism = spec("parallelism").unwrap_or(1);
+        let left = spec("completions").map(|completions| (completions - number(job, "/status/succeeded")).max(0));
+        let condition = |kind: &str| {
+            let all = job.pointer("/status/conditions").and_then(Value::as_array);
+            all.into_iter()
+                .flatten()
+                .find(|one| text(one, "/type") == Some(kind) && text(one, "/status") == Some("True"))
+        };
+        let failed = condition("Failed").or_else(|| condition("FailureTarget"));
+        Self {
+            wants: left.map_or(parallelism, |left| left.min(parallelism)),
+            complete: condition("Complete").or_else(|| condition("SuccessCriteriaMet")).is_some(),
+            failed: failed.map(|one| text(one, "/message").unwrap_or("no message").to_owned()),
+            suspended: job.pointer("/spec/suspend") == Some(&Value::Bool(true)),
+            failures: number(job, "/status/failed"),
+            limit: spec("backoffLimit").unwrap_or(6),
+            limit_per_index: spec("backoffLimitPerIndex"),
+            ignores_disruptions: ignores_disruptions(job),
+        }
+    }
+
+    /// Why it would make no other pod in the place of this one; the sentence goes on after the Job's name. (A container that
+    /// ends with 0 when it is told to stop counts as a success: that is only known afterwards.)
+    pub fn replaces_none(&self, pod: &Value) -> Option<String> {
+        if self.complete {
+            return Some("is complete".to_owned());
+        }
+        if let Some(why) = &self.failed {
+            return Some(format!("has failed: {why}"));
+        }
+        if self.suspended {
+            return Some("is suspended".to_owned());
+        }
+        if self.ignores_disruptions {
+            return None;
+        }
+        let of_index = annotation(pod, "batch.kubernetes.io/job-index-failure-count");
+        let of_index = of_index.and_then(|count| count.parse::<i64>().ok()).unwrap_or(0);
+        let used_up = match self.limit_per_index {
+            Some(limit) => of_index >= limit,
+            None => self.failures >= self.limit,
+        };
+        used_up.then(|| "counts an eviction as a failure, and its backoffLimit is used up".to_owned())
+    }
+}
+
+/// Whether its `podFailurePolicy` leaves evictions out of account.
+fn ignores_disruptions(job: &Value) -> bool {
+    let rules = job.pointer("/spec/podFailurePolicy/rules").and_then(Value::as_array);
+    let about_disruptions = |rule: &Value| {
+        let conditions = rule.pointer("/onPodConditions").and_then(Value::as_array);
+        conditions.is_some_and(|all| all.iter().any(|one| text(one, "/type") == Some("DisruptionTarget")))
+    };
+    // Rules about exit codes that come first may decide otherwise; by which code the container will end is not known.
+    rules.is_some_and(|rules| {
+        rules.iter().any(|rule| text(rule, "/action") == Some("Ignore") && about_disruptions(rule))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[rstest]
+    #[case::tries_left(json!({ "spec": { "backoffLimit": 1 } }), json!({}), "")]
+    #[case::default_limit(json!({ "status": { "failed": 5 } }), json!({}), "")]
+    #[case::default_limit_used(json!({ "status": { "failed": 6 } }), json!({}), "backoffLimit is used up")]
+    #[case::no_tries(json!({ "spec": { "backoffLimit": 0 } }), json!({}), "backoffLimit is used up")]
+    #[case::ignored(json!({ "spec": { "backoffLimit": 0, "podFailurePolicy": { "rules": [{ "action": "Ignore", "onPodConditions": [{ "type": "DisruptionTarget" }] }] } } }), json!({}), "")]
+    #[case::failed_by_policy(json!({ "spec": { "backoffLimit": 0, "podFailurePolicy": { "rules": [{ "action": "FailJob", "onPodConditions": [{ "type": "DisruptionTarget" }] }] } } }), json!({}), "backoffLimit is used up")]
+    #[case::per_index(json!({ "spec": { "backoffLimit": 9, "backoffLimitPerIndex": 1 } }), json!({ "metadata": { "annotations": { "batch.kubernetes.io/job-index-failure-count": "1" } } }), "backoffLimit is used up")]
+    #[case::another_index(json!({ "spec": { "backoffLimitPerIndex": 1 }, "status": { "failed": 9 } }), json!({}), "")]
+    #[case::complete(json!({ "status": { "conditions": [{ "type": "Complete", "status": "True" }] } }), json!({}), "is complete")]
+    #[case::failed(json!({ "status": { "conditions": [{ "type": "Failed", "status": "True", "message": "late" }] } }), json!({}), "has failed: late")]
+    #[case::not_failed(json!({ "status": { "conditions": [{ "type": "Failed", "status": "False" }] } }), json!({}), "")]
+    #[case::suspended(json!({ "spec": { "suspend": true } }), json!({}), "is suspended")]
+    fn a_job_replaces_while_it_has_tries(#[case] job: Value, #[case] pod: Value, #[case] says: &str) {
+        match JobView::read(&job).replaces_none(&pod) {
+            Some(why) => assert!(!says.is_empty() && why.contains(says), "{why}"),
+            None => assert_eq!(says, ""),
+        }
+    }
+
+    #[rstest]
+    #[case::one(json!({}), 1)]
+    #[case::parallel(json!({ "spec": { "parallelism": 3 } }), 3)]
+    #[case::some_left(json!({ "spec": { "parallelism": 3, "completions": 5 }, "status": { "succeeded": 3 } }), 2)]
+    #[case::none_left(json!({ "spec": { "completions": 1 }, "status": { "succeeded": 1 } }), 0)]
+    fn wants_no_more_than_is_left(#[case] job: Value, #[case] wants: i64) {
+        assert_eq!(JobView::read(&job).wants, wants);
+    }
+}

@@ -1,0 +1,442 @@
+//! # restart of a pod
+//!
+//! Evicts the pod (the eviction API, so that disruption budgets hold) and waits until it is gone and the workload at the top
+//! of its owners has as many serving pods as it wants. A pod that nothing would replace is refused unless `force`. A budget
+//! that blocks is waited for: the eviction is sent again when a budget changes, not at an interval.
+
+mod job;
+mod replaced;
+mod replacer;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
+use crate::cluster::{Cluster, Commit, Eviction, Follow, Query};
+use crate::error::{Error, Result};
+use crate::guard;
+use crate::object::{Kind, ObjectRef, Resource, Target as ObjectTarget, annotation, controller, text, uid};
+use crate::observed::{PodCounts, Versions};
+use crate::parameters::{Period, Settle, Waiting, one_minute, yes};
+use crate::permission::Permission;
+use crate::pod::PodView;
+use crate::related::disruption_budgets;
+use crate::workload::{Found, PROTECTED, leaving_since, selector};
+use replaced::Replacement;
+use replacer::Replacer;
+
+/// Parameters of `restart` for a pod.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestartPod {
+    /// How many seconds the containers get to end by themselves; by default what the pod says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_period_seconds: Option<u32>,
+    /// Evict also a pod that nothing would replace: it is then gone for good.
+    #[serde(default)]
+    pub force: bool,
+    /// Wait until the replacement is ready.
+    #[serde(default = "yes")]
+    pub wait: bool,
+    /// How long to wait, for a disruption budget and for the replacement; by default what is left of `ACTION_TIMEOUT`,
+    /// less a tenth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_timeout: Option<Period>,
+    /// How long an obstacle that may pass (no node has room, an image cannot be pulled) may keep the replacement from
+    /// being ready before the wait is given up. Raise it where a cluster autoscaler adds nodes.
+    #[serde(default = "one_minute")]
+    pub stuck_after: Period,
+    /// How long a replacement without a readiness probe is followed, which is ready as soon as it runs: the same containers
+    /// must still run then. `0s` turns it off.
+    #[serde(default)]
+    pub settle: Settle,
+}
+
+/// What `restart` of a pod reports.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    /// The pod that took its place; absent when there is none or it was not waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<String>,
+    /// The workload that is to have as many pods as it wants: the one at the top of the pod's owners.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload: Option<ObjectTarget>,
+    /// How many pods it wants; absent when it was not waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i64>,
+    /// How many of them are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i64>,
+    /// Its pods, as they were seen last; `terminating` is the evicted one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodCounts>,
+    /// The resourceVersion of what was looked at then.
+    #[serde(skip_serializing_if = "Versions::is_empty")]
+    pub verified_at: Versions,
+}
+
+/// The pod, and who replaces it.
+#[derive(Debug)]
+pub struct Target {
+    object: ObjectRef,
+    /// `None` when it is gone already.
+    pod: Option<Value>,
+    replacer: Replacer,
+    /// UIDs of the pods beside it under the same owner.
+    siblings: Vec<String>,
+}
+
+impl Subject for Target {
+    fn found(&self) -> Option<&Found> {
+        None
+    }
+    fn object(&self) -> Option<&ObjectRef> {
+        Some(&self.object)
+    }
+    fn value(&self) -> Option<&Value> {
+        self.pod.as_ref()
+    }
+}
+
+/// The decision to evict; which resourceVersion is up to the moment it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evict;
+
+impl Action for RestartPod {
+    type Target = Target;
+    type Change = Evict;
+    type Details = Details;
+
+    /// An eviction leaves no mark; the UID of a pod that is gone is enough.
+    fn repeatable(_run: &RunContext, has_uid: bool) -> bool {
+        has_uid
+    }
+
+    fn kinds() -> &'static [Kind] {
+        &[Kind::Pod]
+    }
+
+    fn example() -> Value {
+        json!({ "gracePeriodSeconds": 30 })
+    }
+
+    fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
+        let mut all = BTreeSet::from([
+            Permission::on_target("get", resource),
+            Permission::on_target("create", resource).on_sub("eviction"),
+            Permission::of("list", &disruption_budgets()),
+            Permission::of("watch", &disruption_budgets()),
+        ]);
+        // Whether it would be replaced, and by whom.
+        all.extend(REPLACERS.map(|kind| Permission::of("get", &kind.resource())));
+        if self.wait {
+            all.insert(Permission::of("list", resource));
+            all.insert(Permission::of("watch", resource));
+            all.insert(Permission::of("list", &Kind::ReplicaSet.resource()));
+        }
+        all
+    }
+
+    fn check(&self, named: &Named, run: &RunContext) -> Vec<String> {
+        let has_uid = matches!(named, Named::Object(ObjectRef { uid: Some(_), .. }));
+        if run.id.is_some() && !has_uid {
+            return vec!["TARGET_UID: restart-pod with an ACTION_ID needs it: an eviction leaves no mark, so only the UID tells that this pod is gone already".to_owned()];
+        }
+        Vec::new()
+    }
+
+    async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
+        let named = guard::object(named)?;
+        let now = match cluster.get(named).await {
+            Err(Error::TargetNotFound(_)) if named.uid.is_some() => None,
+            now => Some(now?),
+        };
+        let is_named = |pod: &&Value| named.uid.as_deref().is_none_or(|known| known == uid(pod));
+        let Some(pod) = now.as_ref().filter(is_named) else {
+            let replacer = if self.wait {
+                replacer::of_gone(cluster, named, now.as_ref()).await?
+            } else {
+                Replacer::Unknown("it was not asked for".to_owned())
+            };
+            return Ok(Target { object: named.clone(), pod: None, replacer, siblings: Vec::new() });
+        };
+        let object = ObjectRef { uid: Some(uid(pod).to_owned()), ..named.clone() };
+        let replacer = replacer::of(cluster, &object, pod).await?;
+        if let Replacer::Other { name, .. } = &replacer {
+            run.progress.warn(format!(
+                "{object} is controlled by the {name}, of a kind that is not built in: whether it replaces its pods is not known"
+            ));
+        }
+        let siblings = if self.wait { siblings(cluster, &object, pod, &replacer).await? } else { Vec::new() };
+        Ok(Target { object, pod: Some(pod.clone()), replacer, siblings })
+    }
+
+    fn decide(&self, target: &Target, _run: &RunContext) -> Decision<Evict> {
+        let object = &target.object;
+        let already = |message: String| Decision::AlreadySo { message, resumed: false };
+        let Some(pod) = &target.pod else { return already(format!("{object} with this UID was gone already")) };
+        if text(pod, "/metadata/deletionTimestamp").is_some() {
+            return already(format!("{object} was being deleted already"));
+        }
+        if annotation(pod, PROTECTED) == Some("true") {
+            return Decision::Refuse(format!(
+                "{object} is protected by its annotation {PROTECTED}; remove it, or ask whoever set it"
+            ));
+        }
+        if annotation(pod, "kubernetes.io/config.mirror").is_some() {
+            return Decision::Refuse(format!(
+                "{object} is a static pod, which only its kubelet can restart: change or move its manifest on the node"
+            ));
+        }
+        let finished = is_finished(pod).then(|| "it has run to its end".to_owned());
+        match finished.or_else(|| target.replacer.none(pod)).filter(|_| !self.force) {
+            Some(why) => Decision::Refuse(format!(
+                "nothing would replace {object}: {why}; set force to true to evict it for good"
+            )),
+            None => Decision::Change(Evict),
+        }
+    }
+
+    async fn apply(&self, cluster: &Cluster, target: &Target, _change: &Evict, commit: Commit) -> Result<Value> {
+        let pod = target.pod.clone().unwrap_or_default();
+        let mut eviction = Eviction { pod, grace_period_seconds: self.grace_period_seconds };
+        if commit == Commit::DryRun {
+            cluster.evict(&target.object, &eviction, commit).await?;
+            return Ok(Value::Null);
+        }
+        // Opened only when a budget is in the way; the wait for it ends with `waitTimeout` at the latest.
+        let mut budgets: Option<Follow<Value>> = None;
+        let limit = self.wait_timeout.map_or(cluster.remaining(), Period::get);
+        let patient = cluster.until(tokio::time::Instant::now() + limit);
+        let mut known = target.siblings.clone();
+        loop {
+            let blocked = match cluster.evict(&target.object, &eviction, commit).await {
+                Ok(()) => return Ok(json!({ "known": known })),
+                Err(Error::Blocked { message }) => message,
+                Err(error) => return Err(error),
+            };
+            match &mut budgets {
+                None => budgets = Some(patient.follow(Query::beside(&target.object, disruption_budgets(), "")).await?),
+                Some(budgets) => wait_for_budget(&patient, budgets, &blocked).await?,
+            }
+            // Its resourceVersion moves with its status; its UID must not.
+            eviction.pod = cluster.get(&target.object).await?;
+            if Some(uid(&eviction.pod)) != target.object.uid.as_deref()
+                || text(&eviction.pod, "/metadata/deletionTimestamp").is_some()
+            {
+                return Err(Error::Conflict(format!(
+                    "{} was deleted by someone else while a disruption budget was waited for",
+                    target.object
+                )));
+            }
+            // Pods that came meanwhile (they may be what moves the budget) are no replacements.
+            if self.wait {
+                known = siblings(cluster, &target.object, &eviction.pod, &target.replacer).await?;
+            }
+        }
+    }
+
+    async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
+        // Those at the moment of the eviction, or beside a pod that was found on its way out.
+        let known = now.get("known").and_then(Value::as_array);
+        let known: Vec<String> = match known {
+            Some(known) => known.iter().filter_map(|uid| uid.as_str().map(str::to_owned)).collect(),
+            None => target.siblings.clone(),
+        };
+        let replacement = Replacement { action: self, target, run, known: &known };
+        let replacement = replacement.wait(cluster).await?;
+        Ok(Details { replacement, ..self.details(target, run) })
+    }
+
+    fn details(&self, target: &Target, run: &RunContext) -> Details {
+        let seen = run.progress.observation();
+        Details {
+            replacement: None,
+            workload: target.replacer.target(),
+            desired_replicas: seen.desired,
+            ready_replicas: seen.ready(),
+            pods: seen.pods,
+            verified_at: seen.verified_at,
+        }
+    }
+
+    fn undo(&self, _target: &Target, _applied: bool, _run: &RunContext) -> RollbackInformation {
+        RollbackInformation::unavailable("an evicted pod does not come back; its controller makes another one")
+    }
+
+    fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
+        let object = &target.object;
+        let what = match (&told.already, told.dry_run) {
+            (Some(message), true) => return message.clone(),
+            (None, true) => return format!("would evict {object}"),
+            (Some(message), false) => message.clone(),
+            (None, false) => format!("evicted {object}"),
+        };
+        let after = format!("after {:.1} s", told.took.as_secs_f32());
+        match (&details.replacement, details.ready_replicas.zip(details.desired_replicas), &target.replacer) {
+            (_, None, _) => format!("{what}; not waited for a replacement"),
+            (_, _, Replacer::Nobody(why)) => format!("{what}; it is gone, and nothing replaces it: {why}"),
+            (Some(replacement), _, _) => format!("{what}; its replacement {replacement} is ready {after}"),
+            (None, Some((ready, desired)), replacer) => {
+                let owner = replacer.found().map_or("its controller".to_owned(), |found| found.object.to_string());
+                format!("{what}; it is gone, and {owner} has {ready} of {desired} pods ready {after}")
+            }
+        }
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        let plain = Waiting::of(self.wait, self.wait_timeout, self.stuck_after);
+        Some(Waiting { settle: self.settle, ..plain })
+    }
+}
+
+/// The kinds that a pod's owners are looked up as.
+const REPLACERS: [Kind; 6] =
+    [Kind::ReplicaSet, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicationController, Kind::Job];
+
+fn is_finished(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), Some("Succeeded" | "Failed"))
+}
+
+/// UIDs of the pods that have the same controller; beside a pod that is on its way out, of those that were there before:
+/// its replacement may be there already.
+async fn siblings(cluster: &Cluster, object: &ObjectRef, pod: &Value, replacer: &Replacer) -> Result<Vec<String>> {
+    let labels = replacer.found().map(|found| selector(&found.value)).unwrap_or_default();
+    let owner = controller(pod).and_then(|owner| text(owner, "/uid"));
+    let leaving_since = leaving_since(pod).and_then(|since| since.parse::<Timestamp>().ok());
+    let (pods, _) = cluster.list::<PodView>(&Query::beside(object, Kind::Pod.resource(), labels)).await?;
+    let before = |pod: &PodView| leaving_since.is_none_or(|since| pod.created.is_some_and(|created| created < since));
+    let same = pods.into_iter().filter(|pod| pod.owner.is_some() && pod.owner.as_deref() == owner && before(pod));
+    Ok(same.map(|pod| pod.uid).collect())
+}
+
+/// Until a budget changes; what blocks is named when the time is over.
+async fn wait_for_budget(cluster: &Cluster, budgets: &mut Follow<Value>, blocked: &str) -> Result<()> {
+    tracing::info!(blocked, "waiting for the disruption budget to change");
+    tokio::select! {
+        changed = budgets.changed() => changed,
+        () = tokio::time::sleep(cluster.remaining()) => Err(Error::DeadlineExceeded(format!(
+            "{blocked}; it did not allow the eviction until the wait was over: make more pods ready, or relax the budget"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::test_support::{found, run, told};
+    use rstest::rstest;
+
+    fn target(pod: Value) -> Target {
+        let object =
+            ObjectRef { resource: Kind::Pod.resource(), namespace: None, name: "web-1".parse().unwrap(), uid: None };
+        let replacer = match controller(&pod) {
+            Some(_) => Replacer::Workload(Box::new(found(Kind::Deployment, json!({})))),
+            None => Replacer::Nobody("no controller owns it".to_owned()),
+        };
+        Target { object, pod: Some(pod), replacer, siblings: Vec::new() }
+    }
+
+    fn restart() -> RestartPod {
+        serde_json::from_value(json!({})).unwrap()
+    }
+
+    fn owned(mut metadata: Value, phase: &str) -> Value {
+        metadata["ownerReferences"] = json!([{ "controller": true, "kind": "ReplicaSet", "name": "web", "uid": "o" }]);
+        json!({ "metadata": metadata, "status": { "phase": phase } })
+    }
+
+    fn of_job(failed: i64) -> Target {
+        let job = json!({ "spec": { "backoffLimit": 1 }, "status": { "failed": failed } });
+        Target { replacer: Replacer::Job(Box::new(found(Kind::Job, job))), ..target(owned(json!({}), "Running")) }
+    }
+
+    #[rstest]
+    #[case::owned(target(owned(json!({}), "Running")), "")]
+    #[case::orphan(target(json!({ "metadata": {} })), "no controller owns it")]
+    #[case::finished(target(owned(json!({}), "Failed")), "run to its end")]
+    #[case::mirror(target(owned(json!({ "annotations": { "kubernetes.io/config.mirror": "x" } }), "Running")), "static pod")]
+    #[case::protected(target(owned(json!({ "annotations": { PROTECTED: "true" } }), "Running")), "is protected")]
+    #[case::job_with_tries(of_job(0), "")]
+    #[case::job_without(of_job(1), "job shop/web counts an eviction as a failure, and its backoffLimit is used up")]
+    fn guards(#[case] target: Target, #[case] refusal: &str) {
+        match restart().decide(&target, &run()) {
+            Decision::Refuse(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
+            _ => assert_eq!(refusal, ""),
+        }
+    }
+
+    #[test]
+    fn force_evicts_what_nothing_replaces() {
+        let force: RestartPod = serde_json::from_value(json!({ "force": true })).unwrap();
+        for target in [target(json!({ "metadata": {} })), target(owned(json!({}), "Failed")), of_job(1)] {
+            assert_eq!(force.decide(&target, &run()), Decision::Change(Evict));
+        }
+    }
+
+    #[rstest]
+    #[case::named(false, None, Some("web-2"), Some(2), "evicted pod web-1; its replacement web-2 is ready after 1.5 s")]
+    #[case::counted(
+        false,
+        None,
+        None,
+        Some(2),
+        "evicted pod web-1; it is gone, and deployment shop/web has 2 of 2 pods ready after 1.5 s"
+    )]
+    #[case::not_waited(false, None, None, None, "evicted pod web-1; not waited for a replacement")]
+    #[case::dry_run(true, None, None, None, "would evict pod web-1")]
+    #[case::already(
+        false,
+        Some("it is gone"),
+        None,
+        Some(2),
+        "it is gone; it is gone, and deployment shop/web has 2 of 2 pods ready after 1.5 s"
+    )]
+    #[case::already_in_a_dry_run(true, Some("it is gone"), None, None, "it is gone")]
+    fn tells(
+        #[case] dry_run: bool,
+        #[case] already: Option<&str>,
+        #[case] new: Option<&str>,
+        #[case] ready: Option<i64>,
+        #[case] says: &str,
+    ) {
+        let (restart, target) = (restart(), target(owned(json!({}), "Running")));
+        let replacement = new.map(str::to_owned);
+        let details =
+            Details { replacement, ready_replicas: ready, desired_replicas: ready, ..restart.details(&target, &run()) };
+        assert_eq!(restart.sentence(&target, &details, &told(dry_run, already)), says);
+        assert!(!restart.undo(&target, true, &run()).available);
+        assert_eq!(restart.details(&target, &run()).replacement, None);
+    }
+
+    #[test]
+    fn what_nothing_replaces_is_told_as_gone() {
+        let target = target(json!({ "metadata": {} }));
+        let details =
+            Details { ready_replicas: Some(0), desired_replicas: Some(0), ..restart().details(&target, &run()) };
+        let says = "evicted pod web-1; it is gone, and nothing replaces it: no controller owns it";
+        assert_eq!(restart().sentence(&target, &details, &told(false, None)), says);
+    }
+
+    #[test]
+    fn an_id_needs_the_pods_uid() {
+        let object =
+            |uid: Option<&str>| Named::Object(ObjectRef { uid: uid.map(str::to_owned), ..target(json!({})).object });
+        let with_id = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
+        assert_eq!(restart().check(&object(None), &with_id).len(), 1);
+        assert!(restart().check(&object(Some("u")), &with_id).is_empty());
+        assert!(restart().check(&object(None), &run()).is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_is_being_deleted_is_restarted_already() {
+        let restart: RestartPod = serde_json::from_value(json!({})).unwrap();
+        let pod = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
+        assert!(matches!(restart.decide(&target(pod), &run()), Decision::AlreadySo { .. }));
+    }
+}

@@ -1,0 +1,159 @@
+//! Who replaces a pod: the workload at the top of its owners, a Job, a controller of a kind that is not built in, or nobody.
+//! Decided by owner references and UIDs; of a pod that is gone only its name is left.
+
+use serde_json::Value;
+
+use super::job::JobView;
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::object::{Kind, ObjectRef, Target as ObjectTarget, controller, text};
+use crate::rollout::ordinal;
+use crate::workload::{self, Found};
+
+/// Who replaces a pod.
+#[derive(Debug)]
+pub enum Replacer {
+    /// This workload has as many pods as it wants.
+    Workload(Box<Found>),
+    /// This Job may make another one.
+    Job(Box<Found>),
+    /// A controller of a kind that is not built in: whether it replaces its pods is not known.
+    Other {
+        /// As sentences name it.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+    /// Nobody, for this reason.
+    Nobody(String),
+    /// Nobody can tell, for this reason.
+    Unknown(String),
+}
+
+impl Replacer {
+    /// The object, where it was looked up.
+    pub fn found(&self) -> Option<&Found> {
+        match self {
+            Self::Workload(found) | Self::Job(found) => Some(found),
+            _ => None,
+        }
+    }
+
+    /// The object, as results name it.
+    pub fn target(&self) -> Option<ObjectTarget> {
+        self.found().map(|found| found.object.to_target())
+    }
+
+    /// Why nothing would come in the place of a pod that is there.
+    pub fn none(&self, pod: &Value) -> Option<String> {
+        match self {
+            Self::Nobody(why) => Some(why.clone()),
+            Self::Job(job) => JobView::read(&job.value).replaces_none(pod).map(|why| format!("{} {why}", job.object)),
+            _ => None,
+        }
+    }
+}
+
+/// Who replaces a pod that is there.
+pub async fn of(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<Replacer> {
+    let Some(owner) = controller(pod) else { return Ok(Replacer::Nobody("no controller owns it".to_owned())) };
+    let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
+    let described = format!("{} {}", own("/kind"), own("/name"));
+    let Some(owner) = workload::owner_ref(object, owner) else {
+        return Ok(Replacer::Other { name: described, uid: own("/uid").to_owned() });
+    };
+    match workload::find(cluster, &owner, |kind| kind == Kind::ReplicaSet).await {
+        Ok(found) => Ok(classify(found)),
+        // Gone, or another one of the same name.
+        Err(Error::TargetNotFound(_) | Error::Refused(_)) => {
+            Ok(Replacer::Nobody(format!("its controller, the {described}, is gone")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn classify(found: Found) -> Replacer {
+    if let Some(why) = found.leaving() {
+        return Replacer::Nobody(why);
+    }
+    let owner = controller(&found.value);
+    match (found.kind(), owner) {
+        (Some(Kind::Job), _) => Replacer::Job(Box::new(found)),
+        // A ReplicaSet under a controller that is not built in still replaces its own pods.
+        _ => Replacer::Workload(Box::new(found)),
+    }
+}
+
+/// Who replaced a pod that is gone: by the rules by which controllers name their pods, and only when exactly one object of
+/// such a name is there. `now` is the pod that has the name today, if there is one: only a StatefulSet uses names again.
+pub async fn of_gone(cluster: &Cluster, object: &ObjectRef, now: Option<&Value>) -> Result<Replacer> {
+    if let Some(pod) = now {
+        return of(cluster, object, pod).await;
+    }
+    let mut found = Vec::new();
+    let candidates = candidates(object.name.as_str());
+    for (kind, name) in &candidates {
+        let Ok(name) = name.parse() else { continue };
+        let named = object.sibling(kind.resource(), name, None);
+        match workload::find(cluster, &named, |kind| kind == Kind::ReplicaSet).await {
+            Ok(one) => found.push(one),
+            Err(Error::TargetNotFound(_) | Error::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(match (found.pop(), found.pop()) {
+        (Some(one), None) => classify(one),
+        (Some(one), Some(other)) => {
+            Replacer::Unknown(format!("both {} and {} may have made a pod of this name", one.object, other.object))
+        }
+        _ => Replacer::Unknown(format!("no controller is there whose pods are named like {}", object.name)),
+    })
+}
+
+/// The controllers that may have made a pod of this name: `generateName` is the controller's name and a dash, to which the
+/// API server adds five characters; a StatefulSet adds the ordinal; an Indexed Job the index before those five.
+fn candidates(name: &str) -> Vec<(Kind, String)> {
+    /// The API server's alphabet for generated names: no vowels, nothing that is mistaken for something else.
+    const GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
+    let mut all = Vec::new();
+    let Some((base, last)) = name.rsplit_once('-') else { return all };
+    if last.len() == 5 && last.chars().all(|c| GENERATED.contains(c)) {
+        let kinds = [Kind::ReplicaSet, Kind::DaemonSet, Kind::ReplicationController, Kind::Job];
+        all.extend(kinds.map(|kind| (kind, base.to_owned())));
+        if let Some((job, _)) = base.rsplit_once('-').filter(|_| ordinal(base).is_some()) {
+            all.push((Kind::Job, job.to_owned()));
+        }
+    }
+    if ordinal(name).is_some() {
+        all.push((Kind::StatefulSet, base.to_owned()));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::test_support::found;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[rstest]
+    #[case::replica_set("web-5d4f6-x2v9k", &["ReplicaSet web-5d4f6", "DaemonSet web-5d4f6", "ReplicationController web-5d4f6", "Job web-5d4f6"])]
+    #[case::set("db-0", &["StatefulSet db"])]
+    #[case::indexed_job("calc-3-x2v9k", &["ReplicaSet calc-3", "DaemonSet calc-3", "ReplicationController calc-3", "Job calc-3", "Job calc"])]
+    #[case::either("db-24567", &["ReplicaSet db", "DaemonSet db", "ReplicationController db", "Job db", "StatefulSet db"])]
+    #[case::neither("web-hello", &[])]
+    #[case::no_dash("web", &[])]
+    fn controllers_name_their_pods_by_rules(#[case] name: &str, #[case] expected: &[&str]) {
+        let all: Vec<_> = candidates(name).into_iter().map(|(kind, name)| format!("{} {name}", kind.name())).collect();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn what_is_on_its_way_out_replaces_nothing() {
+        let leaving = found(Kind::Deployment, json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }));
+        assert!(matches!(classify(leaving), Replacer::Nobody(why) if why.contains("is being deleted")));
+        assert!(matches!(classify(found(Kind::Deployment, json!({}))), Replacer::Workload(_)));
+        assert!(matches!(classify(found(Kind::Job, json!({}))), Replacer::Job(_)));
+    }
+}
