@@ -96,8 +96,8 @@ fn facts(kind: Kind, object: &Value) -> Facts {
 }
 
 fn pod(object: &Value) -> Pod {
-    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.clone().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.find(|one| one["type"] == "Ready" && one["status"] == "True");
     let containers = object["spec"]["containers"].as_array().into_iter().flatten();
     let unprobed = containers.filter(|one| one["readinessProbe"].is_null()).filter_map(|one| one["name"].as_str());
     let statuses = object["status"]["containerStatuses"].as_array();
@@ -111,7 +111,8 @@ fn pod(object: &Value) -> Pod {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     Pod {
         node: object["spec"]["nodeName"].as_str().map(str::to_owned),
-        ready,
+        ready: ready.is_some(),
+        ready_since: ready.and_then(|one| one["lastTransitionTime"].as_str()?.parse().ok()),
         finished: matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed")),
         ordinal: index.or(name.rsplit_once('-').map(|(_, last)| last)).and_then(|index| index.parse().ok()),
         unprobed: unprobed.map(|name| (name.to_owned(), instance(name))).collect(),

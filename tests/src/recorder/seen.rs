@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 /// The kinds that are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -137,6 +139,8 @@ pub struct Pod {
     pub node: Option<String>,
     /// Its Ready condition.
     pub ready: bool,
+    /// Since when, by the kubelet's word: a whole second.
+    pub ready_since: Option<Timestamp>,
     /// Whether it ran to its end.
     pub finished: bool,
     /// Its number in its StatefulSet.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use futures::{TryStreamExt, pin_mut};
-use kube::core::WatchEvent;
+use futures::{AsyncBufReadExt, TryStreamExt, pin_mut};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Shared;
@@ -16,6 +16,14 @@ use super::seen::Kind;
 pub const PAUSE: Duration = Duration::from_millis(100);
 /// How long a list may take.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// A line of a watch. (kube's own type for it reads everything twice, and the recorder must keep up.)
+#[derive(Deserialize)]
+struct Change {
+    #[serde(rename = "type")]
+    what: String,
+    object: Value,
+}
 
 /// Why a watch goes on with a list.
 #[derive(Debug)]
@@ -50,28 +58,24 @@ async fn watch(client: &kube::Client, kind: Kind, from: u64, shared: &Shared) ->
     let path = kind.path(None);
     let query = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds=300&resourceVersion={from}");
     let request = http::Request::get(format!("{path}?{query}")).body(Vec::new())?;
-    let events = match client.request_events::<Value>(request).await {
-        Ok(events) => events,
+    let lines = match client.request_stream(request).await {
+        Ok(lines) => lines.lines(),
         Err(kube::Error::Api(status)) if status.code == 410 => return Ok(Err(TooOld)),
         Err(error) => return Err(error.into()),
     };
-    pin_mut!(events);
-    while let Some(event) = events.try_next().await? {
+    pin_mut!(lines);
+    while let Some(line) = lines.try_next().await? {
         let arrived = Instant::now();
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                shared.write(|log| log.seen(kind, &object, arrived, false));
-            }
-            WatchEvent::Deleted(object) => {
+        let Change { what, object } = serde_json::from_str(&line)?;
+        match what.as_str() {
+            "ADDED" | "MODIFIED" => shared.write(|log| log.seen(kind, &object, arrived, false)),
+            "DELETED" => {
                 let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
                 shared.write(|log| log.gone(kind, uid, version(&object), arrived, false));
             }
-            WatchEvent::Bookmark(mark) => {
-                let rv = mark.metadata.resource_version.parse().unwrap_or_default();
-                shared.write(|log| log.progress(kind, rv));
-            }
-            WatchEvent::Error(status) if status.code == 410 => return Ok(Err(TooOld)),
-            WatchEvent::Error(status) => anyhow::bail!("{status:?}"),
+            "BOOKMARK" => shared.write(|log| log.progress(kind, version(&object))),
+            _ if object["code"] == 410 => return Ok(Err(TooOld)),
+            _ => anyhow::bail!("{object}"),
         }
     }
     Ok(Ok(()))

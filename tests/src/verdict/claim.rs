@@ -26,8 +26,22 @@ pub struct Claim<'h> {
     pub skipped: Vec<String>,
 }
 
-/// The claim of a result; in words why there is none to be judged.
-pub fn of<'h>(case: &Case<'h>) -> Result<Claim<'h>, String> {
+/// Why there is no goal to be judged by.
+pub enum NoGoal {
+    /// It is not known.
+    Skipped(String),
+    /// There was none: the result itself is wrong.
+    Lie(String),
+}
+
+impl<T: Into<String>> From<T> for NoGoal {
+    fn from(why: T) -> Self {
+        Self::Skipped(why.into())
+    }
+}
+
+/// The claim of a result.
+pub fn of<'h>(case: &Case<'h>) -> Result<Claim<'h>, NoGoal> {
     let uid = case.result.pointer("/target/uid").and_then(|uid| uid.as_str());
     let uid = uid.ok_or_else(|| "the result names no target by UID".to_owned())?;
     let name = case.text("/target/kind");
@@ -42,7 +56,9 @@ pub fn of<'h>(case: &Case<'h>) -> Result<Claim<'h>, String> {
         "restart" if kind == Kind::Pod => claim.pod(case, uid, root)?,
         "restart" | "rollback" => claim.rollout(case, uid)?,
         verb @ ("cordon" | "uncordon") => Goal::Node { uid, unschedulable: verb == "cordon" },
-        verb => return Err(format!("nobody has said yet what {verb} claims: tests/src/verdict/claim.rs")),
+        verb => {
+            return Err(NoGoal::Skipped(format!("nobody has said yet what {verb} claims: tests/src/verdict/claim.rs")));
+        }
     };
     if !matches!(claim.goal, Goal::Node { .. }) && kind != Kind::Pod {
         claim.looked_at.push(Kind::Pod);
@@ -62,7 +78,7 @@ fn leaving_may_stay(case: &Case<'_>) -> bool {
 }
 
 impl<'h> Claim<'h> {
-    fn scale(&mut self, case: &Case<'h>, target: &'h str) -> Result<Goal<'h>, String> {
+    fn scale(&mut self, case: &Case<'h>, target: &'h str) -> Result<Goal<'h>, NoGoal> {
         let asked = case.number("/parameters/replicas");
         let replicas = case.number("/details/toReplicas").or(asked).ok_or("the result does not say to how many")?;
         if asked.is_some_and(|asked| asked != replicas) {
@@ -72,9 +88,9 @@ impl<'h> Claim<'h> {
         Ok(Goal::Count(Count { target, replicas, object_only: !case.waits(), leaving_may_stay }))
     }
 
-    fn pod(&mut self, case: &Case<'h>, target: &'h str, top: &'h str) -> Result<Goal<'h>, String> {
+    fn pod(&mut self, case: &Case<'h>, target: &'h str, top: &'h str) -> Result<Goal<'h>, NoGoal> {
         if self.events.is_empty() {
-            return Err(format!("pod {target} was gone before anything was recorded"));
+            return Err(format!("pod {target} was gone before anything was recorded").into());
         }
         let top = (top != target).then_some(top);
         if let (None, Some((kind, _))) = (top, self.family.owner(target)) {
@@ -83,7 +99,7 @@ impl<'h> Claim<'h> {
         Ok(Goal::Replaced(Replaced { target, top, object_only: !case.waits() }))
     }
 
-    fn rollout(&mut self, case: &Case<'h>, target: &'h str) -> Result<Goal<'h>, String> {
+    fn rollout(&mut self, case: &Case<'h>, target: &'h str) -> Result<Goal<'h>, NoGoal> {
         let written = self.written(case, target);
         let named = case.text("/details/toRevision/name");
         let kept = self.revision(named);
@@ -96,6 +112,12 @@ impl<'h> Claim<'h> {
                 }
                 _ => {}
             }
+        }
+        // Every run in this cluster was recorded: what none of them wrote, no run may say that it did.
+        let gap = case.history.gaps.iter().any(|gap| Kind::named(case.text("/target/kind")) == Some(gap.kind));
+        let says_so = case.claims_success() && (restart || case.is("/resumed") == Some(true));
+        if written.is_none() && says_so && !gap {
+            return Err(NoGoal::Lie("no run of this execution has written a template".to_owned()));
         }
         let template = written.or(kept).ok_or("no write of this execution was recorded")?;
         let before = State::at(&self.events, case.first);

@@ -29,6 +29,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::recorder::History;
+use claim::NoGoal;
 pub use witness::{Ended, Witness};
 
 /// What came of a judgement.
@@ -171,7 +172,8 @@ pub fn judge(case: &Case<'_>) -> Verdict {
                     walk::failure(case, &claim, &mut verdict);
                 }
             }
-            Err(why) => verdict.skipped.push(why),
+            Err(NoGoal::Skipped(why)) => verdict.skipped.push(why),
+            Err(NoGoal::Lie(why)) => verdict.lie(why),
         }
     }
     verdict

@@ -1,7 +1,10 @@
 //! How things stood at a resourceVersion: the replay of what was recorded up to there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::LazyLock;
 use std::time::Instant;
+
+use jiff::Timestamp;
 
 use crate::recorder::{Event, Kind, Pod, Seen};
 
@@ -38,8 +41,11 @@ impl<'h> State<'h> {
         };
         let before = self.0.get(&*event.uid).and_then(|one| one.ready);
         let now = || {
-            let since = (!event.listed).then_some(event.arrived);
-            seen.pod().map(|then| Ready { since, rv: event.rv, then })
+            let then = seen.pod()?;
+            // An event may arrive late where much goes on; the kubelet knows when it was, to the second.
+            let told = then.ready_since.and_then(moment).unwrap_or(event.arrived);
+            let since = (!event.listed).then_some(event.arrived.min(told));
+            Some(Ready { since, rv: event.rv, then })
         };
         let ready = seen.pod().filter(|pod| pod.ready).and_then(|_| before.or_else(now));
         self.0.insert(&event.uid, Standing { seen, ready });
@@ -63,6 +69,16 @@ impl<'h> State<'h> {
     pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Standing<'h>> {
         self.0.values().filter(move |one| one.seen.kind == kind)
     }
+}
+
+/// The moment of a time of day.
+fn moment(time: Timestamp) -> Option<Instant> {
+    static TOGETHER: LazyLock<(Instant, Timestamp)> = LazyLock::new(|| (Instant::now(), Timestamp::now()));
+    let later = time.duration_since(TOGETHER.1);
+    if later.is_negative() {
+        return TOGETHER.0.checked_sub(later.unsigned_abs());
+    }
+    TOGETHER.0.checked_add(later.unsigned_abs())
 }
 
 /// Who belongs to whom, by UID alone. What has been deleted meanwhile is in it too: a pod may outlive its ReplicaSet.

@@ -160,6 +160,8 @@ fn a_restart_of_a_deployment(#[case] happens: fn(&mut Tale), #[case] result: Val
     |t: &mut Tale| { rolled(t).at(13.0).begins(); old_ones_go(t); },
     with(resumed(fails("restart-deployment", "Deployment", "deployment", json!({}))), json!({ "code": "DeadlineExceeded", "failedPhase": "verify" })),
     WrongFailure)]
+#[case::a_mark_that_nobody_wrote(
+    |t: &mut Tale| { t.looks(); }, resumed(restarted()), Lie("no run of this execution has written a template"))]
 fn a_second_run_of_the_same_id(#[case] happens: fn(&mut Tale), #[case] result: Value, #[case] expected: Finds) {
     let mut tale = deployment();
     happens(&mut tale);
@@ -400,6 +402,9 @@ fn evicted() -> Value {
 #[case::of_nobody(
     |t: &mut Tale| { t.put(Kind::Pod, with(pod("x", 0), json!({ "metadata": { "ownerReferences": [] } }))).begins().gone("x").looks(); },
     with(evicted(), json!({ "target": { "uid": "x" } })), Nothing)]
+#[case::gone_before_and_nobody_knows_whose_it_was(
+    |t: &mut Tale| { t.put(Kind::Pod, with(pod("x", 0), json!({ "metadata": { "ownerReferences": [] } }))).gone("x").begins(); },
+    with(fails("restart-pod", "Pod", "x", json!({})), json!({ "effect": "none", "resumed": true })), Skips("the pod was gone before the run"))]
 fn a_restart_of_a_pod(#[case] happens: fn(&mut Tale), #[case] result: Value, #[case] expected: Finds) {
     let mut tale = deployment();
     happens(&mut tale);
