@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::cluster::Item;
 
 /// A pod, cut down to what decisions need: a rollout may follow thousands.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the pod")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Pod")]
 pub struct PodView {

@@ -527,13 +527,13 @@ mod tests {
     fn a_pod_that_should_be_gone_stands_in_the_way(
         #[case] seconds: i64,
         #[case] obstacle: Option<&str>,
-        #[case] again: Option<u64>,
+        #[case] again: Option<u128>,
     ) {
         let goal = Goal { now: began() + SignedDuration::from_secs(seconds), ..scale() };
         let late = PodView { finalizers: vec!["a/b".to_owned()], ..leaving(old("c")) };
         let waits = status(look(&deployment(), &[new("a"), new("b"), late], goal));
         assert_eq!(waits.obstacle.as_deref(), obstacle);
-        assert_eq!(waits.again.map(|again| again.as_millis() as u64), again);
+        assert_eq!(waits.again.map(|again| again.as_millis()), again);
         assert!(
             waits.status.starts_with("2 of 2 pods are ready; pod c on node node-of-c is still terminating"),
             "{waits:?}"
@@ -579,14 +579,14 @@ mod tests {
     #[rstest]
     #[case::not_yet(Duration::from_secs(9), Some(1000))]
     #[case::for_long_enough(Duration::from_secs(10), None)]
-    fn ready_is_ready_for_min_ready_seconds(#[case] steady: Duration, #[case] again: Option<u64>) {
+    fn ready_is_ready_for_min_ready_seconds(#[case] steady: Duration, #[case] again: Option<u128>) {
         for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
             let pods =
                 [PodView { name: "db-0".to_owned(), ..new("a") }, PodView { name: "db-1".to_owned(), ..new("b") }];
             let workload = workload(kind, json!({ "minReadySeconds": 10 }));
             match of(&workload, &pods, &[], restart(), steady) {
                 State::Waiting(waiting) => {
-                    assert_eq!(waiting.again.map(|again| again.as_millis() as u64), again);
+                    assert_eq!(waiting.again.map(|again| again.as_millis()), again);
                     assert_eq!(waiting.status, "0 of 2 new pods are ready (2 more not for long enough)");
                 }
                 other => assert!(again.is_none() && done(&other), "{kind:?} {other:?}"),

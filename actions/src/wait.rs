@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -94,8 +94,11 @@ impl Rollout<'_> {
             let query = Query::beside(self.object, Kind::ReplicaSet.resource(), selector(&self.now));
             watched.sets = Some(cluster.follow(query).await?);
         }
+        if !self.of_newest_revision {
+            return Ok(None);
+        }
         // It may have seen the change and not have made its revision yet: it does so when it is also scaled at that moment.
-        while self.of_newest_revision {
+        loop {
             let value = self.ours(&watched.workload)?.clone();
             let sets = self.own_sets(watched);
             if let Some(label) = revision::current_pod_label(cluster, self.kind, self.object, &value, &sets).await? {
@@ -104,7 +107,6 @@ impl Rollout<'_> {
             progress.report(&format!("{}: waiting for its new revision", self.object));
             self.next(cluster, watched, None, progress).await?;
         }
-        Ok(None)
     }
 
     /// A Deployment's own ReplicaSets.
@@ -261,7 +263,8 @@ impl Clock {
         let known = self.0.get(&pod.uid).filter(|(instances, _)| *instances == pod.instances);
         let since = known.map_or_else(Instant::now, |(_, since)| *since);
         seen.insert(pod.uid.clone(), (pod.instances.clone(), since));
-        let from_before = pod.created.is_some_and(|created| created < began);
+        // Times have whole seconds: what was made in the run's first one may be new.
+        let from_before = pod.created.is_some_and(|created| created < began - SignedDuration::from_secs(1));
         let told = pod.ready_since.filter(|_| from_before).map(|since| now.duration_since(since));
         let told = told.and_then(|told| Duration::try_from(told).ok()).unwrap_or_default();
         since.elapsed().max(told.saturating_sub(Duration::from_secs(1)))

@@ -262,7 +262,7 @@ impl RestartWorkload {
         let restarted_at = restarted_at(run.now, before);
         let changes = annotate(value, "/spec/template", &[(RESTARTED_AT, restarted_at.clone())]);
         let mut template = value.pointer("/spec/template").cloned().unwrap_or_default();
-        template["metadata"]["annotations"][RESTARTED_AT] = json!(restarted_at);
+        json_patch::merge(&mut template, &json!({ "metadata": { "annotations": { RESTARTED_AT: restarted_at } } }));
         let execution = Execution {
             marker: Marker::Restart,
             request: self.request(target),

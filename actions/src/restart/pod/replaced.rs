@@ -218,12 +218,14 @@ impl Replacement<'_> {
         }
         let another =
             finished.any(|pod| !self.known.contains(&pod.uid) && Some(&pod.uid) != self.target.object.uid.as_ref());
-        view.complete.then(|| match another {
-            true => Step::Done,
-            false => Step::Failed(format!(
+        view.complete.then(|| {
+            if another {
+                return Step::Done;
+            }
+            Step::Failed(format!(
                 "{} is complete, and made no other pod: the evicted one ended as a success, or was the last that was needed",
                 found.object
-            )),
+            ))
         })
     }
 
