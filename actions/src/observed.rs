@@ -26,7 +26,7 @@ pub struct PodCounts {
     /// Left alone by a StatefulSet's partition.
     pub out_of_reach: usize,
     /// Those that are not as asked, at most ten of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_as_asked: Vec<NotAsAsked>,
 }
 

@@ -68,7 +68,9 @@ async fn bare_verbs_may_evict(t: T) -> Result<()> {
     Ok(())
 }
 
-const OURS: &str = "kubernetesexecution.kubernaut.io/executions";
+/// Where restarts and rollbacks leave their marks.
+const RESTARTS: &str = "kubernetesexecution.kubernaut.io/executions-restart";
+const ROLLBACKS: &str = "kubernetesexecution.kubernaut.io/executions-rollback";
 
 async fn restart(t: T) -> Result<()> {
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
@@ -84,6 +86,7 @@ async fn restart(t: T) -> Result<()> {
             (json!({ "metadata": { "labels": { "more": "x" } } }), "labels, owners or finalizers"),
             (json!({ "metadata": { "finalizers": ["x.example/y"] } }), "labels, owners or finalizers"),
             (json!({ "metadata": { "annotations": { "other": "x" } } }), "annotations other"),
+            (json!({ "metadata": { "annotations": { ROLLBACKS: "[]" } } }), "annotations kubernetesexecution"),
             (
                 json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "false" } } }),
                 "annotations",
@@ -96,7 +99,7 @@ async fn restart(t: T) -> Result<()> {
             cases.push((json!({ "spec": { "paused": true } }), "but the pod template"));
         }
         let allowed = json!({
-            "metadata": { "annotations": { "kubernetes.io/change-cause": "x", OURS: "[]" } },
+            "metadata": { "annotations": { "kubernetes.io/change-cause": "x", RESTARTS: "[]" } },
             "spec": { "template": { "metadata": { "annotations": { "kubectl.kubernetes.io/restartedAt": "2026-11-23T00:00:00Z" } } } },
         });
         denied(&t, &format!("restart-{name}"), &path, &cases, &allowed).await?;
@@ -126,6 +129,7 @@ fn no_template() -> Vec<(Value, &'static str)> {
     vec![
         (json!({ "metadata": { "labels": { "more": "x" } } }), "labels, owners or finalizers"),
         (json!({ "metadata": { "annotations": { "other": "x" } } }), "annotations other"),
+        (json!({ "metadata": { "annotations": { RESTARTS: "[]" } } }), "annotations kubernetesexecution"),
         (
             json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "true" } } }),
             "annotations",
@@ -187,7 +191,7 @@ async fn rollback(t: T) -> Result<()> {
         let path = t.world.create_workload(kind, &name, 1, confined(true)).await?;
         let cases = [more_power(), no_template()].concat();
         let allowed = json!({
-            "metadata": { "annotations": { "kubernetes.io/change-cause": "x", OURS: "[]" } },
+            "metadata": { "annotations": { "kubernetes.io/change-cause": "x", ROLLBACKS: "[]" } },
             "spec": confined(true)["spec"],
         });
         denied(&t, &format!("rollback-{name}"), &path, &cases, &allowed).await?;
@@ -219,6 +223,7 @@ async fn cordon(t: T) -> Result<()> {
             "labels, owners or finalizers",
         ),
         (json!({ "metadata": { "annotations": { "other": "x" } } }), "annotations other"),
+        (json!({ "metadata": { "annotations": { RESTARTS: "[]" } } }), "annotations kubernetesexecution"),
         (
             json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "true" } } }),
             "annotations",

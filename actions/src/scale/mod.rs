@@ -97,7 +97,7 @@ pub struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodCounts>,
     /// The resourceVersion of each followed list at that moment.
-    #[serde(skip_serializing_if = "Versions::is_empty")]
+    #[serde(default, skip_serializing_if = "Versions::is_empty")]
     pub verified_at: Versions,
 }
 
