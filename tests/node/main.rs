@@ -9,6 +9,7 @@ mod interruptions;
 mod jobs;
 mod limits;
 mod manifests;
+mod pods;
 mod support;
 mod upload;
 
@@ -67,6 +68,7 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         by_hand::all(),
         conditions::all(),
         manifests::all(),
+        pods::all(),
         interruptions::all(),
     ]
     .concat();

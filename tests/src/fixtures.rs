@@ -104,6 +104,13 @@ impl World {
             .with_context(|| format!("failed to patch {path}"))
     }
 
+    /// Changes an object as `kubectl patch` does: lists of containers are merged by name.
+    pub async fn strategic(&self, path: &str, patch: &Value) -> Result<Value> {
+        self.send("PATCH", path, "application/strategic-merge-patch+json", Some(patch))
+            .await
+            .with_context(|| format!("failed to patch {path}"))
+    }
+
     /// Deletes an object.
     pub async fn delete(&self, path: &str) -> Result<()> {
         self.send("DELETE", path, "application/json", None)

@@ -1,5 +1,5 @@
-// The program in the pods of a real node: it is the sandbox's pause, a container that waits, one that writes logs, and
-// a server that takes an upload.
+// The program in the pods of a real node: it is the sandbox's pause, a container that waits, one that takes its time to end
+// or ends by itself, one that writes logs, and a server that takes an upload.
 package main
 
 import (
@@ -27,8 +27,27 @@ func main() {
 	case "receive":
 		// receive PORT [CERTIFICATE KEY]: takes every PUT, and says on stdout what came.
 		go receive(args[1 : len(args)-1])
+	case "fail":
+		// fail SECONDS: ends with 1 by itself, after so long.
+		go func() {
+			time.Sleep(seconds(args[1]))
+			os.Exit(1)
+		}()
 	}
 	<-ended
+	switch args[0] {
+	case "linger":
+		// linger SECONDS: goes on for so long when it is told to end.
+		time.Sleep(seconds(args[1]))
+	case "refuse":
+		// refuse: ends with 1 when it is told to end, where the others end with 0.
+		os.Exit(1)
+	}
+}
+
+func seconds(text string) time.Duration {
+	number, _ := strconv.Atoi(text)
+	return time.Duration(number) * time.Second
 }
 
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
