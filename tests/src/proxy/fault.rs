@@ -182,6 +182,8 @@ impl Fault {
     /// What becomes of an answer of the API server.
     pub async fn spoil(&self, answer: Answer) -> Result<Answer> {
         let (mut head, body) = answer.into_parts();
+        // A watch that is refused has not begun, and keeps its answer.
+        let begun = head.status.is_success();
         let body = match self {
             Fault::AnswerAfter(canned) => {
                 collected(body).await?;
@@ -221,9 +223,9 @@ impl Fault {
                 head.version = Version::HTTP_10;
                 body
             }
-            Fault::WatchEnds => whole(""),
-            Fault::WatchSilent => pieces(vec![Ok(Bytes::new())], Duration::from_hours(1)),
-            Fault::WatchError(code) => whole(watch_error(*code)),
+            Fault::WatchEnds if begun => whole(""),
+            Fault::WatchSilent if begun => pieces(vec![Ok(Bytes::new())], Duration::from_hours(1)),
+            Fault::WatchError(code) if begun => whole(watch_error(*code)),
             _ => body,
         };
         Ok(Response::from_parts(head, body))
