@@ -137,7 +137,9 @@ impl Cluster {
         }
         match answer {
             Ok(Ok(response)) => {
-                warning::texts(response.headers()).iter().for_each(|text| self.ledger.warn(text));
+                for text in warning::texts(response.headers()) {
+                    self.ledger.warn(&text);
+                }
                 // Not from an error, which may come from a gateway with a clock of its own.
                 if response.status().is_success() {
                     self.clock.learn(response.headers(), Timestamp::now());
