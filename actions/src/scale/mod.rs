@@ -291,7 +291,7 @@ impl Action for Scale {
         let object = &target.found.object;
         let (from, to) = (details.from_replicas, details.to_replicas);
         let ready = details.ready_replicas.map_or("; not waited for".to_owned(), |ready| {
-            let ready = ready - details.surge_replicas.unwrap_or(0);
+            let ready = ready.min(to);
             format!("; {ready} of {to} replicas ready after {:.1} s", told.took.as_secs_f32())
         });
         match (&told.already, told.dry_run) {
@@ -468,6 +468,19 @@ mod tests {
         let target = target(3, &[], &json!({}));
         let details = Details { ready_replicas: ready, ..scale.details(&target, &run()) };
         assert_eq!(scale.sentence(&target, &details, &told(dry_run, already)), says);
+    }
+
+    /// Of a paused rollout's surge some may be ready, or none: as many as were asked for are.
+    #[rstest]
+    #[case::the_surge_is_ready(6)]
+    #[case::the_surge_is_broken(5)]
+    fn a_surge_is_no_replica_too_many_nor_too_few(#[case] ready: i64) {
+        let scale: Scale = serde_json::from_value(json!({ "replicas": 5 })).unwrap();
+        let target = target(3, &[], &json!({}));
+        let details =
+            Details { ready_replicas: Some(ready), surge_replicas: Some(1), ..scale.details(&target, &run()) };
+        let says = "scaled deployment shop/web from 3 to 5; 5 of 5 replicas ready after 1.5 s";
+        assert_eq!(scale.sentence(&target, &details, &told(false, None)), says);
     }
 
     #[test]
