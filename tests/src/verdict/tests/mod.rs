@@ -96,6 +96,10 @@ fn resumed(mut result: Value) -> Value {
     |t: &mut Tale| { old_ones_go(rolled(t)).gone("d").put(Kind::Pod, pod("x", 1)).looks(); }, restarted(), Lie("pod x is not of the revision"))]
 #[case::foreign_pods_with_the_same_labels_do_not_count(
     |t: &mut Tale| { old_ones_go(rolled(t)).put(Kind::Pod, owned_by(pod("x", 1), "ReplicaSet", "other")).looks(); }, restarted(), Nothing)]
+#[case::a_pod_that_was_released_is_nobodys(
+    |t: &mut Tale| {
+        rolled(t).gone("a").gone("b").put(Kind::Pod, with(pod("c", 1), json!({ "metadata": { "ownerReferences": null } }))).looks();
+    }, restarted(), Nothing)]
 #[case::n9_the_template_changed_while_it_waited(
     |t: &mut Tale| { old_ones_go(rolled(t)).put(Kind::Deployment, marked(workload("Deployment", 3, 3, 4), "the-id")).looks(); }, restarted(),
     Lie("does not have the template that was written"))]
