@@ -124,7 +124,12 @@ impl Facts {
 
     fn result(&self, code: Code) -> ActionResult {
         let effect = self.ledger.effect();
-        let changes = if self.dry_run { self.ledger.would_changes() } else { self.ledger.changes() };
+        let changes = match code {
+            _ if !self.dry_run => self.ledger.changes(),
+            Code::DryRun => self.ledger.would_changes(),
+            // What is refused in the end would change nothing, whatever of it was tried out.
+            _ => Vec::new(),
+        };
         let salt = self.target.as_ref().and_then(|target| target.object.uid.clone()).unwrap_or_default();
         let changes: Vec<_> = changes.into_iter().map(|change| secrets::hide(change, &salt)).collect();
         let undo_counts = effect != Effect::None || self.resumed || code == Code::Unchanged;

@@ -178,9 +178,6 @@ pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goa
         return waiting(format!("waiting for the controller to observe generation {}", goal.generation), 0);
     }
     let wanted = wanted(workload, goal);
-    if let Some(why) = blocked_by_old(workload, tally, goal) {
-        return State::Failed(why);
-    }
     let gone = tally.old.is_empty() && (tally.terminating.is_empty() || goal.terminating == Terminating::Ignore);
     let complete = tally.coming.is_empty() && count(&tally.there) == wanted && on_nodes_of_their_own(workload, tally);
     if gone && complete && sets_agree(wanted, sets, goal) {
@@ -194,7 +191,9 @@ pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goa
         Ok(obstacle) => {
             let reached = count(&tally.there) - count(&tally.old) - count(&tally.terminating);
             let again = earlier(tally.again, until_overdue(tally, goal));
-            State::Waiting(Waiting { status: status(tally, wanted, goal), reached, obstacle, again })
+            let blocked = blocked(workload, tally, goal).filter(|(_, outlook)| *outlook == Outlook::Starting);
+            let blocked = blocked.map(|(cause, _)| format!("; {cause}")).unwrap_or_default();
+            State::Waiting(Waiting { status: status(tally, wanted, goal) + &blocked, reached, obstacle, again })
         }
     }
 }
@@ -251,6 +250,7 @@ fn obstacle(
     };
     let worst =
         worst(staying(workload, tally, sets, goal)).map(|(cause, outlook)| (format!("{prefix}{cause}"), outlook));
+    let worst = worst.into_iter().chain(blocked(workload, tally, goal)).max_by_key(|(_, outlook)| *outlook);
     if let Some((cause, Outlook::Stays)) = worst {
         return Err(cause);
     }
@@ -328,13 +328,15 @@ fn status(tally: &Tally<'_>, wanted: i64, goal: Goal<'_>) -> String {
     status
 }
 
-/// A StatefulSet that replaces its pods in order waits for a broken pod of the revision before, for ever (kubernetes#67250).
-fn blocked_by_old(workload: &Workload, tally: &Tally<'_>, goal: Goal<'_>) -> Option<String> {
+/// A StatefulSet that replaces its pods in order waits for a broken pod for ever: one of the revision before
+/// (kubernetes#67250), and one that its partition protects.
+fn blocked(workload: &Workload, tally: &Tally<'_>, goal: Goal<'_>) -> Option<(String, Outlook)> {
     goal.revision.filter(|_| workload.ordered)?;
-    let (cause, outlook) = worst(tally.old.iter().copied())?;
-    (outlook == Outlook::Stays).then(|| {
-        format!("{cause}; it is of the revision before, and its StatefulSet waits for it: evict it (restart-pod)")
-    })
+    let missing = tally.live() < wanted(workload, goal);
+    let protected = || worst(tally.out_of_reach.iter().copied()).filter(|_| missing);
+    let old = worst(tally.old.iter().copied()).map(|worst| ("is of the revision before", worst));
+    let (what, (cause, outlook)) = old.or_else(|| Some(("is left alone by the partition", protected()?)))?;
+    Some((format!("{cause}; it {what}, and its StatefulSet waits for it: evict it (restart-pod)"), outlook))
 }
 
 fn waiting(status: String, reached: i64) -> State {
@@ -755,10 +757,35 @@ mod tests {
         assert_eq!(waits.obstacle.unwrap(), "pods cannot be created: exceeded quota: q");
     }
 
+    /// What the partition protects is not replaced, but an ordered set waits for it before it makes what comes after.
+    #[rstest]
+    #[case::before_the_next_is_made(&[], json!({}), true)]
+    #[case::before_the_next_is_replaced(&[old("db-1")], json!({}), true)]
+    #[case::the_next_is_made_already(&[unready(new("db-1"))], json!({}), false)]
+    #[case::done(&[new("db-1")], json!({}), false)]
+    #[case::parallel(&[old("db-1")], json!({ "podManagementPolicy": "Parallel" }), false)]
+    fn a_broken_pod_below_the_partition_blocks_an_ordered_set(
+        #[case] pods: &[PodView],
+        #[case] spec: Value,
+        #[case] blocks: bool,
+    ) {
+        let mut set = workload(Kind::StatefulSet, spec);
+        set.partition = 1;
+        let broken = |outlook| [&[stuck(old("db-0"), outlook)], pods].concat();
+        let found = look(&set, &broken(Outlook::Stays), restart());
+        let told = matches!(&found, State::Failed(why) if why.contains("pod db-0") && why.contains("partition"));
+        assert_eq!(told, blocks, "{found:?}");
+        if blocks {
+            let waits = status(look(&set, &broken(Outlook::MayPass), restart()));
+            assert!(waits.obstacle.is_some_and(|cause| cause.contains("pod db-0")));
+            let waits = status(look(&set, &broken(Outlook::Starting), restart()));
+            assert!(waits.obstacle.is_none() && waits.status.contains("pod db-0: container app: X"), "{waits:?}");
+        }
+    }
+
     #[rstest]
     #[case::of_the_old_revision("old", json!({}), true)]
     #[case::parallel("old", json!({ "podManagementPolicy": "Parallel" }), false)]
-    #[case::below_the_partition("old", json!({ "updateStrategy": { "rollingUpdate": { "partition": 1 } } }), false)]
     fn a_broken_old_pod_blocks_an_ordered_set(#[case] revision: &str, #[case] spec: Value, #[case] blocks: bool) {
         let set = workload(Kind::StatefulSet, spec);
         let found = look(&set, &[stuck(pod("db-0", revision), Outlook::Stays)], restart());

@@ -8,14 +8,21 @@ mod collect_logs;
 mod conditions;
 mod cordon;
 mod credentials;
+mod ending;
 mod hardship;
 mod harness;
+mod history;
+mod look;
+mod numbers;
+mod partition;
 mod permissions;
+mod pods;
 mod ready_conditions;
 mod requests;
 mod restart;
 mod rollback;
 mod scale;
+mod steady;
 mod support;
 
 use std::process::ExitCode;
@@ -65,7 +72,13 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
     let all: Vec<Scenario> = [
         credentials::all(),
         hardship::all(),
+        ending::all(),
         harness::all(),
+        steady::all(),
+        partition::all(),
+        pods::all(),
+        history::all(),
+        numbers::all(),
         scale::all(),
         cordon::all(),
         restart::all(),

@@ -48,24 +48,7 @@ async fn already_so(t: T) -> Result<()> {
 
 async fn custom_resource(t: T) -> Result<()> {
     let group = format!("{}.example.com", t.world.namespace);
-    let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    let crd = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": format!("widgets.{group}") },
-        "spec": { "group": group, "scope": "Namespaced", "names": { "plural": "widgets", "kind": "Widget", "singular": "widget" }, "versions": [{
-            "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema },
-            "subresources": { "status": {}, "scale": { "specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size", "labelSelectorPath": ".status.selector" } },
-        }] },
-    });
-    t.world.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &crd).await?;
-    let path = t.world.path(&format!("{group}/v1"), "widgets");
-    let crd = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}");
-    t.world
-        .until(&crd, "established", |crd| {
-            crd["status"]["conditions"]
-                .as_array()
-                .is_some_and(|all| all.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))
-        })
-        .await?;
+    let path = crate::support::scalable_kind(&t, &group, "Widget").await?;
     let widget = json!({ "apiVersion": format!("{group}/v1"), "kind": "Widget", "metadata": { "name": "w" }, "spec": { "size": 2 } });
     t.world.create(&path, &widget).await?;
     t.world.merge(&format!("{path}/w/status"), &json!({ "status": { "size": 2 } })).await?;

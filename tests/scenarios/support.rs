@@ -239,3 +239,27 @@ pub fn expect(outcome: &Outcome, code: &str, effect: &str, says: &str) -> Result
     ensure!(fits, "expected {code}, effect {effect}, {says:?}; got {result:#}\n{}", outcome.stderr);
     Ok(())
 }
+
+/// Makes a custom kind that has `/scale`, of a group of its own; the path of its objects.
+pub async fn scalable_kind(t: &T, group: &str, kind: &str) -> Result<String> {
+    let singular = kind.to_lowercase();
+    let plural = format!("{singular}s");
+    let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let scale = json!({ "specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size", "labelSelectorPath": ".status.selector" });
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("{plural}.{group}") },
+        "spec": { "group": group, "scope": "Namespaced", "names": { "plural": plural, "kind": kind, "singular": singular }, "versions": [{
+            "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema },
+            "subresources": { "status": {}, "scale": scale },
+        }] },
+    });
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    t.world.create(crds, &crd).await?;
+    let established = |crd: &Value| {
+        let conditions = crd["status"]["conditions"].as_array();
+        conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))
+    };
+    t.world.until(&format!("{crds}/{plural}.{group}"), "established", established).await?;
+    Ok(t.world.path(&format!("{group}/v1"), &plural))
+}

@@ -371,7 +371,7 @@ fn workload(kind: &str, api_version: &str, name: &str, replicas: i64) -> Value {
 }
 
 /// JSON merge: what is in `extra` wins.
-fn merge(object: &mut Value, extra: Value) {
+pub fn merge(object: &mut Value, extra: Value) {
     match (object, extra) {
         (Value::Object(object), Value::Object(extra)) => {
             for (key, value) in extra {

@@ -29,8 +29,18 @@ pub fn revision<'a>(rollback: &Rollback, revisions: &'a [Revision], workload: &V
     }
     // A present template that is kept in no revision yet (its controller is behind) leaves the newest as the one before.
     let present = workload.pointer("/spec/template").map(without_restarts);
-    revisions.iter().find(|one| Some(without_restarts(&one.template)) != present).ok_or_else(|| {
-        format!("has no revision to go back to whose template differs by more than a restart; it has {}", all())
+    let chosen = revisions.iter().find(|one| Some(without_restarts(&one.template)) != present);
+    chosen.ok_or_else(|| match revisions {
+        [] => format!("has no revision to go back to; it has {}", all()),
+        [one] => format!(
+            "has no revision to go back to, only the present one, {} ({}); its revisionHistoryLimit may be 0",
+            one.number, one.name
+        ),
+        _ => format!(
+            "has no revision to go back to whose template differs by more than a restart; it has {}; \
+             name one by toRevision if that is meant",
+            all()
+        ),
     })
 }
 
@@ -63,4 +73,41 @@ fn without_restarts(template: &Value) -> Value {
         }
     }
     template
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    fn template(restarted_at: &str) -> Value {
+        json!({ "metadata": { "annotations": { RESTARTED_AT: restarted_at } }, "spec": { "containers": [] } })
+    }
+
+    #[rstest]
+    #[case::none(0, "has no revision to go back to; it has none (its revisionHistoryLimit may be 0)")]
+    #[case::the_present_one(
+        1,
+        "has no revision to go back to, only the present one, 1 (web-1); its revisionHistoryLimit may be 0"
+    )]
+    #[case::nothing_but_restarts(
+        2,
+        "has no revision to go back to whose template differs by more than a restart; it has 2 (web-2), 1 (web-1); \
+         name one by toRevision if that is meant"
+    )]
+    fn says_why_there_is_none(#[case] revisions: i64, #[case] why: &str) {
+        let one = |number: i64| Revision {
+            name: format!("web-{number}"),
+            number,
+            pod_label: None,
+            template: template(&number.to_string()),
+            object: json!({}),
+        };
+        let revisions: Vec<Revision> = (1..=revisions).rev().map(one).collect();
+        let rollback: Rollback = serde_json::from_value(json!({})).unwrap();
+        let workload = json!({ "spec": { "template": template("9") } });
+        assert_eq!(revision(&rollback, &revisions, &workload).unwrap_err(), why);
+        assert!(passed_over(&rollback, &revisions, &workload).is_empty());
+    }
 }

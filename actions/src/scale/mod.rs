@@ -195,7 +195,11 @@ impl Action for Scale {
         }
         let ask = self.on_autoscaler == OnAutoscaler::Refuse && replicas != self.replicas.get();
         let autoscalers = if ask { autoscalers_of(cluster, &found.object).await? } else { Vec::new() };
-        Ok(Target { found, replicas, autoscalers })
+        let target = Target { found, replicas, autoscalers };
+        if let Some(warning) = self.volume_warning(&target) {
+            run.progress.warn(warning);
+        }
+        Ok(target)
     }
 
     fn decide(&self, target: &Target, _run: &RunContext) -> Decision<Patch> {
@@ -291,7 +295,7 @@ impl Action for Scale {
         let object = &target.found.object;
         let (from, to) = (details.from_replicas, details.to_replicas);
         let ready = details.ready_replicas.map_or("; not waited for".to_owned(), |ready| {
-            let ready = ready - details.surge_replicas.unwrap_or(0);
+            let ready = ready.min(to);
             format!("; {ready} of {to} replicas ready after {:.1} s", told.took.as_secs_f32())
         });
         match (&told.already, told.dry_run) {
@@ -326,6 +330,19 @@ impl Scale {
             settle: self.settle,
             terminating: self.terminating,
         }
+    }
+
+    /// Volumes that go, which is meant.
+    fn volume_warning(&self, target: &Target) -> Option<String> {
+        let wanted = self.replicas.get();
+        let first = number(&target.found.value, "/spec/ordinals/start") + wanted;
+        (self.allow_volume_deletion && target.deletes_volumes(wanted)).then(|| {
+            format!(
+                "{}: the volumes of the pods from ordinal {first} on are deleted with them \
+                 (persistentVolumeClaimRetentionPolicy.whenScaled is Delete)",
+                target.found.object
+            )
+        })
     }
 
     /// The guard that says no.
@@ -468,6 +485,43 @@ mod tests {
         let target = target(3, &[], &json!({}));
         let details = Details { ready_replicas: ready, ..scale.details(&target, &run()) };
         assert_eq!(scale.sentence(&target, &details, &told(dry_run, already)), says);
+    }
+
+    /// A set whose volumes go with its pods.
+    fn with_volumes(replicas: i64) -> Target {
+        let spec = json!({
+            "replicas": replicas, "ordinals": { "start": 5 }, "volumeClaimTemplates": [{}],
+            "persistentVolumeClaimRetentionPolicy": { "whenScaled": "Delete" },
+        });
+        let value = json!({ "metadata": { "uid": "u" }, "spec": spec });
+        Target { found: found(Kind::StatefulSet, value), replicas, autoscalers: Vec::new() }
+    }
+
+    #[test]
+    fn volumes_that_go_are_guarded_warned_of_and_do_not_come_back() {
+        let target = with_volumes(3);
+        let Decision::Refuse(why) = decide(json!({ "replicas": 1 }), &target) else { panic!() };
+        assert!(why.contains("allowVolumeDeletion"), "{why}");
+        let parameters = json!({ "replicas": 1, "allowVolumeDeletion": true });
+        assert!(matches!(decide(parameters.clone(), &target), Decision::Change(_)));
+        let scale: Scale = serde_json::from_value(parameters).unwrap();
+        let warning = scale.volume_warning(&target).unwrap();
+        assert!(warning.contains("the volumes of the pods from ordinal 6 on are deleted with them"), "{warning}");
+        assert!(!scale.undo(&target, true, &run()).available);
+        assert!(scale.volume_warning(&with_volumes(1)).is_none(), "nothing goes");
+    }
+
+    /// Of a paused rollout's surge some may be ready, or none: as many as were asked for are.
+    #[rstest]
+    #[case::the_surge_is_ready(6)]
+    #[case::the_surge_is_broken(5)]
+    fn a_surge_is_no_replica_too_many_nor_too_few(#[case] ready: i64) {
+        let scale: Scale = serde_json::from_value(json!({ "replicas": 5 })).unwrap();
+        let target = target(3, &[], &json!({}));
+        let details =
+            Details { ready_replicas: Some(ready), surge_replicas: Some(1), ..scale.details(&target, &run()) };
+        let says = "scaled deployment shop/web from 3 to 5; 5 of 5 replicas ready after 1.5 s";
+        assert_eq!(scale.sentence(&target, &details, &told(false, None)), says);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `scale`: exactly so many pods are left, and all of them are ready.
+//! `scale`: exactly so many pods are left, and all of them are ready. A paused rollout keeps its surge beside them, which may
+//! be broken.
 
 use super::goal::{Holds, that, there};
 use super::state::{Family, State};
@@ -32,15 +33,19 @@ impl<'h> Count<'h> {
         for (pod, _) in family.pods(state, self.target).filter(|(_, facts)| !facts.finished) {
             if pod.seen.leaving {
                 that(self.leaving_may_stay, || format!("{} is terminating still", pod.seen.told()))?;
+            } else if pod.ready.is_none() && workload.paused {
+                holds.beside.push(pod);
             } else {
                 holds.count(pod, workload.min_ready)?;
             }
         }
         // A paused rollout keeps both of its revisions, and the surge with them.
         let most = self.replicas + if workload.paused { workload.surge } else { 0 };
-        let counted = i64::try_from(holds.counted.len()).unwrap_or(i64::MAX);
-        that((self.replicas..=most).contains(&counted), || {
-            format!("{} has {counted} pods, not {}", target.told(), self.replicas)
+        let number = |pods: &[_]| i64::try_from(pods.len()).unwrap_or(i64::MAX);
+        let (ready, broken) = (number(&holds.counted), number(&holds.beside));
+        that(ready >= self.replicas && ready + broken <= most, || {
+            let unready = if broken > 0 { format!(" and {broken} that are not ready") } else { String::new() };
+            format!("{} has {ready} pods{unready}, not {}", target.told(), self.replicas)
         })?;
         Ok(holds)
     }

@@ -31,6 +31,8 @@ pub enum Goal<'h> {
 pub struct Holds<'s, 'h> {
     /// The pods that were counted.
     pub counted: Vec<&'s Standing<'h>>,
+    /// Pods that may be there beside those, ready or not: the surge of a rollout that is paused.
+    pub beside: Vec<&'s Standing<'h>>,
     /// It holds from this moment on only: then all have been ready for `minReadySeconds`.
     pub ripe: Option<Instant>,
 }

@@ -86,14 +86,16 @@ fn moment(time: Timestamp) -> Option<Instant> {
 pub struct Family<'h>(HashMap<&'h str, (&'h str, &'h str)>);
 
 impl<'h> Family<'h> {
-    /// Of everything that was ever there.
+    /// Of everything that was ever there, as it was last: a pod whose labels somebody took away is nobody's from then on.
     pub fn of(events: &'h [Event]) -> Self {
-        let seen = events.iter().filter_map(|event| event.seen.as_deref());
-        let owned = seen.filter_map(|seen| {
-            let owner = seen.owner.as_ref()?;
-            Some((seen.uid.as_str(), (owner.kind.as_str(), owner.uid.as_str())))
-        });
-        Self(owned.collect())
+        let mut owned = HashMap::new();
+        for seen in events.iter().filter_map(|event| event.seen.as_deref()) {
+            match &seen.owner {
+                Some(owner) => owned.insert(seen.uid.as_str(), (owner.kind.as_str(), owner.uid.as_str())),
+                None => owned.remove(seen.uid.as_str()),
+            };
+        }
+        Self(owned)
     }
 
     /// The kind and the UID of who controls this.

@@ -48,7 +48,7 @@ pub fn success(case: &Case<'_>, claim: &Claim<'_>, verdict: &mut Verdict) {
     let told = |why: String| format!("at {}: {why}", case.result["details"]["verifiedAt"]);
     match holds(case, claim, &state) {
         Err(why) => return verdict.lie(told(why)),
-        Ok(pods) => numbers(case, claim, pods, verdict),
+        Ok(pods) => numbers(case, claim, &pods, verdict),
     }
     followed_long_enough(case, claim, &state, verdict);
     afterwards(case, claim, state, &rest, verdict);
@@ -111,12 +111,12 @@ fn verified_at(case: &Case<'_>, claim: &Claim<'_>) -> Result<Cut, String> {
 }
 
 /// Whether the goal holds, all of its pods for `minReadySeconds`, and their containers are still those that became ready.
-fn holds(case: &Case<'_>, claim: &Claim<'_>, state: &State<'_>) -> Result<usize, String> {
-    let Holds { counted, ripe } = claim.goal.holds(state, &claim.family)?;
-    if ripe.is_some_and(|ripe| ripe > case.exit + ROUGHLY) {
+fn holds<'s, 'h>(case: &Case<'_>, claim: &'s Claim<'h>, state: &'s State<'h>) -> Result<Holds<'s, 'h>, String> {
+    let holds = claim.goal.holds(state, &claim.family)?;
+    if holds.ripe.is_some_and(|ripe| ripe > case.exit + ROUGHLY) {
         return Err("its pods have not been ready for minReadySeconds".to_owned());
     }
-    for pod in &counted {
+    for pod in &holds.counted {
         let (Some(ready), Some(now)) = (pod.ready, pod.seen.pod()) else { continue };
         if ready.rv > case.start && ready.then.unprobed != now.unprobed && !case.settle().is_zero() {
             return Err(format!(
@@ -125,7 +125,7 @@ fn holds(case: &Case<'_>, claim: &Claim<'_>, state: &State<'_>) -> Result<usize,
             ));
         }
     }
-    Ok(counted.len())
+    Ok(holds)
 }
 
 /// What became ready in this run, and has no probe, was followed through `settle`.
@@ -143,15 +143,18 @@ fn followed_long_enough(case: &Case<'_>, claim: &Claim<'_>, state: &State<'_>, v
     }
 }
 
-/// The numbers that the result has for machines.
-fn numbers(case: &Case<'_>, claim: &Claim<'_>, counted: usize, verdict: &mut Verdict) {
+/// The numbers that the result has for machines, and the names of the pods that are not as asked.
+fn numbers(case: &Case<'_>, claim: &Claim<'_>, holds: &Holds<'_, '_>, verdict: &mut Verdict) {
     // Of a pod's replacement it says the name.
     if matches!(claim.goal, Goal::Replaced(_)) {
         return;
     }
     let pods = &case.result["details"]["pods"];
-    let mut expected = vec![("new", counted), ("old", 0), ("notReady", 0)];
-    if case.text("/parameters/terminating") != "ignore" {
+    let mut expected = vec![("new", holds.counted.len()), ("old", 0), ("notReady", holds.beside.len())];
+    if case.text("/parameters/terminating") == "ignore" {
+        // An old pod that goes may be counted as either.
+        expected.truncate(1);
+    } else {
         expected.push(("terminating", 0));
     }
     for (field, expected) in expected {
@@ -159,12 +162,23 @@ fn numbers(case: &Case<'_>, claim: &Claim<'_>, counted: usize, verdict: &mut Ver
             verdict.lie(format!("details.pods.{field} is {}, and there are {expected}", pods[field]));
         }
     }
-    let surge = counted.saturating_sub(usize::try_from(case.number("/details/toReplicas").unwrap_or(0)).unwrap_or(0));
-    if let Goal::Count(_) = claim.goal {
-        let told = case.number("/details/surgeReplicas").unwrap_or(0);
-        if i64::try_from(surge) != Ok(told) {
+    named(pods, holds, verdict);
+    if let Goal::Count(count) = &claim.goal {
+        let there = i64::try_from(holds.counted.len() + holds.beside.len()).unwrap_or(i64::MAX);
+        let (surge, told) = (there - count.replicas, case.number("/details/surgeReplicas").unwrap_or(0));
+        if surge != told {
             verdict.lie(format!("details.surgeReplicas is {told}, and there are {surge}"));
         }
+    }
+}
+
+/// Whether each pod that is there and not ready is named as such.
+fn named(pods: &serde_json::Value, holds: &Holds<'_, '_>, verdict: &mut Verdict) {
+    let named = pods["notAsAsked"].as_array().into_iter().flatten();
+    let named: Vec<_> = named.filter(|one| one["why"] == "notReady").map(|one| &one["name"]).collect();
+    let missing = holds.beside.iter().find(|pod| !named.iter().any(|name| **name == *pod.seen.name));
+    if let Some(pod) = missing {
+        verdict.lie(format!("details.pods.notAsAsked does not name {}", pod.seen.told()));
     }
 }
 

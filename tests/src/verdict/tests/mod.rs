@@ -96,6 +96,10 @@ fn resumed(mut result: Value) -> Value {
     |t: &mut Tale| { old_ones_go(rolled(t)).gone("d").put(Kind::Pod, pod("x", 1)).looks(); }, restarted(), Lie("pod x is not of the revision"))]
 #[case::foreign_pods_with_the_same_labels_do_not_count(
     |t: &mut Tale| { old_ones_go(rolled(t)).put(Kind::Pod, owned_by(pod("x", 1), "ReplicaSet", "other")).looks(); }, restarted(), Nothing)]
+#[case::a_pod_that_was_released_is_nobodys(
+    |t: &mut Tale| {
+        rolled(t).gone("a").gone("b").put(Kind::Pod, with(pod("c", 1), json!({ "metadata": { "ownerReferences": null } }))).looks();
+    }, restarted(), Nothing)]
 #[case::n9_the_template_changed_while_it_waited(
     |t: &mut Tale| { old_ones_go(rolled(t)).put(Kind::Deployment, marked(workload("Deployment", 3, 3, 4), "the-id")).looks(); }, restarted(),
     Lie("does not have the template that was written"))]
@@ -298,6 +302,12 @@ fn paused() -> Value {
     json!({ "paused": true, "strategy": { "rollingUpdate": { "maxSurge": 1 } } })
 }
 
+/// Two pods, and one beyond them that is not ready.
+fn broken_surge(named: &str) -> Value {
+    let pods = json!({ "new": 2, "notReady": 1, "notAsAsked": [{ "name": named, "why": "notReady" }] });
+    with(scaled(2, 2), json!({ "details": { "surgeReplicas": 1, "pods": pods } }))
+}
+
 #[rstest]
 #[case::up(|t: &mut Tale| { to(t, 4, json!({})).put(Kind::Pod, pod("d", 1)).looks(); }, scaled(4, 4), Nothing)]
 #[case::n3_to_zero_while_containers_run(
@@ -320,6 +330,18 @@ fn paused() -> Value {
     |t: &mut Tale| { to(t, 2, paused()).looks(); }, scaled(2, 3), Lie("details.surgeReplicas is 0, and there are 1"))]
 #[case::n5_paused_with_more_than_its_surge(
     |t: &mut Tale| { to(t, 2, paused()).put(Kind::Pod, pod("d", 1)).looks(); }, with(scaled(2, 4), json!({ "details": { "surgeReplicas": 2 } })), Lie("has 4 pods, not 2"))]
+#[case::n5_paused_with_a_surge_that_is_broken(
+    |t: &mut Tale| { to(t, 2, paused()).put(Kind::Pod, unready(pod("c", 1))).looks(); }, broken_surge("c"), Nothing)]
+#[case::n5_paused_with_a_broken_surge_that_is_not_named(
+    |t: &mut Tale| { to(t, 2, paused()).put(Kind::Pod, unready(pod("c", 1))).looks(); }, broken_surge("b"), Lie("does not name pod c"))]
+#[case::n5_paused_with_too_few_that_are_ready(
+    |t: &mut Tale| { to(t, 2, paused()).put(Kind::Pod, unready(pod("b", 1))).put(Kind::Pod, unready(pod("c", 1))).looks(); },
+    broken_surge("c"), Lie("has 1 pods and 2 that are not ready, not 2"))]
+#[case::n5_paused_with_more_than_its_surge_and_broken(
+    |t: &mut Tale| { to(t, 2, paused()).put(Kind::Pod, unready(pod("c", 1))).put(Kind::Pod, unready(pod("d", 1))).looks(); },
+    broken_surge("c"), Lie("has 2 pods and 2 that are not ready, not 2"))]
+#[case::n5_not_paused_and_one_too_many_that_is_broken(
+    |t: &mut Tale| { to(t, 2, json!({})).put(Kind::Pod, unready(pod("c", 1))).looks(); }, broken_surge("c"), Lie("pod c is not ready"))]
 #[case::n5_paused_with_its_surge_is_no_failure(
     |t: &mut Tale| { to(t, 2, paused()); }, fails("scale-deployment", "Deployment", "deployment", json!({ "replicas": 2 })), WrongFailure)]
 #[case::scaled_back_by_somebody(
