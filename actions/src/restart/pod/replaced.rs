@@ -222,13 +222,13 @@ impl Replacement<'_> {
         }
         let another =
             finished.any(|pod| !self.known.contains(&pod.uid) && Some(&pod.uid) != self.target.object.uid.as_ref());
-        view.complete.then(|| match another {
-            true => Step::Done,
-            false => self.nothing_comes(format!(
-                "{} is complete, and made no other pod: the evicted one ended as a success, or was the last that was needed",
-                found.object
-            )),
-        })
+        if !view.complete || another {
+            return view.complete.then_some(Step::Done);
+        }
+        Some(self.nothing_comes(format!(
+            "{} is complete, and made no other pod: the evicted one ended as a success, or was the last that was needed",
+            found.object
+        )))
     }
 
     /// Who forces it wants it gone, and nothing in its place; for everybody else that is no restart.
