@@ -8,8 +8,11 @@ mod collect_logs;
 mod conditions;
 mod cordon;
 mod credentials;
+mod goal;
 mod hardship;
 mod harness;
+mod look;
+mod meanwhile;
 mod permissions;
 mod ready_conditions;
 mod requests;
@@ -69,6 +72,8 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         scale::all(),
         cordon::all(),
         restart::all(),
+        goal::all(),
+        meanwhile::all(),
         rollback::all(),
         collect_logs::all(),
         requests::all(),
