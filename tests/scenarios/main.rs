@@ -9,6 +9,7 @@ mod conditions;
 mod cordon;
 mod credentials;
 mod goal;
+mod gone;
 mod hardship;
 mod harness;
 mod look;
@@ -74,6 +75,7 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         restart::all(),
         goal::all(),
         meanwhile::all(),
+        gone::all(),
         rollback::all(),
         collect_logs::all(),
         requests::all(),
