@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 
 mod admission;
+mod again;
 mod budget;
 mod collect_logs;
 mod conditions;
@@ -12,10 +13,12 @@ mod goal;
 mod gone;
 mod hardship;
 mod harness;
+mod jobs;
 mod look;
 mod meanwhile;
 mod permissions;
 mod ready_conditions;
+mod replaced;
 mod requests;
 mod restart;
 mod rollback;
@@ -75,6 +78,9 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         restart::all(),
         goal::all(),
         meanwhile::all(),
+        again::all(),
+        jobs::all(),
+        replaced::all(),
         gone::all(),
         rollback::all(),
         collect_logs::all(),
