@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 use crate::action::RunContext;
 use crate::cluster::{Patch, Proof};
 use crate::guard::{CHANGE_CAUSE, annotate, escape, operations};
-use crate::object::{annotation, number, text, uid};
+use crate::object::{Kind, annotation, number, text, uid};
 use crate::revision::normalized;
-use crate::workload::unless_leaving;
+use crate::workload::{Workload, unless_leaving};
 
 /// The annotation of releases up to 0.1, of both verbs; its marks have no goal. It is read, and not written any more.
 const BEFORE_GOALS: &str = "kubernetesexecution.kubernaut.io/executions";
@@ -108,15 +108,17 @@ impl Mark {
         json!(marks).to_string()
     }
 
-    /// Why what it wrote is not what the object has now; the sentence goes on after the object's name. A mark without a
-    /// goal says nothing.
-    pub fn undone(&self, object: &Value) -> Option<String> {
+    /// Why what it wrote is not what the object has now, or is not rolled out any more; the sentence goes on after the
+    /// object's name. A mark without a goal says nothing of the template.
+    pub fn undone(&self, kind: Kind, object: &Value) -> Option<String> {
         let template = object.pointer("/spec/template").map(template_hash);
         let goal = text(&self.goal, "/template").map(str::to_owned);
         if goal.is_some() && goal != template {
             return Some("has another pod template by now: someone else changed it".to_owned());
         }
-        (object.pointer("/spec/paused") == Some(&json!(true))).then(|| "is paused by now".to_owned())
+        // What a run would not have begun with, somebody else has changed since.
+        let workload = Workload::read(kind, object);
+        if workload.paused { Some("is paused by now".to_owned()) } else { workload.unreachable() }
     }
 }
 
@@ -247,7 +249,7 @@ mod tests {
         let old = json!([{ "id": "a", "run": "r", "request": hash("{\"x\":1}"), "time": "t", "previous": {} }]);
         let object = json!({ "metadata": { "annotations": { BEFORE_GOALS: old.to_string() } } });
         let Earlier::Same(mark) = earlier(&run("a"), &json!({ "x": 1 }), [&object].into_iter()) else { panic!() };
-        assert_eq!((mark.goal.clone(), mark.undone(&json!({}))), (Value::Null, None));
+        assert_eq!((mark.goal.clone(), mark.undone(Kind::Deployment, &json!({}))), (Value::Null, None));
     }
 
     #[test]
@@ -271,11 +273,14 @@ mod tests {
     #[case::another_order(json!({ "spec": { "template": { "spec": { "a": { "x": 2, "y": [1] }, "b": 1 } } } }), "")]
     #[case::another_value(json!({ "spec": { "template": { "spec": { "b": 2, "a": { "y": [1], "x": 2 } } } } }), "another pod template")]
     #[case::gone(json!({}), "another pod template")]
+    #[case::on_delete(json!({ "spec": { "updateStrategy": { "type": "OnDelete" }, "template": { "spec": { "b": 1, "a": { "y": [1], "x": 2 } } } } }), "OnDelete")]
+    #[case::out_of_reach(json!({ "spec": { "replicas": 2, "updateStrategy": { "rollingUpdate": { "partition": 2 } }, "template": { "spec": { "b": 1, "a": { "y": [1], "x": 2 } } } } }), "the partition 2")]
+    #[case::partly_in_reach(json!({ "spec": { "replicas": 2, "updateStrategy": { "rollingUpdate": { "partition": 1 } }, "template": { "spec": { "b": 1, "a": { "y": [1], "x": 2 } } } } }), "")]
     #[case::paused(json!({ "spec": { "paused": true, "template": { "spec": { "b": 1, "a": { "y": [1], "x": 2 } } } } }), "is paused")]
     fn knows_whether_its_goal_stands(#[case] object: Value, #[case] says: &str) {
         let template = json!({ "spec": { "b": 1, "a": { "y": [1], "x": 2 } } });
         let mark = Mark::new(&run("a"), &Execution { template, ..execution(Marker::Restart, &json!({})) });
-        match mark.undone(&object) {
+        match mark.undone(Kind::StatefulSet, &object) {
             Some(why) => assert!(!says.is_empty() && why.contains(says), "{why}"),
             None => assert_eq!(says, ""),
         }

@@ -3,25 +3,32 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 
 mod admission;
+mod again;
 mod budget;
 mod collect_logs;
 mod conditions;
 mod cordon;
 mod credentials;
 mod ending;
+mod goal;
+mod gone;
 mod hardship;
 mod harness;
 mod history;
+mod jobs;
 mod look;
+mod meanwhile;
 mod numbers;
 mod partition;
 mod permissions;
 mod pods;
 mod ready_conditions;
+mod replaced;
 mod requests;
 mod restart;
 mod rollback;
 mod scale;
+mod shown;
 mod steady;
 mod support;
 
@@ -82,6 +89,12 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         scale::all(),
         cordon::all(),
         restart::all(),
+        goal::all(),
+        meanwhile::all(),
+        again::all(),
+        jobs::all(),
+        replaced::all(),
+        gone::all(),
         rollback::all(),
         collect_logs::all(),
         requests::all(),

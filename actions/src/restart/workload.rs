@@ -183,8 +183,11 @@ impl Action for RestartWorkload {
             Some(restarted_at(time, text(&mark.previous, "/restartedAt")))
         });
         let found = text(value, RESTARTED_AT_PATH);
-        let undone =
-            if found == written.as_deref() { mark.undone(value) } else { Some(replaced(value, written.as_deref())) };
+        let undone = if found == written.as_deref() {
+            mark.undone(target.kind, value)
+        } else {
+            Some(replaced(value, written.as_deref()))
+        };
         undone.map_or(Ok(()), |how| {
             Err(Error::NotVerified(format!("{object} was restarted by this execution at {}, and {how}", mark.time)))
         })

@@ -312,7 +312,7 @@ impl Action for Rollback {
             Some(revision) if now.pointer("/spec/template").map(normalized).as_ref() != Some(&revision.template) => {
                 Some("it has another pod template by now: someone else changed it".to_owned())
             }
-            Some(_) => mark.undone(now).map(|how| format!("it {how}")),
+            Some(_) => mark.undone(target.kind, now).map(|how| format!("it {how}")),
         };
         undone.map_or(Ok(()), |how| {
             Err(Error::NotVerified(format!(

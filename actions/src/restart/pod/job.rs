@@ -7,7 +7,7 @@ use crate::object::{annotation, number, text};
 /// A Job's own account of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobView {
-    /// How many pods it wants to run now.
+    /// How many pods it wants to run now: none when it has come to its end, or is suspended.
     pub wants: i64,
     /// Whether it is complete.
     pub complete: bool,
@@ -33,11 +33,14 @@ impl JobView {
                 .find(|one| text(one, "/type") == Some(kind) && text(one, "/status") == Some("True"))
         };
         let failed = condition("Failed").or_else(|| condition("FailureTarget"));
+        let complete = condition("Complete").or_else(|| condition("SuccessCriteriaMet")).is_some();
+        let suspended = job.pointer("/spec/suspend") == Some(&Value::Bool(true));
+        let over = complete || suspended || failed.is_some();
         Self {
-            wants: left.map_or(parallelism, |left| left.min(parallelism)),
-            complete: condition("Complete").or_else(|| condition("SuccessCriteriaMet")).is_some(),
+            wants: if over { 0 } else { left.map_or(parallelism, |left| left.min(parallelism)) },
+            complete,
             failed: failed.map(|one| text(one, "/message").unwrap_or("no message").to_owned()),
-            suspended: job.pointer("/spec/suspend") == Some(&Value::Bool(true)),
+            suspended,
             failures: number(job, "/status/failed"),
             limit: spec("backoffLimit").unwrap_or(6),
             limit_per_index: spec("backoffLimitPerIndex"),
@@ -114,6 +117,9 @@ mod tests {
     #[case::parallel(json!({ "spec": { "parallelism": 3 } }), 3)]
     #[case::some_left(json!({ "spec": { "parallelism": 3, "completions": 5 }, "status": { "succeeded": 3 } }), 2)]
     #[case::none_left(json!({ "spec": { "completions": 1 }, "status": { "succeeded": 1 } }), 0)]
+    #[case::suspended(json!({ "spec": { "parallelism": 3, "suspend": true } }), 0)]
+    #[case::failed(json!({ "status": { "conditions": [{ "type": "Failed", "status": "True" }] } }), 0)]
+    #[case::complete(json!({ "status": { "conditions": [{ "type": "Complete", "status": "True" }] } }), 0)]
     fn wants_no_more_than_is_left(#[case] job: Value, #[case] wants: i64) {
         assert_eq!(JobView::read(&job).wants, wants);
     }

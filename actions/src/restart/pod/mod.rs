@@ -278,12 +278,14 @@ impl Action for RestartPod {
             (None, false) => format!("evicted {object}"),
         };
         let after = format!("after {:.1} s", told.took.as_secs_f32());
-        match (&details.replacement, details.ready_replicas.zip(details.desired_replicas), &target.replacer) {
+        let nothing = target.pod.as_ref().filter(|_| self.force).and_then(|pod| target.replacer.none(pod));
+        match (&details.replacement, details.ready_replicas.zip(details.desired_replicas), nothing) {
             (_, None, _) => format!("{what}; not waited for a replacement"),
-            (_, _, Replacer::Nobody(why)) => format!("{what}; it is gone, and nothing replaces it: {why}"),
+            (_, _, Some(why)) => format!("{what}; it is gone, and nothing replaces it: {why}"),
             (Some(replacement), _, _) => format!("{what}; its replacement {replacement} is ready {after}"),
-            (None, Some((ready, desired)), replacer) => {
-                let owner = replacer.found().map_or("its controller".to_owned(), |found| found.object.to_string());
+            (None, Some((ready, desired)), None) => {
+                let owner = target.replacer.found();
+                let owner = owner.map_or("its controller".to_owned(), |found| found.object.to_string());
                 format!("{what}; it is gone, and {owner} has {ready} of {desired} pods ready {after}")
             }
         }
@@ -416,11 +418,35 @@ mod tests {
 
     #[test]
     fn what_nothing_replaces_is_told_as_gone() {
-        let target = target(json!({ "metadata": {} }));
-        let details =
-            Details { ready_replicas: Some(0), desired_replicas: Some(0), ..restart().details(&target, &run()) };
-        let says = "evicted pod web-1; it is gone, and nothing replaces it: no controller owns it";
-        assert_eq!(restart().sentence(&target, &details, &told(false, None)), says);
+        let force: RestartPod = serde_json::from_value(json!({ "force": true })).unwrap();
+        let orphan = (target(json!({ "metadata": {} })), "no controller owns it");
+        let of_job = (of_job(1), "job shop/web counts an eviction as a failure, and its backoffLimit is used up");
+        for (target, why) in [orphan, of_job] {
+            let details =
+                Details { ready_replicas: Some(0), desired_replicas: Some(0), ..force.details(&target, &run()) };
+            let says = format!("evicted pod web-1; it is gone, and nothing replaces it: {why}");
+            assert_eq!(force.sentence(&target, &details, &told(false, None)), says);
+        }
+    }
+
+    /// A Job that has come to its end, and a pod that nobody controls: a failure, unless it was forced.
+    #[test]
+    fn that_nothing_comes_is_a_success_only_by_force() {
+        let failed = json!({ "status": { "conditions": [{ "type": "Failed", "status": "True", "message": "late" }] } });
+        let job = Target { replacer: Replacer::Job(Box::new(found(Kind::Job, failed.clone()))), ..of_job(1) };
+        for (force, target) in [(false, &job), (true, &job), (false, &target(json!({}))), (true, &target(json!({})))] {
+            let action: RestartPod = serde_json::from_value(json!({ "force": force })).unwrap();
+            let replacement = Replacement { action: &action, target, run: &run(), known: &[] };
+            match replacement.ended(&failed, std::iter::empty()) {
+                Some(replaced::Step::Failed(why)) => {
+                    assert!(
+                        !force && (why.contains("has failed: late") || why.contains("no controller owns it")),
+                        "{why}"
+                    );
+                }
+                step => assert_eq!((step, force), (Some(replaced::Step::Done), true)),
+            }
+        }
     }
 
     #[test]

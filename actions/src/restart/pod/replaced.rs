@@ -167,8 +167,8 @@ impl Replacement<'_> {
         // Others that leave are not this action's, and where there are more than enough there are enough.
         tally.terminating = evicted.into_iter().collect();
         self.observe(&tally, &workload, &replacer, pods);
-        let mut finished = followed.iter().map(|one| one.pod).filter(|pod| pod.finished);
-        if let Some(ended) = self.job_ended(&replacer, &mut finished) {
+        let finished = followed.iter().map(|one| one.pod).filter(|pod| pod.finished);
+        if let Some(ended) = self.ended(&replacer, finished) {
             return if look.gone { ended } else { Step::Waiting(self.nothing_yet()) };
         }
         let there = i64::try_from(tally.there.len()).unwrap_or(i64::MAX);
@@ -210,23 +210,30 @@ impl Replacement<'_> {
     }
 
     /// What a Job that has come to its end means: the replacement may have run to its end too, or there never was one.
-    fn job_ended<'a>(&self, job: &Value, finished: &mut impl Iterator<Item = &'a PodView>) -> Option<Step> {
+    /// The same of a pod that nobody replaces: somebody else has deleted it, or who asks forces it.
+    pub fn ended<'a>(&self, job: &Value, mut finished: impl Iterator<Item = &'a PodView>) -> Option<Step> {
+        if let Replacer::Nobody(why) = &self.target.replacer {
+            return Some(self.nothing_comes(format!("nothing replaces it: {why}")));
+        }
         let Replacer::Job(found) = &self.target.replacer else { return None };
         let view = JobView::read(job);
         if let Some(why) = view.failed {
-            return Some(Step::Failed(format!("{} has failed: {why}", found.object)));
+            return Some(self.nothing_comes(format!("{} has failed: {why}", found.object)));
         }
         let another =
             finished.any(|pod| !self.known.contains(&pod.uid) && Some(&pod.uid) != self.target.object.uid.as_ref());
-        view.complete.then(|| {
-            if another {
-                return Step::Done;
-            }
-            Step::Failed(format!(
-                "{} is complete, and made no other pod: the evicted one ended as a success, or was the last that was needed",
-                found.object
-            ))
-        })
+        if !view.complete || another {
+            return view.complete.then_some(Step::Done);
+        }
+        Some(self.nothing_comes(format!(
+            "{} is complete, and made no other pod: the evicted one ended as a success, or was the last that was needed",
+            found.object
+        )))
+    }
+
+    /// Who forces it wants it gone, and nothing in its place; for everybody else that is no restart.
+    fn nothing_comes(&self, why: String) -> Step {
+        if self.action.force { Step::Done } else { Step::Failed(why) }
     }
 
     fn observe(&self, tally: &Tally<'_>, workload: &Workload, replacer: &Value, pods: &Follow<PodView>) {
