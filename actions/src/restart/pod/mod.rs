@@ -286,7 +286,8 @@ impl Action for RestartPod {
             (None, Some((ready, desired)), None) => {
                 let owner = target.replacer.found();
                 let owner = owner.map_or("its controller".to_owned(), |found| found.object.to_string());
-                format!("{what}; it is gone, and {owner} has {ready} of {desired} pods ready {after}")
+                let gone = if target.pod.is_some() { "it is gone, and " } else { "" };
+                format!("{what}; {gone}{owner} has {ready} of {desired} pods ready {after}")
             }
         }
     }
