@@ -34,6 +34,12 @@ async fn evicted(t: &T, target: &Value) -> Result<Run> {
     Ok(run)
 }
 
+/// Until it is not there any more: a Job takes its finalizer off, kwok acts in its own time.
+async fn until_gone(t: &T, target: &Value) -> Result<()> {
+    let gone = |list: &Value| list["items"].as_array().is_some_and(|all| !uids(all).contains(&uid(target)));
+    t.world.until(&t.world.path("v1", "pods"), "gone", gone).await.map(|_| ())
+}
+
 /// As long as no other pod can come: waited for, and not verified.
 async fn nothing_comes(t: &T, run: &Run, app: &str, wanted: usize) -> Result<()> {
     let outcome = told(t, &run.clone().parameters(&json!({ "waitTimeout": "2s" }))).await?;
@@ -73,7 +79,7 @@ async fn every_workload(t: T) -> Result<()> {
     let mut runs = Vec::new();
     for ((_, app, wanted), target) in kinds.iter().zip(&targets) {
         let run = evicted(&t, target).await?;
-        ensure!(pod(&t, &name(target)).await.is_null(), "it is gone");
+        until_gone(&t, target).await?;
         nothing_comes(&t, &run, app, *wanted).await?;
         runs.push(run);
     }
@@ -94,11 +100,7 @@ async fn jobs(t: T) -> Result<()> {
     let mut runs = Vec::new();
     for (app, target) in &targets {
         let run = evicted(&t, target).await?;
-        t.world
-            .until(&t.world.path("v1", "pods"), "gone", |list| {
-                list["items"].as_array().is_some_and(|all| !uids(all).contains(&uid(target)))
-            })
-            .await?;
+        until_gone(&t, target).await?;
         nothing_comes(&t, &run, app, 2).await?;
         runs.push(run);
     }
