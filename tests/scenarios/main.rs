@@ -24,6 +24,7 @@ mod rollback;
 mod scale;
 mod steady;
 mod support;
+mod variants;
 
 use std::process::ExitCode;
 
@@ -73,6 +74,7 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         credentials::all(),
         hardship::all(),
         ending::all(),
+        variants::all(),
         harness::all(),
         steady::all(),
         partition::all(),
