@@ -308,6 +308,11 @@ pub fn leaving(pod: &PodView, overdue: bool) -> String {
     }
 }
 
+/// Whether what keeps a pod from being ready is told as what stands in the way.
+fn is_obstacle(pod: &PodView) -> bool {
+    pod.obstacle.as_ref().is_some_and(|obstacle| obstacle.outlook > Outlook::Starting)
+}
+
 fn status(tally: &Tally<'_>, wanted: i64, goal: Goal<'_>) -> String {
     let new = if goal.revision.is_some() { "new " } else { "" };
     let there = count(&tally.there);
@@ -315,6 +320,11 @@ fn status(tally: &Tally<'_>, wanted: i64, goal: Goal<'_>) -> String {
     let serving = tally.coming.iter().filter(|pod| pod.serves()).count();
     if serving > 0 {
         status.push_str(&format!(" ({serving} more not for long enough)"));
+    }
+    if let Some(pod) = tally.coming.iter().find(|pod| !pod.ready && !is_obstacle(pod)) {
+        let node = pod.node.as_deref().map_or("no node".to_owned(), |node| format!("node {node}"));
+        let why = pod.obstacle.as_ref().map_or_else(|| "no container has a state".to_owned(), ToString::to_string);
+        status.push_str(&format!("; pod {} on {node} is not ready: {why}", pod.name));
     }
     if tally.live() > wanted {
         status.push_str(&format!("; {} more than that are still there", tally.live() - wanted));
@@ -638,6 +648,14 @@ mod tests {
         assert_eq!(told, outlook == Outlook::MayPass);
     }
 
+    /// Its node is gone, say: nobody tells a state.
+    #[test]
+    fn a_pod_without_any_state_is_named() {
+        let waits = status(look(&deployment(), &[new("a"), unready(new("b"))], restart()));
+        let named = "1 of 2 new pods are ready; pod b on node node-of-b is not ready: no container has a state";
+        assert_eq!((waits.status.as_str(), waits.obstacle), (named, None));
+    }
+
     #[test]
     fn an_obstacle_of_an_old_pod_is_not_ours() {
         let result = look(&deployment(), &[stuck(old("a"), Outlook::Stays), new("b")], restart());
@@ -726,7 +744,10 @@ mod tests {
         late.out_of_time = Some(OutOfTime { message: "late".to_owned(), since: "t".to_owned() });
         let waits = status(of(&late, &pods(Outlook::Starting), &sets, scale(), long));
         assert!(waits.obstacle.is_some_and(|cause| cause.ends_with("pod c: container app: X")));
-        assert_eq!(waits.status, "2 of 2 pods are ready; 1 more than that are still there");
+        assert_eq!(
+            waits.status,
+            "2 of 2 pods are ready; pod c on node node-of-c is not ready: container app: X; 1 more than that are still there"
+        );
     }
 
     fn out_of_time(since: &str) -> Workload {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::fixtures::node;
 
-use crate::look::{After, Pod, act, label, pods, probed, slow_end, until, with};
+use crate::look::{After, Pod, act, label, own_taint, pods, probed, slow_end, tolerated, until, with};
 use crate::support::{T, scenarios};
 
 scenarios!("ending":
@@ -118,14 +118,14 @@ async fn a_finalizer_is_named(t: T) -> Result<()> {
 /// The node of an old pod is gone: nobody is left to say that its containers have stopped.
 async fn a_node_that_is_gone(t: T) -> Result<()> {
     let own = format!("own-{}", t.world.namespace);
-    node(&t.world, &own, json!([])).await?;
+    node(&t.world, &own, own_taint()).await?;
     let hosts = |hosts: &[&str]| json!([{ "key": "kubernetes.io/hostname", "operator": "In", "values": hosts }]);
     let affinity = json!({ "nodeAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [{ "matchExpressions": hosts(&[&own, "node-a"]) }] },
         "preferredDuringSchedulingIgnoredDuringExecution": [{ "weight": 100, "preference": { "matchExpressions": hosts(&[&own]) } }],
     } });
     let there = json!({ "spec": { "template": { "spec": { "affinity": affinity } } } });
-    t.world.workload("Deployment", "web", 1, with(never(1), there)).await?;
+    t.world.workload("Deployment", "web", 1, with(with(never(1), tolerated()), there)).await?;
     let before = pods(&t, "web").await?;
     t.world.delete(&format!("/api/v1/nodes/{own}")).await?;
     let after = act(&t, "restart-deployment", "web", &json!({ "stuckAfter": "2s" })).await?;

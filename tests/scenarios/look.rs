@@ -218,3 +218,13 @@ pub async fn break_pod(t: &T, pod: &str) -> Result<()> {
     } });
     t.world.merge(&format!("{path}/status"), &status).await.map(|_| ())
 }
+
+/// Keeps others' pods off a scenario's own node.
+pub fn own_taint() -> Value {
+    json!([{ "key": "test/own", "effect": "NoSchedule" }])
+}
+
+/// Pods that may run there.
+pub fn tolerated() -> Value {
+    json!({ "spec": { "template": { "spec": { "tolerations": [{ "key": "test/own", "operator": "Exists" }] } } } })
+}

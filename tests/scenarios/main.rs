@@ -31,6 +31,7 @@ mod scale;
 mod shown;
 mod steady;
 mod support;
+mod variants;
 
 use std::process::ExitCode;
 
@@ -80,6 +81,7 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         credentials::all(),
         hardship::all(),
         ending::all(),
+        variants::all(),
         harness::all(),
         steady::all(),
         partition::all(),

@@ -11,7 +11,7 @@ mod clock;
 mod connect;
 mod evict;
 #[cfg(test)]
-mod fake;
+pub mod fake;
 mod follow;
 mod logs;
 mod lost;

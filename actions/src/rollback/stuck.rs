@@ -10,11 +10,12 @@ use crate::rollout::ordinal;
 use crate::wait::{out_of_time, server_name};
 use crate::workload::{Workload, selector};
 
+/// A kubelet writes the status of a crash-looping pod every few seconds; each time an eviction has to be bound anew.
+const ROUNDS: u32 = 5;
+
 /// Evicts the pods of other revisions that are not ready: the controller waits for them, forever. Only after it has seen
 /// the new template; before that it would make them anew from the bad one.
 pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<()> {
-    /// A kubelet writes the status of a crash-looping pod every few seconds; each time an eviction has to be bound anew.
-    const ROUNDS: u32 = 5;
     wait_until_observed(cluster, set, patched).await?;
     for _ in 0..ROUNDS {
         if !evict_once(cluster, set, patched, revision).await? {
@@ -27,15 +28,27 @@ pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision
 /// Tries out the evictions that would come after the patch, each by itself; how many there are. Pods that break only later
 /// are not known yet.
 pub async fn try_out(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<usize> {
+    let (mut number, mut changed) = (0, true);
+    for _ in 0..ROUNDS {
+        if changed {
+            (number, changed) = try_out_once(cluster, set, value, revision).await?;
+        }
+    }
+    Ok(number)
+}
+
+/// How many there are, and whether one of them changed before its eviction came: then nothing was learnt of it.
+async fn try_out_once(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<(usize, bool)> {
+    let mut changed = false;
     let stuck = stuck(cluster, set, value, revision).await?;
     for Stuck { object, eviction } in &stuck {
         match cluster.evict(object, eviction, Commit::DryRun).await {
-            // It changed at this very moment: the real eviction is bound anew.
-            Ok(()) | Err(Error::TargetNotFound(_) | Error::Conflict(_)) => {}
+            Ok(()) | Err(Error::TargetNotFound(_)) => {}
+            Err(Error::Conflict(_)) => changed = true,
             Err(error) => return Err(error),
         }
     }
-    Ok(stuck.len())
+    Ok((stuck.len(), changed))
 }
 
 /// The template is put back by then: what stands in the way of the evictions is no refusal of the whole.
@@ -117,6 +130,7 @@ async fn wait_until_observed(cluster: &Cluster, set: &ObjectRef, patched: &Value
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::fake::{Answer, cluster, object};
     use rstest::rstest;
 
     #[rstest]
@@ -144,5 +158,33 @@ mod tests {
             ..PodView::default()
         };
         assert_eq!(is_stuck(&pod, &set, "good", 1), stuck);
+    }
+
+    /// A dry run that met a change has learnt nothing: it asks again, and is told of the budget.
+    #[tokio::test]
+    async fn an_eviction_that_met_a_change_is_tried_out_again() {
+        let status = |code: u16, reason: &str, cause: &str| {
+            let details = json!({ "causes": [{ "reason": cause, "message": "the budget strict" }] });
+            let body = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                "reason": reason, "code": code, "message": reason, "details": details });
+            Answer::Json(code, body)
+        };
+        let (cluster, seen) = cluster(move |line, before| match (line.contains("/eviction"), before) {
+            (false, _) => {
+                let owner = json!([{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "u", "controller": true }]);
+                let meta = json!({ "name": "web-0", "uid": "p", "resourceVersion": "5", "ownerReferences": owner });
+                Answer::Json(
+                    200,
+                    json!({ "kind": "PodList", "metadata": { "resourceVersion": "9" }, "items": [{ "metadata": meta }] }),
+                )
+            }
+            (true, 0) => status(409, "Conflict", "x"),
+            (true, _) => status(429, "TooManyRequests", "DisruptionBudget"),
+        });
+        let set = object(Kind::StatefulSet);
+        let value = json!({ "spec": { "selector": { "matchLabels": { "app": "web" } } } });
+        let error = try_out(&cluster, &set, &value, "good").await.unwrap_err();
+        assert!(matches!(error, Error::Blocked { .. }), "{error}");
+        assert_eq!(seen.with("/eviction").len(), 2);
     }
 }
