@@ -47,17 +47,20 @@ fn binary() -> PathBuf {
 pub async fn all(connection: &Connection) -> Result<Vec<Case>> {
     let conditions =
         json!([{ "type": "no_crashloop_pods", "timeout": "5s" }, { "type": "rollout_settled", "timeout": "5s" }]);
+    // Two thousand runs: one action settles for as long as it does by default, the others for a second.
+    let brief = json!({ "settle": "1s" });
+    let two = json!({ "replicas": 2, "settle": "1s" });
     let cases = [
-        ("scale-deployment", json!({ "replicas": 2 }), None),
-        ("scale-statefulset", json!({ "replicas": 2 }), Some(conditions)),
+        ("scale-deployment", two.clone(), None),
+        ("scale-statefulset", two.clone(), Some(conditions)),
         // By a pod that leads to it.
-        ("scale-pod", json!({ "replicas": 2 }), None),
+        ("scale-pod", two, None),
         ("restart-deployment", json!({}), None),
-        ("restart-statefulset", json!({}), None),
-        ("rollback-deployment", json!({}), None),
+        ("restart-statefulset", brief.clone(), None),
+        ("rollback-deployment", brief.clone(), None),
         // Stuck behind a pod that never became ready: a patch, and then an eviction.
-        ("rollback-statefulset", json!({}), None),
-        ("restart-pod", json!({}), None),
+        ("rollback-statefulset", brief.clone(), None),
+        ("restart-pod", brief, None),
         ("cordon-node", json!({}), None),
         ("uncordon-node", json!({}), None),
         ("collect-logs-deployment", json!({}), None),

@@ -395,10 +395,10 @@ mod tests {
     #[case::dry_run(true, None, None, None, "would evict pod web-1")]
     #[case::already(
         false,
-        Some("it is gone"),
+        Some("it was leaving"),
         None,
         Some(2),
-        "it is gone; it is gone, and deployment shop/web has 2 of 2 pods ready after 1.5 s"
+        "it was leaving; it is gone, and deployment shop/web has 2 of 2 pods ready after 1.5 s"
     )]
     #[case::already_in_a_dry_run(true, Some("it is gone"), None, None, "it is gone")]
     fn tells(
