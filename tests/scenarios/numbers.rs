@@ -54,7 +54,9 @@ async fn paused_with_a_surge_that_is_ready(t: T) -> Result<()> {
         after.shows("the number, and at most one beyond it", (replicas..=replicas + 1).contains(&there))?;
         after.serves(there)?;
         after.says(code, effect, &format!("{replicas} of {replicas} replicas ready"))?;
-        after.counts(&json!({ "new": there }))?;
+        let counts = &after.result()["details"]["pods"];
+        let told = counts["new"].as_u64().unwrap_or(0) + counts["notReady"].as_u64().unwrap_or(0);
+        ensure!(told == u64::try_from(there)?, "{:#}", after.result());
         if there > replicas {
             after.warns("is paused in the middle of a rollout")?;
         }
