@@ -268,7 +268,7 @@ async fn pod_is_replaced(t: T) -> Result<()> {
             outcome.result["changes"][0]["operation"] == "evict"
                 && outcome.result["changes"][0]["object"]["uid"] == json!(uid)
         );
-        expect(&t.complete(&run).await?, "Unchanged", "none", "is gone")?;
+        expect(&t.complete(&run).await?, "Unchanged", "none", "was gone already")?;
     }
     Ok(())
 }
