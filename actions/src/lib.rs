@@ -25,6 +25,7 @@ pub mod revision;
 pub mod rollback;
 pub mod rollout;
 pub mod scale;
+pub mod tally;
 pub mod upload;
 pub mod wait;
 pub mod workload;

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::object::Kind;
-use crate::observed::{PodCounts, Why};
 use crate::parameters::Terminating;
 use crate::pod::{Outlook, PodView};
 use crate::revision::SetView;
+use crate::tally::{Goal, Tally, count, earlier, leaving};
 use crate::workload::{OutOfTime, Workload};
 
 /// How much later than its `deletionTimestamp` (the request plus the grace period) a pod may be gone: the kubelet stops
@@ -44,132 +44,6 @@ pub struct Waiting {
     pub obstacle: Option<String>,
     /// When time alone may change the answer.
     pub again: Option<Duration>,
-}
-
-/// What is asked of a workload.
-#[derive(Debug, Clone, Copy)]
-pub struct Goal<'a> {
-    /// The generation that its controller must have seen.
-    pub generation: i64,
-    /// The revision that its pods must be of; `None` where any revision will do (scale).
-    pub revision: Option<&'a str>,
-    /// When the `ProgressDeadlineExceeded` that stood before the change was set: it speaks of an earlier rollout for as
-    /// long as it is that one (a rollback to an existing ReplicaSet does not reset it).
-    pub stale_deadline: Option<&'a str>,
-    /// Whether pods that are on their way out are waited for.
-    pub terminating: Terminating,
-    /// How long a pod without readiness probe that became ready in this run must stay as it is.
-    pub settle: Duration,
-    /// When the run began, by the API server's clock.
-    pub began: Timestamp,
-    /// Now, by the API server's clock.
-    pub now: Timestamp,
-}
-
-/// A pod of the workload's own, and for how long it has been ready without a container starting again.
-#[derive(Debug, Clone, Copy)]
-pub struct Followed<'a> {
-    /// The pod.
-    pub pod: &'a PodView,
-    /// For so long.
-    pub steady: Duration,
-}
-
-/// The workload's pods, each in one place. Those that ran to their end are in none: they neither serve nor go away.
-#[derive(Debug, Default)]
-pub struct Tally<'a> {
-    /// As asked.
-    pub there: Vec<&'a PodView>,
-    /// Of the right revision, but not ready (long enough).
-    pub coming: Vec<&'a PodView>,
-    /// Of another revision, or beyond a StatefulSet's number.
-    pub old: Vec<&'a PodView>,
-    /// Being deleted.
-    pub terminating: Vec<&'a PodView>,
-    /// Left alone by a partition.
-    pub out_of_reach: Vec<&'a PodView>,
-    /// When the next one of `coming` has been ready for long enough, if nothing happens.
-    again: Option<Duration>,
-}
-
-impl<'a> Tally<'a> {
-    /// Puts each pod in its place.
-    pub fn of(workload: &Workload, pods: &[Followed<'a>], goal: Goal<'_>) -> Self {
-        let mut tally = Self::default();
-        for one in pods.iter().filter(|one| !one.pod.finished) {
-            tally.add(workload, *one, goal);
-        }
-        tally
-    }
-
-    fn add(&mut self, workload: &Workload, one: Followed<'a>, goal: Goal<'_>) {
-        let pod = one.pod;
-        let ordinal = (workload.kind == Kind::StatefulSet).then(|| ordinal(&pod.name)).flatten();
-        if goal.revision.is_some() && ordinal.is_some_and(|ordinal| ordinal < workload.first_in_reach()) {
-            self.out_of_reach.push(pod);
-        } else if pod.terminating {
-            self.terminating.push(pod);
-        } else if ordinal.is_some_and(|ordinal| ordinal >= workload.first_ordinal + workload.desired)
-            || goal.revision.is_some_and(|revision| pod.revision.as_deref() != Some(revision))
-        {
-            self.old.push(pod);
-        } else {
-            let missing = missing(workload, one, goal);
-            match missing {
-                Some(Duration::ZERO) => self.there.push(pod),
-                missing => {
-                    self.coming.push(pod);
-                    self.again = earlier(self.again, missing);
-                }
-            }
-        }
-    }
-
-    /// The counts, as results have them.
-    pub fn counts(&self) -> PodCounts {
-        let mut counts = PodCounts {
-            new: self.there.len(),
-            not_ready: self.coming.len(),
-            old: self.old.len(),
-            terminating: self.terminating.len(),
-            out_of_reach: self.out_of_reach.len(),
-            not_as_asked: Vec::new(),
-        };
-        counts.name(&self.coming, Why::NotReady);
-        counts.name(&self.old, Why::Old);
-        counts.name(&self.terminating, Why::Terminating);
-        counts
-    }
-
-    /// Pods that count: there, or to be there.
-    fn live(&self) -> i64 {
-        count(&self.there) + count(&self.coming)
-    }
-}
-
-/// For how much longer a pod has to be ready to count; `None` while it is not ready.
-fn missing(workload: &Workload, one: Followed<'_>, goal: Goal<'_>) -> Option<Duration> {
-    if !one.pod.serves() {
-        return None;
-    }
-    let settles = !one.pod.probed && became_ready_in(one.pod, goal.began);
-    let needed = if settles { workload.min_ready.max(goal.settle) } else { workload.min_ready };
-    Some(needed.saturating_sub(one.steady))
-}
-
-/// Whether a pod became ready after that moment. Its time has whole seconds, and is its kubelet's.
-fn became_ready_in(pod: &PodView, began: Timestamp) -> bool {
-    pod.created.is_none_or(|created| created >= began - SignedDuration::from_secs(1))
-        || pod.ready_since.is_none_or(|since| since > began - SignedDuration::from_secs(1))
-}
-
-/// The number in the name of a StatefulSet's pod.
-pub fn ordinal(name: &str) -> Option<i64> {
-    name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse().ok())
-}
-
-fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
-    one.into_iter().chain(other).min()
 }
 
 /// How far a workload is on its way to a goal. The pods are its own, by their owners; the sets are a Deployment's ReplicaSets.
@@ -294,20 +168,6 @@ fn until_overdue(tally: &Tally<'_>, goal: Goal<'_>) -> Option<Duration> {
     tally.terminating.iter().filter_map(left).min().map(|left| left + Duration::from_millis(1))
 }
 
-/// `pod web-1 on node-a is still terminating`
-pub fn leaving(pod: &PodView, overdue: bool) -> String {
-    let node = pod.node.as_deref().map_or("no node".to_owned(), |node| format!("node {node}"));
-    let held = if pod.finalizers.is_empty() {
-        String::new()
-    } else {
-        format!(", held by its finalizers {}", pod.finalizers.join(", "))
-    };
-    match pod.due.filter(|_| overdue) {
-        Some(due) => format!("pod {} on {node} should have been gone at {due}{held}", pod.name),
-        None => format!("pod {} on {node} is still terminating{held}", pod.name),
-    }
-}
-
 /// Whether what keeps a pod from being ready is told as what stands in the way.
 fn is_obstacle(pod: &PodView) -> bool {
     pod.obstacle.as_ref().is_some_and(|obstacle| obstacle.outlook > Outlook::Starting)
@@ -353,10 +213,6 @@ fn waiting(status: String, reached: i64) -> State {
     State::Waiting(Waiting { status, reached, obstacle: None, again: None })
 }
 
-fn count(pods: &[&PodView]) -> i64 {
-    i64::try_from(pods.len()).unwrap_or(i64::MAX)
-}
-
 /// The pod that stands in the way the most, with its cause.
 pub fn worst<'a>(pods: impl Iterator<Item = &'a PodView>) -> Option<(String, Outlook)> {
     let of = |pod: &'a PodView| pod.obstacle.as_ref().map(|obstacle| (pod, obstacle));
@@ -367,7 +223,10 @@ pub fn worst<'a>(pods: impl Iterator<Item = &'a PodView>) -> Option<(String, Out
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observed::Why;
     use crate::pod::Obstacle;
+    use crate::tally::{Followed, became_ready_in};
+    use jiff::Timestamp;
     use rstest::rstest;
     use serde_json::{Value, json};
 

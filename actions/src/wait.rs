@@ -17,7 +17,8 @@ use crate::owner::Owners;
 use crate::parameters::Waiting as Asked;
 use crate::pod::PodView;
 use crate::revision::{self, SetView};
-use crate::rollout::{self, Followed, Goal, State, Tally, Waiting};
+use crate::rollout::{self, State, Waiting};
+use crate::tally::{Followed, Goal, Tally};
 use crate::workload::{Workload, selector};
 
 /// What to wait for, and how.

@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, Commit, Eviction, Query};
 use crate::error::{Error, Result};
 use crate::object::{Kind, ObjectRef, number};
 use crate::pod::PodView;
-use crate::rollout::ordinal;
+use crate::tally::ordinal;
 use crate::wait::{out_of_time, server_name};
 use crate::workload::{Workload, selector};
 

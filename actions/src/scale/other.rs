@@ -12,7 +12,8 @@ use crate::observed::Observation;
 use crate::owner::Owners;
 use crate::parameters::Waiting;
 use crate::pod::PodView;
-use crate::rollout::{self, Goal, State, Tally};
+use crate::rollout::{self, State};
+use crate::tally::{Goal, Tally};
 use crate::wait::{Clock, Patience, changed, out_of_time};
 use crate::workload::Workload;
 

@@ -15,7 +15,8 @@ use crate::object::{Kind, ObjectRef, text, uid};
 use crate::observed::Observation;
 use crate::owner::Owners;
 use crate::pod::PodView;
-use crate::rollout::{self, Goal, State, Tally, Waiting};
+use crate::rollout::{self, State, Waiting};
+use crate::tally::{Goal, Tally};
 use crate::wait::{Clock, Patience, out_of_time};
 use crate::workload::{Found, Workload, selector};
 

@@ -7,7 +7,7 @@ use super::job::JobView;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::object::{Kind, ObjectRef, Target as ObjectTarget, controller, text};
-use crate::rollout::ordinal;
+use crate::tally::ordinal;
 use crate::workload::{self, Found};
 
 /// Who replaces a pod.
