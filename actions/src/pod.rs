@@ -69,6 +69,9 @@ pub enum Outlook {
     Stays,
 }
 
+/// How the cause begins of a pod that no node takes.
+const UNSCHEDULABLE: &str = "unschedulable";
+
 impl Item for PodView {
     fn key(&self) -> &str {
         &self.name
@@ -76,6 +79,11 @@ impl Item for PodView {
 }
 
 impl PodView {
+    /// Whether no node has taken it yet.
+    pub fn waits_for_room(&self) -> bool {
+        self.obstacle.as_ref().is_some_and(|obstacle| obstacle.cause.starts_with(UNSCHEDULABLE))
+    }
+
     /// Ready, and not on its way out.
     pub fn serves(&self) -> bool {
         self.ready && !self.terminating
@@ -140,7 +148,7 @@ fn obstacle(pod: &Pod) -> Option<Obstacle> {
     });
     if let Some(condition) = unscheduled {
         let message = condition.message.as_deref().unwrap_or("no node fits");
-        return Some(Obstacle { cause: format!("unschedulable: {message}"), outlook: Outlook::MayPass });
+        return Some(Obstacle { cause: format!("{UNSCHEDULABLE}: {message}"), outlook: Outlook::MayPass });
     }
     let containers = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
     containers.filter_map(container_obstacle).max_by_key(|obstacle| obstacle.outlook)
@@ -307,6 +315,9 @@ mod tests {
         let found = pod("False", "Unschedulable").unwrap();
         assert_eq!((found.cause.as_str(), found.outlook), ("unschedulable: 0/3 nodes", Outlook::MayPass));
         assert_eq!((pod("True", "Unschedulable"), pod("False", "SchedulingGated")), (None, None));
+        let waits = |obstacle| PodView { obstacle, ..PodView::default() }.waits_for_room();
+        let other = Obstacle { cause: "container app: X".to_owned(), outlook: Outlook::MayPass };
+        assert!(waits(Some(found)) && !waits(Some(other)) && !waits(None));
     }
 
     #[test]

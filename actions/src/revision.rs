@@ -1,5 +1,6 @@
 //! The revisions of a workload: a Deployment's ReplicaSets, a StatefulSet's or DaemonSet's ControllerRevisions.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -42,6 +43,8 @@ pub struct SetView {
     pub uid: String,
     /// UID of the object that controls it.
     pub owner: Option<String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
     /// How many pods it is to have.
     pub replicas: i64,
     /// Whether its own controller has seen that.
@@ -67,6 +70,7 @@ impl From<Value> for SetView {
             name: own("/metadata/name"),
             uid: own("/metadata/uid"),
             owner: controller(&set).and_then(|owner| text(owner, "/uid")).map(str::to_owned),
+            created: text(&set, "/metadata/creationTimestamp").and_then(|time| time.parse().ok()),
             replicas: set.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
             observed: number(&set, "/status/observedGeneration") >= number(&set, "/metadata/generation"),
             desired: annotation(&set, DESIRED).and_then(|number| number.parse().ok()),
@@ -172,7 +176,9 @@ pub async fn current_pod_label(
         Kind::StatefulSet => Ok(text(value, "/status/updateRevision").map(str::to_owned)),
         Kind::Deployment => {
             let template = value.pointer("/spec/template").map(normalized);
-            let set = sets.iter().find(|set| Some(&set.template) == template.as_ref());
+            // Of several equal ones its controller takes the oldest.
+            let equal = sets.iter().filter(|set| Some(&set.template) == template.as_ref());
+            let set = equal.min_by_key(|set| set.created);
             Ok(set.and_then(|set| set.pod_label.clone()))
         }
         // The controller numbers the revision of the present template above all others before it says that it observed it.
@@ -223,7 +229,7 @@ mod tests {
         let mut kept = template("a");
         kept["metadata"]["labels"][TEMPLATE_HASH] = json!("h");
         let set: SetView = serde_json::from_value(json!({
-            "metadata": { "name": "web-h", "uid": "s", "generation": 3, "annotations": { DESIRED: "5" }, "labels": { TEMPLATE_HASH: "h" },
+            "metadata": { "name": "web-h", "uid": "s", "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": { DESIRED: "5" }, "labels": { TEMPLATE_HASH: "h" },
                 "ownerReferences": [{ "controller": true, "uid": "d" }] },
             "spec": { "replicas": 2, "template": kept }, "status": { "observedGeneration": 2 },
         }))
@@ -232,6 +238,7 @@ mod tests {
             name: "web-h".to_owned(),
             uid: "s".to_owned(),
             owner: Some("d".to_owned()),
+            created: Some("2026-01-01T00:00:00Z".parse().unwrap()),
             replicas: 2,
             observed: false,
             desired: Some(5),

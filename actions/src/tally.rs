@@ -69,11 +69,13 @@ impl<'a> Tally<'a> {
     fn add(&mut self, workload: &Workload, one: Followed<'a>, goal: Goal<'_>) {
         let pod = one.pod;
         let ordinal = (workload.kind == Kind::StatefulSet).then(|| ordinal(&pod.name)).flatten();
-        if goal.revision.is_some() && ordinal.is_some_and(|ordinal| ordinal < workload.first_in_reach()) {
+        let protected = workload.first_ordinal..workload.first_in_reach();
+        let own = workload.first_ordinal..workload.first_ordinal + workload.desired;
+        if goal.revision.is_some() && ordinal.is_some_and(|ordinal| protected.contains(&ordinal)) {
             self.out_of_reach.push(pod);
         } else if pod.terminating {
             self.terminating.push(pod);
-        } else if ordinal.is_some_and(|ordinal| ordinal >= workload.first_ordinal + workload.desired)
+        } else if ordinal.is_some_and(|ordinal| !own.contains(&ordinal))
             || goal.revision.is_some_and(|revision| pod.revision.as_deref() != Some(revision))
         {
             self.old.push(pod);

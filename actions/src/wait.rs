@@ -41,7 +41,7 @@ pub struct Rollout<'a> {
 struct Watched {
     workload: Follow<Value>,
     sets: Option<Follow<SetView>>,
-    pods: Option<Follow<PodView>>,
+    pods: Follow<PodView>,
 }
 
 impl Rollout<'_> {
@@ -51,18 +51,19 @@ impl Rollout<'_> {
         let progress = &run.progress;
         let before = Workload::read(self.kind, &self.now);
         let workload = cluster.follow_object(self.object, self.now.clone()).await?;
-        let mut watched = Watched { workload, sets: None, pods: None };
-        let revision = self.begun(cluster, &mut watched, before.generation, progress).await?;
         let labels = selector(&self.now);
-        watched.pods = Some(cluster.follow(Query::beside(self.object, Kind::Pod.resource(), labels.as_str())).await?);
+        // From the beginning, so that the time in which they are ready counts also while the workload's own watch is slow.
+        let pods = cluster.follow(Query::beside(self.object, Kind::Pod.resource(), labels.as_str())).await?;
+        let mut watched = Watched { workload, sets: None, pods };
         let mut look = Look {
             owners: Owners::of(self.object, labels),
             clock: Clock::default(),
             began: cluster.server_time(run.now),
             generation: before.generation,
             stale: before.out_of_time.map(|late| late.since),
-            revision,
+            revision: None,
         };
+        look.revision = self.begun(cluster, &mut watched, &mut look, progress).await?;
         let mut patience = Patience::new(self.asked.stuck_after.get());
         loop {
             match self.look(cluster, &watched, &mut look, progress).await? {
@@ -84,11 +85,13 @@ impl Rollout<'_> {
         &self,
         cluster: &Cluster,
         watched: &mut Watched,
-        generation: i64,
+        look: &mut Look,
         progress: &Progress,
     ) -> Result<Option<String>> {
+        let generation = look.generation;
         while !Workload::read(self.kind, self.ours(&watched.workload)?).has_observed(generation) {
             progress.report(&format!("{}: waiting for the controller to observe generation {generation}", self.object));
+            look.clock.follow(watched.pods.items().values(), look.began, cluster.server_now());
             self.next(cluster, watched, None, progress).await?;
         }
         if self.kind == Kind::Deployment {
@@ -106,6 +109,7 @@ impl Rollout<'_> {
                 return Ok(Some(label));
             }
             progress.report(&format!("{}: waiting for its new revision", self.object));
+            look.clock.follow(watched.pods.items().values(), look.began, cluster.server_now());
             self.next(cluster, watched, None, progress).await?;
         }
     }
@@ -119,7 +123,7 @@ impl Rollout<'_> {
     /// What the cluster looks like now, measured against the goal.
     async fn look(&self, cluster: &Cluster, watched: &Watched, look: &mut Look, progress: &Progress) -> Result<State> {
         let seen = Workload::read(self.kind, self.ours(&watched.workload)?);
-        let pods: Vec<&PodView> = watched.pods.iter().flat_map(|pods| pods.items().values()).collect();
+        let pods: Vec<&PodView> = watched.pods.items().values().collect();
         let sets = self.own_sets(watched);
         look.owners.learn(cluster, &sets, &pods).await?;
         let goal = Goal {
@@ -150,10 +154,9 @@ impl Rollout<'_> {
 
     fn versions(&self, watched: &Watched) -> BTreeMap<String, String> {
         let own = |resource: &str, version: &str| (resource.to_owned(), version.to_owned());
-        let workload = Some(own(self.object.resource.plural(), watched.workload.version()));
+        let workload = own(self.object.resource.plural(), watched.workload.version());
         let sets = watched.sets.as_ref().map(|sets| own("replicasets", sets.version()));
-        let pods = watched.pods.as_ref().map(|pods| own("pods", pods.version()));
-        workload.into_iter().chain(sets).chain(pods).collect()
+        sets.into_iter().chain([workload, own("pods", watched.pods.version())]).collect()
     }
 
     /// When to look again at the latest; an error when an obstacle has stood for too long.
@@ -208,7 +211,7 @@ impl Rollout<'_> {
         tokio::select! {
             changed = workload.changed() => changed,
             changed = changed(sets) => changed,
-            changed = changed(pods) => changed,
+            changed = pods.changed() => changed,
             () = tokio::time::sleep_until(wake) => if wake < deadline { Ok(()) } else { Err(out_of_time(self.object, progress)) },
         }
     }
@@ -266,8 +269,9 @@ impl Clock {
         seen.insert(pod.uid.clone(), (pod.instances.clone(), since));
         // Times have whole seconds: what was made in the run's first one may be new.
         let from_before = pod.created.is_some_and(|created| created < began - SignedDuration::from_secs(1));
-        let told = pod.ready_since.filter(|_| from_before).map(|since| now.duration_since(since));
-        let told = told.and_then(|told| Duration::try_from(told).ok()).unwrap_or_default();
+        // By its kubelet's clock, which may be behind; no longer than there is a pod, by the API server's.
+        let since_then = |time: Option<Timestamp>| Duration::try_from(now.duration_since(time?)).ok();
+        let told = since_then(pod.ready_since).filter(|_| from_before).min(since_then(pod.created)).unwrap_or_default();
         since.elapsed().max(told.saturating_sub(Duration::from_secs(1)))
     }
 }

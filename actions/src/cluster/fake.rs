@@ -55,7 +55,7 @@ pub fn cluster(answer: impl Fn(&str, usize) -> Answer + Send + 'static) -> (Clus
 }
 
 /// `deployment shop/web`, or another kind's.
-pub fn object(kind: Kind) -> ObjectRef {
+pub(crate) fn object(kind: Kind) -> ObjectRef {
     let resource = kind.resource();
     let namespace = "shop".parse().ok().filter(|_| resource.namespaced());
     ObjectRef { resource, namespace, name: "web".parse().unwrap(), uid: Some("u".to_owned()) }

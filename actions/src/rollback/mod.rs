@@ -307,12 +307,13 @@ impl Action for Rollback {
         let Earlier::Same(mark) = self.earlier(target, run) else { return Ok(()) };
         let (object, now) = (&target.found.object, &target.found.value);
         let to = goal(&mark);
+        let template = now.pointer("/spec/template").map(normalized);
         let undone = match target.named(Some(to)) {
-            None => Some("that revision is gone by now".to_owned()),
-            Some(revision) if now.pointer("/spec/template").map(normalized).as_ref() != Some(&revision.template) => {
+            None if mark.goal.is_null() => Some("that revision is gone by now".to_owned()),
+            Some(revision) if mark.goal.is_null() && template.as_ref() != Some(&revision.template) => {
                 Some("it has another pod template by now: someone else changed it".to_owned())
             }
-            Some(_) => mark.undone(target.kind, now).map(|how| format!("it {how}")),
+            _ => mark.undone(target.kind, now).map(|how| format!("it {how}")),
         };
         undone.map_or(Ok(()), |how| {
             Err(Error::NotVerified(format!(

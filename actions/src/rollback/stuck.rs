@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Commit, Eviction, Query};
 use crate::error::{Error, Result};
-use crate::object::{Kind, ObjectRef, number};
-use crate::pod::PodView;
+use crate::object::{Kind, ObjectRef, number, text};
+use crate::pod::{Outlook, PodView};
 use crate::tally::ordinal;
 use crate::wait::{out_of_time, server_name};
 use crate::workload::{Workload, selector};
@@ -16,7 +16,9 @@ const ROUNDS: u32 = 5;
 /// Evicts the pods of other revisions that are not ready: the controller waits for them, forever. Only after it has seen
 /// the new template; before that it would make them anew from the bad one.
 pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<()> {
-    wait_until_observed(cluster, set, patched).await?;
+    let observed = wait_until_observed(cluster, set, patched).await?;
+    // The controller may have made a revision anew for this template: then the pods to be are of that one.
+    let revision = text(&observed, "/status/updateRevision").unwrap_or(revision);
     for _ in 0..ROUNDS {
         if !evict_once(cluster, set, patched, revision).await? {
             break;
@@ -41,9 +43,11 @@ pub async fn try_out(cluster: &Cluster, set: &ObjectRef, value: &Value, revision
 async fn try_out_once(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<(usize, bool)> {
     let mut changed = false;
     let stuck = stuck(cluster, set, value, revision).await?;
-    for Stuck { object, eviction } in &stuck {
+    for Stuck { object, eviction, starting } in &stuck {
         match cluster.evict(object, eviction, Commit::DryRun).await {
             Ok(()) | Err(Error::TargetNotFound(_)) => {}
+            // It may become ready by itself, and then it is in nobody's way.
+            Err(Error::Blocked { .. }) if *starting => {}
             Err(Error::Conflict(_)) => changed = true,
             // The real run too: nobody waits for this budget, and without the eviction the template alone frees nothing.
             Err(Error::Blocked { message }) => return Err(Error::Refused(message)),
@@ -69,11 +73,12 @@ pub fn applied(error: Error) -> Error {
 /// Evicts what stands in the way now; true when a pod changed before its eviction came, so that it may still be there.
 async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<bool> {
     let mut changed = false;
-    for Stuck { object, eviction } in stuck(cluster, set, patched, revision).await? {
+    for Stuck { object, eviction, starting } in stuck(cluster, set, patched, revision).await? {
         match cluster.evict(&object, &eviction, Commit::Execute).await {
             // Gone: the controller got to it first.
             Ok(()) | Err(Error::TargetNotFound(_)) => {}
             Err(Error::Conflict(_)) => changed = true,
+            Err(Error::Blocked { .. }) if starting => {}
             Err(Error::Blocked { message }) => {
                 return Err(Error::NotVerified(format!(
                     "the template was put back, and {object} of the abandoned revision stands in the way: {message}"
@@ -89,6 +94,8 @@ async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revisio
 struct Stuck {
     object: ObjectRef,
     eviction: Eviction,
+    /// Whether it may only be starting still.
+    starting: bool,
 }
 
 async fn stuck(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<Vec<Stuck>> {
@@ -98,7 +105,8 @@ async fn stuck(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str
     let one = |pod: &PodView| {
         let object = set.sibling(Kind::Pod.resource(), server_name(&pod.name)?, Some(pod.uid.clone()));
         let seen = json!({ "metadata": { "uid": pod.uid, "resourceVersion": pod.version } });
-        Ok(Stuck { object, eviction: Eviction { pod: seen, grace_period_seconds: None } })
+        let starting = pod.obstacle.as_ref().is_none_or(|obstacle| obstacle.outlook == Outlook::Starting);
+        Ok(Stuck { object, eviction: Eviction { pod: seen, grace_period_seconds: None }, starting })
     };
     stuck.map(one).collect()
 }
@@ -114,13 +122,13 @@ fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, first: i64) -> bool 
         && ordinal(&pod.name).is_some_and(|ordinal| ordinal >= first)
 }
 
-async fn wait_until_observed(cluster: &Cluster, set: &ObjectRef, patched: &Value) -> Result<()> {
+async fn wait_until_observed(cluster: &Cluster, set: &ObjectRef, patched: &Value) -> Result<Value> {
     let generation = number(patched, "/metadata/generation");
     let mut following = cluster.follow_object(set, patched.clone()).await?;
     loop {
-        let seen = following.items().get(set.name.as_str()).map(|value| Workload::read(Kind::StatefulSet, value));
-        if seen.is_some_and(|set| set.has_observed(generation)) {
-            return Ok(());
+        let seen = following.items().get(set.name.as_str());
+        if let Some(value) = seen.filter(|value| Workload::read(Kind::StatefulSet, value).has_observed(generation)) {
+            return Ok(value.clone());
         }
         tokio::select! {
             changed = following.changed() => changed?,
@@ -162,22 +170,29 @@ mod tests {
         assert_eq!(is_stuck(&pod, &set, "good", 1), stuck);
     }
 
-    /// A dry run that met a change has learnt nothing: it asks again, and is told of the budget.
+    /// A dry run that met a change has learnt nothing: it asks again, and is told of the budget. That refuses the rollback,
+    /// but where the pod may only be starting still.
+    #[rstest]
+    #[case::broken(json!({ "waiting": { "reason": "ImagePullBackOff" } }), true)]
+    #[case::starting(json!({ "running": {} }), false)]
     #[tokio::test]
-    async fn an_eviction_that_met_a_change_is_tried_out_again() {
+    async fn an_eviction_that_met_a_change_is_tried_out_again(#[case] state: Value, #[case] refused: bool) {
         let status = |code: u16, reason: &str, cause: &str| {
             let details = json!({ "causes": [{ "reason": cause, "message": "the budget strict" }] });
             let body = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                 "reason": reason, "code": code, "message": reason, "details": details });
             Answer::Json(code, body)
         };
+        let container =
+            json!({ "name": "app", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+        let status_of = json!({ "containerStatuses": [container] });
         let (cluster, seen) = cluster(move |line, before| match (line.contains("/eviction"), before) {
             (false, _) => {
                 let owner = json!([{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "web", "uid": "u", "controller": true }]);
                 let meta = json!({ "name": "web-0", "uid": "p", "resourceVersion": "5", "ownerReferences": owner });
                 Answer::Json(
                     200,
-                    json!({ "kind": "PodList", "metadata": { "resourceVersion": "9" }, "items": [{ "metadata": meta }] }),
+                    json!({ "kind": "PodList", "metadata": { "resourceVersion": "9" }, "items": [{ "metadata": meta, "status": status_of.clone() }] }),
                 )
             }
             (true, 0) => status(409, "Conflict", "x"),
@@ -185,8 +200,8 @@ mod tests {
         });
         let set = object(Kind::StatefulSet);
         let value = json!({ "spec": { "selector": { "matchLabels": { "app": "web" } } } });
-        let error = try_out(&cluster, &set, &value, "good").await.unwrap_err();
-        assert!(matches!(error, Error::Refused(_)), "{error}");
+        let tried = try_out(&cluster, &set, &value, "good").await;
+        assert_eq!(matches!(tried, Err(Error::Refused(_))), refused, "{tried:?}");
         assert_eq!(seen.with("/eviction").len(), 2);
     }
 }

@@ -36,6 +36,10 @@ struct Look {
     pods: Option<Follow<PodView>>,
     owners: Owners,
     clock: Clock,
+    /// Its selector.
+    labels: String,
+    /// Whether one of its own pods was ever seen.
+    owns: bool,
 }
 
 /// What a look found.
@@ -59,12 +63,19 @@ impl Scaled<'_> {
             "" => None,
             selector => Some(cluster.follow(Query::beside(object, Kind::Pod.resource(), selector)).await?),
         };
-        let mut look = Look { object: follow, pods, owners: Owners::of(object, selector), clock: Clock::default() };
+        let mut look = Look {
+            object: follow,
+            pods,
+            owners: Owners::of(object, selector.clone()),
+            clock: Clock::default(),
+            labels: selector,
+            owns: false,
+        };
         let mut patience = Patience::new(self.asked.stuck_after.get());
         loop {
             let seen = self.look(cluster, &mut look).await?;
             let until = match seen.state {
-                _ if seen.blind && seen.total == self.wanted => {
+                _ if seen.blind && seen.total == self.wanted && self.owns_none(cluster, &mut look).await? => {
                     progress.warn(format!(
                         "{object} owns none of the pods that its /scale selects, or tells no selector: verified by its own count, not by ready pods"
                     ));
@@ -84,6 +95,18 @@ impl Scaled<'_> {
             };
             self.next(cluster, &mut look, until).await?;
         }
+    }
+
+    /// Whether the API server, asked now, knows no pod of its own: the watch may be behind.
+    async fn owns_none(&self, cluster: &Cluster, look: &mut Look) -> Result<bool> {
+        if look.pods.is_some() {
+            let query = Query::beside(self.object, Kind::Pod.resource(), look.labels.as_str());
+            let (pods, _) = cluster.list::<PodView>(&query).await?;
+            let pods: Vec<&PodView> = pods.iter().collect();
+            look.owners.learn(cluster, &[], &pods).await?;
+            look.owns = pods.iter().any(|pod| !pod.finished && look.owners.own(pod));
+        }
+        Ok(!look.owns)
     }
 
     fn failed(&self, why: &str) -> Error {
@@ -107,7 +130,8 @@ impl Scaled<'_> {
             began,
             now,
         };
-        let blind = look.pods.is_none() || (own.is_empty() && strangers);
+        look.owns |= !own.is_empty();
+        let blind = look.pods.is_none() || (!look.owns && strangers);
         let workload = Workload::read(Kind::ReplicaSet, &json!({ "spec": { "replicas": self.wanted } }));
         let tally = Tally::of(&workload, &own, goal);
         self.run.progress.observe(self.observation(&tally, blind, look));

@@ -128,13 +128,26 @@ fn job(object: &Value) -> i64 {
         return 0;
     }
     let parallel = object["spec"]["parallelism"].as_i64().unwrap_or(1);
-    let left = object["spec"]["completions"].as_i64().map(|all| all - number(object, "/status/succeeded"));
-    left.map_or(parallel, |left| left.min(parallel)).max(0)
+    let succeeded = number(object, "/status/succeeded");
+    match object["spec"]["completions"].as_i64() {
+        Some(all) => (all - succeeded - failed_indexes(object)).clamp(0, parallel.max(0)),
+        // A work queue starts no more when one of its pods has ended well.
+        None if succeeded > 0 => 0,
+        None => parallel,
+    }
+}
+
+/// Indexes that are not started again: `1,3-5` are four.
+fn failed_indexes(object: &Value) -> i64 {
+    let ranges = object["status"]["failedIndexes"].as_str().unwrap_or_default().split(',');
+    let ends = |range: &str| range.split('-').filter_map(|end| end.parse::<i64>().ok()).collect::<Vec<_>>();
+    ranges.map(ends).filter_map(|ends| Some(ends.last()? - ends.first()? + 1)).sum()
 }
 
 fn workload(kind: Kind, object: &Value) -> Workload {
     let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
-    let daemons = number(object, "/status/desiredNumberScheduled");
+    // Those on nodes that it would not choose any more run on.
+    let daemons = number(object, "/status/desiredNumberScheduled") + number(object, "/status/numberMisscheduled");
     let strategy = &object["spec"]["updateStrategy"];
     Workload {
         wanted: if kind == Kind::DaemonSet { daemons } else { replicas },

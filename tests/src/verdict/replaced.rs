@@ -1,8 +1,10 @@
 //! `restart` of a pod: it is gone, and what controlled it has as many serving pods as it wants now.
 
+use std::collections::BTreeSet;
+
 use super::goal::{Holds, that};
 use super::state::{Family, State};
-use crate::recorder::Facts;
+use crate::recorder::{Facts, Kind};
 
 /// A pod that was evicted.
 #[derive(Debug)]
@@ -35,7 +37,10 @@ impl<'h> Replaced<'h> {
                 holds.count(pod, 0)?;
             }
         }
-        let serving = i64::try_from(holds.counted.len()).unwrap_or(i64::MAX);
+        // Of a DaemonSet's pods one on each node counts: two on one and none on another are not two.
+        let nodes: BTreeSet<_> = holds.counted.iter().filter_map(|one| one.seen.pod()?.node.as_deref()).collect();
+        let serving = if top.kind == Kind::DaemonSet { nodes.len() } else { holds.counted.len() };
+        let serving = i64::try_from(serving).unwrap_or(i64::MAX);
         that(serving >= wanted, || format!("{} wants {wanted} pods, and {serving} serve", top.told()))?;
         Ok(holds)
     }

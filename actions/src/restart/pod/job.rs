@@ -13,7 +13,8 @@ pub struct JobView {
     pub complete: bool,
     /// Why it failed.
     pub failed: Option<String>,
-    suspended: bool,
+    /// Why it starts no pods now, though it has not come to its end.
+    idle: Option<&'static str>,
     failures: i64,
     limit: i64,
     limit_per_index: Option<i64>,
@@ -25,7 +26,8 @@ impl JobView {
     pub fn read(job: &Value) -> Self {
         let spec = |field: &str| job.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
         let parallelism = spec("parallelism").unwrap_or(1);
-        let left = spec("completions").map(|completions| (completions - number(job, "/status/succeeded")).max(0));
+        let succeeded = number(job, "/status/succeeded");
+        let left = spec("completions").map(|completions| (completions - succeeded - failed_indexes(job)).max(0));
         let condition = |kind: &str| {
             let all = job.pointer("/status/conditions").and_then(Value::as_array);
             all.into_iter()
@@ -34,13 +36,18 @@ impl JobView {
         };
         let failed = condition("Failed").or_else(|| condition("FailureTarget"));
         let complete = condition("Complete").or_else(|| condition("SuccessCriteriaMet")).is_some();
-        let suspended = job.pointer("/spec/suspend") == Some(&Value::Bool(true));
-        let over = complete || suspended || failed.is_some();
+        let idle = if job.pointer("/spec/suspend") == Some(&Value::Bool(true)) {
+            Some("is suspended")
+        } else {
+            (left.is_none() && succeeded > 0)
+                .then_some("is a work queue of which a pod has ended well, and starts no more of them")
+        };
+        let over = complete || idle.is_some() || failed.is_some();
         Self {
             wants: if over { 0 } else { left.map_or(parallelism, |left| left.min(parallelism)) },
             complete,
             failed: failed.map(|one| text(one, "/message").unwrap_or("no message").to_owned()),
-            suspended,
+            idle,
             failures: number(job, "/status/failed"),
             limit: spec("backoffLimit").unwrap_or(6),
             limit_per_index: spec("backoffLimitPerIndex"),
@@ -57,8 +64,8 @@ impl JobView {
         if let Some(why) = &self.failed {
             return Some(format!("has failed: {why}"));
         }
-        if self.suspended {
-            return Some("is suspended".to_owned());
+        if let Some(why) = self.idle {
+            return Some(why.to_owned());
         }
         if self.ignores_disruptions {
             return None;
@@ -71,6 +78,16 @@ impl JobView {
         };
         used_up.then(|| "counts an eviction as a failure, and its backoffLimit is used up".to_owned())
     }
+}
+
+/// How many indexes of an Indexed Job have failed for good, such as the 4 of `1,3-5`: they are not started again.
+fn failed_indexes(job: &Value) -> i64 {
+    let ranges = text(job, "/status/failedIndexes").unwrap_or_default();
+    let length = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<i64>().ok()? - first.parse::<i64>().ok()? + 1)
+    };
+    ranges.split(',').filter_map(length).sum()
 }
 
 /// Whether its `podFailurePolicy` leaves evictions out of account.
@@ -105,6 +122,9 @@ mod tests {
     #[case::failed(json!({ "status": { "conditions": [{ "type": "Failed", "status": "True", "message": "late" }] } }), json!({}), "has failed: late")]
     #[case::not_failed(json!({ "status": { "conditions": [{ "type": "Failed", "status": "False" }] } }), json!({}), "")]
     #[case::suspended(json!({ "spec": { "suspend": true } }), json!({}), "is suspended")]
+    #[case::work_queue(json!({ "spec": { "parallelism": 2 } }), json!({}), "")]
+    #[case::work_queue_that_ends(json!({ "spec": { "parallelism": 2 }, "status": { "succeeded": 1 } }), json!({}), "starts no more")]
+    #[case::some_completions(json!({ "spec": { "completions": 2 }, "status": { "succeeded": 1 } }), json!({}), "")]
     fn a_job_replaces_while_it_has_tries(#[case] job: Value, #[case] pod: Value, #[case] says: &str) {
         match JobView::read(&job).replaces_none(&pod) {
             Some(why) => assert!(!says.is_empty() && why.contains(says), "{why}"),
@@ -116,6 +136,8 @@ mod tests {
     #[case::one(json!({}), 1)]
     #[case::parallel(json!({ "spec": { "parallelism": 3 } }), 3)]
     #[case::some_left(json!({ "spec": { "parallelism": 3, "completions": 5 }, "status": { "succeeded": 3 } }), 2)]
+    #[case::failed_indexes(json!({ "spec": { "parallelism": 9, "completions": 9 }, "status": { "succeeded": 1, "failedIndexes": "1,3-5" } }), 4)]
+    #[case::work_queue_that_ends(json!({ "spec": { "parallelism": 3 }, "status": { "succeeded": 1 } }), 0)]
     #[case::none_left(json!({ "spec": { "completions": 1 }, "status": { "succeeded": 1 } }), 0)]
     #[case::suspended(json!({ "spec": { "parallelism": 3, "suspend": true } }), 0)]
     #[case::failed(json!({ "status": { "conditions": [{ "type": "Failed", "status": "True" }] } }), 0)]

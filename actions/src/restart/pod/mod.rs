@@ -89,6 +89,8 @@ pub struct Target {
     replacer: Replacer,
     /// UIDs of the pods beside it under the same owner.
     siblings: Vec<String>,
+    /// UID of the pod that has the name of one that is gone.
+    namesake: Option<String>,
 }
 
 impl Subject for Target {
@@ -134,9 +136,10 @@ impl Action for RestartPod {
         ]);
         // Whether it would be replaced, and by whom.
         all.extend(REPLACERS.map(|kind| Permission::of("get", &kind.resource())));
+        // What becomes of an eviction whose answer is lost.
+        all.insert(Permission::of("list", resource));
+        all.insert(Permission::of("watch", resource));
         if self.wait {
-            all.insert(Permission::of("list", resource));
-            all.insert(Permission::of("watch", resource));
             all.insert(Permission::of("list", &Kind::ReplicaSet.resource()));
         }
         all
@@ -163,7 +166,8 @@ impl Action for RestartPod {
             } else {
                 Replacer::Unknown("it was not asked for".to_owned())
             };
-            return Ok(Target { object: named.clone(), pod: None, replacer, siblings: Vec::new() });
+            let namesake = now.as_ref().map(|pod| uid(pod).to_owned());
+            return Ok(Target { object: named.clone(), pod: None, replacer, siblings: Vec::new(), namesake });
         };
         let object = ObjectRef { uid: Some(uid(pod).to_owned()), ..named.clone() };
         let replacer = replacer::of(cluster, &object, pod).await?;
@@ -173,7 +177,7 @@ impl Action for RestartPod {
             ));
         }
         let siblings = if self.wait { siblings(cluster, &object, pod, &replacer).await? } else { Vec::new() };
-        Ok(Target { object, pod: Some(pod.clone()), replacer, siblings })
+        Ok(Target { object, pod: Some(pod.clone()), replacer, siblings, namesake: None })
     }
 
     fn decide(&self, target: &Target, _run: &RunContext) -> Decision<Evict> {
@@ -342,7 +346,7 @@ mod tests {
             Some(_) => Replacer::Workload(Box::new(found(Kind::Deployment, json!({})))),
             None => Replacer::Nobody("no controller owns it".to_owned()),
         };
-        Target { object, pod: Some(pod), replacer, siblings: Vec::new() }
+        Target { object, pod: Some(pod), replacer, siblings: Vec::new(), namesake: None }
     }
 
     fn restart() -> RestartPod {

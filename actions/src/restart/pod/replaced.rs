@@ -1,6 +1,8 @@
 //! Waiting until an evicted pod is gone and replaced: until the workload at the top of its owners, by UID, has as many
 //! serving pods as it wants now. Which of them took the place of which is nobody's to say, and its labels may have changed.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -18,7 +20,7 @@ use crate::pod::PodView;
 use crate::rollout::{self, State, Waiting};
 use crate::tally::{Goal, Tally};
 use crate::wait::{Clock, Patience, out_of_time};
-use crate::workload::{Found, Workload, selector};
+use crate::workload::{Found, Workload, leaving_since, selector};
 
 /// How often what the replacer wants is asked for anew while it is waited for: it may be scaled meanwhile.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -135,6 +137,9 @@ impl Replacement<'_> {
         if uid(&now) != uid(&found.value) {
             return Err(self.failed(&format!("{} was deleted and made anew", found.object)));
         }
+        if let Some(since) = leaving_since(&now) {
+            return Err(self.failed(&format!("{} is being deleted since {since}", found.object)));
+        }
         look.replacer = Some(now);
         Ok(())
     }
@@ -172,8 +177,10 @@ impl Replacement<'_> {
         if let Some(ended) = self.ended(&replacer, finished) {
             return if look.gone { ended } else { Step::Waiting(self.nothing_yet()) };
         }
-        let there = i64::try_from(tally.there.len()).unwrap_or(i64::MAX);
-        if look.gone && there >= workload.desired {
+        // Of a DaemonSet's pods one on each node counts: with all its nodes there, the one of the evicted pod is too.
+        let nodes: BTreeSet<_> = tally.there.iter().map(|pod| pod.node.as_deref()).collect();
+        let there = if workload.kind == Kind::DaemonSet { nodes.len() } else { tally.there.len() };
+        if look.gone && i64::try_from(there).unwrap_or(i64::MAX) >= workload.desired {
             return Step::Done;
         }
         match rollout::state(&workload, &tally, &[], goal) {
@@ -191,7 +198,11 @@ impl Replacement<'_> {
     fn is_of_replacer(&self, pod: &PodView, owners: &Owners) -> bool {
         match &self.target.replacer {
             // Only those that came after it: how many there are to be, nobody says.
-            Replacer::Other { uid: owner, .. } => pod.owner.as_ref() == Some(owner) && !self.known.contains(&pod.uid),
+            Replacer::Other { uid: owner, .. } if self.target.pod.is_some() => {
+                pod.owner.as_ref() == Some(owner) && !self.known.contains(&pod.uid)
+            }
+            // What was there before a pod that is gone is not known: only the one that has its name can have come for it.
+            Replacer::Other { .. } => Some(&pod.uid) == self.target.namesake.as_ref(),
             _ => owners.own(pod),
         }
     }
@@ -221,13 +232,15 @@ impl Replacement<'_> {
         if let Some(why) = view.failed {
             return Some(self.nothing_comes(format!("{} has failed: {why}", found.object)));
         }
-        let another =
-            finished.any(|pod| !self.known.contains(&pod.uid) && Some(&pod.uid) != self.target.object.uid.as_ref());
+        // Of a pod that was gone at the beginning, what was there before is not known.
+        let is_another =
+            |pod: &PodView| !self.known.contains(&pod.uid) && Some(&pod.uid) != self.target.object.uid.as_ref();
+        let another = self.target.pod.is_some() && finished.any(is_another);
         if !view.complete || another {
             return view.complete.then_some(Step::Done);
         }
         Some(self.nothing_comes(format!(
-            "{} is complete, and made no other pod: the evicted one ended as a success, or was the last that was needed",
+            "{} is complete, and made no other pod that is known: the evicted one ended as a success, or was the last that was needed",
             found.object
         )))
     }
