@@ -53,7 +53,10 @@ pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goa
     }
     let wanted = wanted(workload, goal);
     let gone = tally.old.is_empty() && (tally.terminating.is_empty() || goal.terminating == Terminating::Ignore);
-    let complete = tally.coming.is_empty() && count(&tally.there) == wanted && on_nodes_of_their_own(workload, tally);
+    let complete = tally.coming.is_empty()
+        && count(&tally.there) == wanted
+        && on_nodes_of_their_own(workload, tally)
+        && available(workload, wanted);
     if gone && complete && sets_agree(tally, wanted, sets, goal) {
         return State::Done { surge: 0 };
     }
@@ -67,7 +70,12 @@ pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goa
             let again = earlier(tally.again, until_overdue(tally, goal));
             let blocked = blocked(workload, tally, goal).filter(|(_, outlook)| *outlook == Outlook::Starting);
             let blocked = blocked.map(|(cause, _)| format!("; {cause}")).unwrap_or_default();
-            State::Waiting(Waiting { status: status(tally, wanted, goal) + &blocked, reached, obstacle, again })
+            State::Waiting(Waiting {
+                status: status(workload, tally, wanted, goal) + &blocked,
+                reached,
+                obstacle,
+                again,
+            })
         }
     }
 }
@@ -84,6 +92,12 @@ fn sets_agree(tally: &Tally<'_>, wanted: i64, sets: &[SetView], goal: Goal<'_>) 
     let has_its_pods = |set: &SetView| set.observed && live_of(tally, &set.uid) == set.replicas;
     let own: i64 = sets.iter().filter(ours).map(|set| set.replicas).sum();
     sets.is_empty() || (sets.iter().all(has_its_pods) && own == wanted)
+}
+
+/// Whether the workload's own controller has seen `minReadySeconds` go by, too: clocks differ, and its word is what others
+/// go by. It never decides alone.
+fn available(workload: &Workload, wanted: i64) -> bool {
+    workload.min_ready.is_zero() || workload.available >= wanted
 }
 
 /// A DaemonSet has one pod on each of its nodes: two on one and none on another are not two.
@@ -175,7 +189,7 @@ fn is_obstacle(pod: &PodView) -> bool {
     pod.obstacle.as_ref().is_some_and(|obstacle| obstacle.outlook > Outlook::Starting)
 }
 
-fn status(tally: &Tally<'_>, wanted: i64, goal: Goal<'_>) -> String {
+fn status(workload: &Workload, tally: &Tally<'_>, wanted: i64, goal: Goal<'_>) -> String {
     let new = if goal.revision.is_some() { "new " } else { "" };
     let there = count(&tally.there);
     let mut status = format!("{} of {wanted} {new}pods are ready", there.min(wanted));
@@ -187,6 +201,9 @@ fn status(tally: &Tally<'_>, wanted: i64, goal: Goal<'_>) -> String {
         let node = pod.node.as_deref().map_or("no node".to_owned(), |node| format!("node {node}"));
         let why = pod.obstacle.as_ref().map_or_else(|| "no container has a state".to_owned(), ToString::to_string);
         status.push_str(&format!("; pod {} on {node} is not ready: {why}", pod.name));
+    }
+    if there == wanted && !available(workload, wanted) {
+        status.push_str(&format!("; its controller counts {} as available", workload.available));
     }
     if tally.live() > wanted {
         status.push_str(&format!("; {} more than that are still there", tally.live() - wanted));
@@ -456,7 +473,8 @@ mod tests {
         for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
             let pods =
                 [PodView { name: "db-0".to_owned(), ..new("a") }, PodView { name: "db-1".to_owned(), ..new("b") }];
-            let workload = workload(kind, json!({ "minReadySeconds": 10 }));
+            let mut workload = workload(kind, json!({ "minReadySeconds": 10 }));
+            workload.available = 2;
             match of(&workload, &pods, &[], restart(), steady) {
                 State::Waiting(waiting) => {
                     assert_eq!(waiting.again.map(|again| again.as_millis()), again);
@@ -465,6 +483,20 @@ mod tests {
                 other => assert!(again.is_none() && done(&other), "{kind:?} {other:?}"),
             }
         }
+    }
+
+    /// Its controller says so a moment later than we see it.
+    #[test]
+    fn for_min_ready_seconds_the_controllers_word_counts_too() {
+        let mut slow = workload(Kind::DaemonSet, json!({ "minReadySeconds": 10 }));
+        slow.available = 1;
+        let pods = [new("a"), new("b")];
+        let waits = status(look(&slow, &pods, restart()));
+        assert_eq!(waits.status, "2 of 2 new pods are ready; its controller counts 1 as available");
+        slow.available = 2;
+        assert!(done(&look(&slow, &pods, restart())));
+        // Without it nobody is asked.
+        assert!(done(&look(&workload(Kind::DaemonSet, json!({})), &pods, restart())));
     }
 
     /// A container without a readiness probe is ready as soon as it runs, also if it ends a moment later.

@@ -292,11 +292,7 @@ impl Action for Rollback {
             return Ok(after);
         }
         match commit {
-            // Each is tried out by itself, and a dry run takes nothing from a budget: one of one pod would let both pass.
-            Commit::DryRun if stuck::try_out(cluster, object, value, &change.to).await? > 1 => target.progress.warn(format!(
-                "the evictions of the pods that keep {object} stuck were tried out one by one; a disruption budget that allows each may not allow all"
-            )),
-            Commit::DryRun => {}
+            Commit::DryRun => warn_of(&stuck::try_out(cluster, object, value, &change.to).await?, target),
             Commit::Execute => stuck::evict(cluster, object, &after, &change.to).await.map_err(stuck::applied)?,
         }
         Ok(after)
@@ -422,6 +418,22 @@ fn refusal(target: &Target) -> Option<String> {
     }
     let why = Workload::read(target.kind, &target.found.value).unreachable()?;
     Some(format!("{object} {why}"))
+}
+
+/// Says what the evictions that were tried out leave open.
+fn warn_of(tried: &stuck::Tried, target: &Target) {
+    let object = &target.found.object;
+    // Each is tried out by itself, and a dry run takes nothing from a budget: one of one pod would let both pass.
+    if tried.number > 1 {
+        target.progress.warn(format!(
+            "the evictions of the pods that keep {object} stuck were tried out one by one; a disruption budget that allows each may not allow all"
+        ));
+    }
+    for blocked in &tried.blocked {
+        target.progress.warn(format!(
+            "a pod of {object} that is not ready yet cannot be evicted: {blocked}; unless it becomes ready by itself, the rollback does not get past it"
+        ));
+    }
 }
 
 /// The name of the revision that an execution put back.

@@ -27,34 +27,43 @@ pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision
     Ok(())
 }
 
-/// Tries out the evictions that would come after the patch, each by itself; how many there are. Pods that break only later
-/// are not known yet.
-pub async fn try_out(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<usize> {
-    let (mut number, mut changed) = (0, true);
-    for _ in 0..ROUNDS {
-        if changed {
-            (number, changed) = try_out_once(cluster, set, value, revision).await?;
-        }
-    }
-    Ok(number)
+/// What trying out evictions has shown.
+#[derive(Debug, Default)]
+pub struct Tried {
+    /// How many there are.
+    pub number: usize,
+    /// What blocks those of pods that may only be starting still.
+    pub blocked: Vec<String>,
+    /// Whether a pod changed before its eviction came: then nothing was learnt of it.
+    changed: bool,
 }
 
-/// How many there are, and whether one of them changed before its eviction came: then nothing was learnt of it.
-async fn try_out_once(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<(usize, bool)> {
-    let mut changed = false;
+/// Tries out the evictions that would come after the patch, each by itself. Pods that break only later are not known yet.
+pub async fn try_out(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<Tried> {
+    let mut tried = Tried { changed: true, ..Tried::default() };
+    for _ in 0..ROUNDS {
+        if tried.changed {
+            tried = try_out_once(cluster, set, value, revision).await?;
+        }
+    }
+    Ok(tried)
+}
+
+async fn try_out_once(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<Tried> {
+    let mut tried = Tried::default();
     let stuck = stuck(cluster, set, value, revision).await?;
     for Stuck { object, eviction, starting } in &stuck {
         match cluster.evict(object, eviction, Commit::DryRun).await {
             Ok(()) | Err(Error::TargetNotFound(_)) => {}
             // It may become ready by itself, and then it is in nobody's way.
-            Err(Error::Blocked { .. }) if *starting => {}
-            Err(Error::Conflict(_)) => changed = true,
+            Err(Error::Blocked { message }) if *starting => tried.blocked.push(message),
+            Err(Error::Conflict(_)) => tried.changed = true,
             // The real run too: nobody waits for this budget, and without the eviction the template alone frees nothing.
             Err(Error::Blocked { message }) => return Err(Error::Refused(message)),
             Err(error) => return Err(error),
         }
     }
-    Ok((stuck.len(), changed))
+    Ok(Tried { number: stuck.len(), ..tried })
 }
 
 /// The template is put back by then: what stands in the way of the evictions is no refusal of the whole.

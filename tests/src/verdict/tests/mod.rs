@@ -130,7 +130,9 @@ fn resumed(mut result: Value) -> Value {
 #[case::contradicted_in_its_last_second(
     |t: &mut Tale| { old_ones_go(rolled(t)).looks().at(19.5).put(Kind::Pod, unready(pod("d", 2))); }, restarted(), Explained("pod d is not ready"))]
 #[case::contradicted_after_it(
-    |t: &mut Tale| { old_ones_go(rolled(t)).looks().at(20.1).gone("d"); }, restarted(), Explained("has 2 pods"))]
+    |t: &mut Tale| { old_ones_go(rolled(t)).looks().at(20.1).put(Kind::Pod, leaving(pod("d", 2))).gone("d"); }, restarted(), Explained("has 2 pods"))]
+#[case::a_pod_that_vanishes_after_it(
+    |t: &mut Tale| { old_ones_go(rolled(t)).looks().at(20.1).gone("d"); }, restarted(), Skips("vanished without having been terminating"))]
 #[case::the_wait_was_not_asked_for(
     |t: &mut Tale| { rolled(t).looks(); }, with(says("restart-deployment", "Deployment", "deployment", json!({})), json!({ "parameters": { "wait": false } })), Nothing)]
 #[case::not_waited_for_and_gone_again(
