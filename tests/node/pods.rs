@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use test_cluster::fixtures::unique;
 
 use crate::support::{N, expect, pod_spec, scenarios};
 
@@ -32,7 +33,8 @@ async fn uids(n: &N) -> Result<Vec<String>> {
 }
 
 async fn run(n: &N, action: &str, target: &str, parameters: Value) -> Result<crate::support::Ended> {
-    let job = n.job(action, target, &[("ACTION_PARAMETERS", &parameters.to_string())])?;
+    let mut job = n.job(action, target, &[("ACTION_PARAMETERS", &parameters.to_string())])?;
+    job["metadata"]["name"] = json!(format!("{action}-{:08x}", unique()));
     n.complete(action, &job).await
 }
 
@@ -63,7 +65,8 @@ async fn zero_is_no_container(n: N) -> Result<()> {
 async fn a_container_that_ends_at_once(n: N) -> Result<()> {
     workload(&n, "Deployment", 1, &["wait"]).await?;
     let path = n.world.workload_path("Deployment", "web");
-    let fails = json!({ "spec": { "strategy": { "type": "Recreate" }, "template": { "spec": { "containers": [{ "name": "app", "args": ["fail", "1"] }] } } } });
+    let fails =
+        json!({ "spec": { "template": { "spec": { "containers": [{ "name": "app", "args": ["fail", "1"] }] } } } });
     // The template that is restarted: its pods would end after a second.
     n.world.strategic(&path, &fails).await?;
     let ended = run(&n, "restart-deployment", "web", json!({})).await?;
@@ -78,7 +81,8 @@ async fn job(n: &N, arguments: &[&str]) -> Result<(String, String)> {
     spec["restartPolicy"] = json!("Never");
     let job = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "web" },
-        "spec": { "template": { "metadata": { "labels": { "app": "web" } }, "spec": spec } },
+        // A pod is made anew only when the one before has ended: how it ended is known then.
+        "spec": { "podReplacementPolicy": "Failed", "template": { "metadata": { "labels": { "app": "web" } }, "spec": spec } },
     });
     n.world.create(&n.world.path("batch/v1", "jobs"), &job).await?;
     let pods = format!("{}?labelSelector=app%3Dweb", n.world.path("v1", "pods"));
@@ -88,6 +92,7 @@ async fn job(n: &N, arguments: &[&str]) -> Result<(String, String)> {
 }
 
 /// A container that ends with 0 when it is told to stop counts as a success: its Job is complete, and nothing replaces it.
+/// (Where the Job need not wait for the end, it mostly makes another pod at once.)
 async fn a_jobs_pod_that_ends_well(n: N) -> Result<()> {
     let (name, _) = job(&n, &["wait"]).await?;
     let ended = run(&n, "restart-pod", &name, json!({})).await?;
