@@ -90,7 +90,8 @@ impl Replacement<'_> {
             let patient = patience.until(&waiting).map_err(|why| self.failed(&why))?;
             let again = waiting.again.map(|again| Instant::now() + again);
             let deadline = Instant::now() + cluster.remaining();
-            let wakes = [Some(deadline), Some(look.asked + ASK_AGAIN), patient, again];
+            // From now on, whoever was asked when: a moment that is over would wake it at once, again and again.
+            let wakes = [Some(deadline), Some(Instant::now() + ASK_AGAIN), patient, again];
             let wake = wakes.into_iter().flatten().min().unwrap_or(deadline);
             tokio::select! {
                 changed = pods.changed() => changed?,
