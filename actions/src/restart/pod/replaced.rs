@@ -23,7 +23,7 @@ use crate::wait::{Clock, Patience, out_of_time};
 use crate::workload::{Found, Workload, leaving_since, selector};
 
 /// How often what the replacer wants is asked for anew while it is waited for: it may be scaled meanwhile.
-const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(5);
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How far the replacement is.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,8 +90,9 @@ impl Replacement<'_> {
             let patient = patience.until(&waiting).map_err(|why| self.failed(&why))?;
             let again = waiting.again.map(|again| Instant::now() + again);
             let deadline = Instant::now() + cluster.remaining();
-            // From now on, whoever was asked when: a moment that is over would wake it at once, again and again.
-            let wakes = [Some(deadline), Some(Instant::now() + ASK_AGAIN), patient, again];
+            // Where there is nobody to ask, from now on: a moment that is over would wake it at once, again and again.
+            let asked = if self.target.replacer.found().is_some() { look.asked } else { Instant::now() };
+            let wakes = [Some(deadline), Some(asked + ASK_AGAIN), patient, again];
             let wake = wakes.into_iter().flatten().min().unwrap_or(deadline);
             tokio::select! {
                 changed = pods.changed() => changed?,
