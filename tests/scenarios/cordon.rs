@@ -6,6 +6,7 @@ use test_cluster::fixtures::{node, unique};
 use test_cluster::proxy::{Fault, Proxy, Rule, Script, Shape};
 use test_cluster::runner::{Outcome, Run};
 
+use crate::look::own_taint;
 use crate::support::{T, expect, scenarios};
 
 scenarios!("cordon": there_and_back, an_event_about_a_node, already_so, keeps_the_reason, protected, not_found, forbidden, dry_run_leaves_no_trace,
@@ -16,7 +17,7 @@ scenarios!("cordon": there_and_back, an_event_about_a_node, already_so, keeps_th
 async fn own_node(t: &T) -> Result<String> {
     let name = format!("node-{:08x}", unique());
     // Tainted, so that no pod of another scenario lands on a node that is deleted in the end.
-    node(&t.world, &name, json!([{ "key": "test/own", "effect": "NoSchedule" }])).await?;
+    node(&t.world, &name, own_taint()).await?;
     Ok(name)
 }
 
@@ -237,7 +238,7 @@ async fn tells_the_taints_that_stay(t: T) -> Result<()> {
         expect(&outcome, code, effect, "")?;
         ensure!(warnings(&outcome).contains(&says), "expected {says}; got {:#}", outcome.result);
     }
-    t.world.merge(&path, &json!({ "spec": { "taints": null } })).await?;
+    t.world.merge(&path, &json!({ "spec": { "taints": own_taint() } })).await?;
     let outcome = t.act("uncordon-node", &name, &json!({})).await?;
     ensure!(outcome.result.get("warnings").is_none(), "{:#}", outcome.result);
     Ok(())
