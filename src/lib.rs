@@ -8,64 +8,58 @@
 //! Each step consumes what the step before made; nothing calls back up. What can be done to a cluster is the crate
 //! `actions`; here is what comes before and after.
 
-pub mod catalogue;
 pub mod cli;
 pub mod conditions;
-pub mod event;
-mod judging;
-pub mod lock;
+mod image_lock;
 pub mod output;
-pub mod pipeline;
-mod prepare;
 pub mod request;
-pub mod result;
-mod secrets;
+pub mod run;
 pub mod telemetry;
-pub mod trail;
 
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use actions::error::Error;
-use actions::with_action;
+use actions::catalogue::with_action;
+use actions::cluster::error::Error;
+use contract::code::Code;
+use contract::result::ActionResult;
 use tokio::signal::unix::{SignalKind, signal};
 
 use request::Request;
-use result::{ActionResult, Code};
-use trail::Trail;
+use run::record::RunRecord;
 
 /// Runs one action as the variables say, and returns its result with the exit code. Ends by its deadline, and at once
 /// on SIGTERM or SIGINT, with what is known then.
-pub async fn run(variables: Vec<(OsString, OsString)>, trail: Trail) -> (ActionResult, u8) {
+pub async fn execute(variables: Vec<(OsString, OsString)>, record: RunRecord) -> (ActionResult, u8) {
     let request = Request::read(variables);
     {
-        let mut facts = trail.facts();
-        facts.action_type = request.action_type();
-        facts.action_id = request.id.as_ref().map(ToString::to_string);
-        facts.dry_run = request.dry_run;
-        facts.trace_id.clone_from(&request.trace_id);
+        let mut recorded = record.lock();
+        recorded.action_type = request.action_type();
+        recorded.action_id = request.id.as_ref().map(ToString::to_string);
+        recorded.dry_run = request.dry_run;
+        recorded.trace_id.clone_from(&request.trace_id);
         for warning in &request.warnings {
-            facts.progress.warn(warning);
+            recorded.progress.warn(warning);
         }
     }
     let timeout = request.timeout;
-    let work = work(request, trail.clone());
+    let work = work(request, record.clone());
     let cut = tokio::select! {
         result = work => return with_exit(result),
         () = tokio::time::sleep(timeout) => None,
         code = interrupted() => Some(code),
     };
     // A verified result stands, also when the event about it was cut off.
-    let finished = trail.facts().finished.clone();
+    let finished = record.lock().finished.clone();
     match (finished, cut) {
-        (Some(result), _) => with_exit(event::cut_off(&trail, result)),
-        (None, None) => with_exit(trail.fail(
+        (Some(result), _) => with_exit(run::cut_off(&record, result)),
+        (None, None) => with_exit(record.fail(
             Code::DeadlineExceeded,
-            cut_off(&trail, &format!("ACTION_TIMEOUT ({} s) is over", timeout.as_secs())),
+            cut_off(&record, &format!("ACTION_TIMEOUT ({} s) is over", timeout.as_secs())),
         )),
         (None, Some(code)) => {
             let name = if code == 130 { "SIGINT" } else { "SIGTERM" };
-            (trail.fail(Code::Interrupted, cut_off(&trail, &format!("interrupted by {name}"))), code)
+            (record.fail(Code::Interrupted, cut_off(&record, &format!("interrupted by {name}"))), code)
         }
     }
 }
@@ -75,23 +69,23 @@ fn with_exit(result: ActionResult) -> (ActionResult, u8) {
     (result, exit)
 }
 
-async fn work(request: Request, trail: Trail) -> ActionResult {
+async fn work(request: Request, record: RunRecord) -> ActionResult {
     let Some(verb) = request.verb else {
-        return trail.error(&Error::InvalidRequest(request.problems.join("; ")));
+        return record.error(&Error::InvalidRequest(request.problems.join("; ")));
     };
-    let lock = match lock::Lock::of_this_image(verb) {
+    let lock = match image_lock::ImageLock::of_this_image(verb) {
         Ok(lock) => lock,
-        Err(error) => return trail.error(&error),
+        Err(error) => return record.error(&error),
     };
     let request = Request { upload_hosts: lock.upload_hosts(request.upload_hosts), ..request };
     let kind = request.kind;
-    let start = pipeline::Start { request, trail: trail.clone(), sink: Arc::new(output::StdoutLines) };
-    with_action(verb, kind, start).await.unwrap_or_else(|error| trail.error(&error))
+    let start = run::Start { request, record: record.clone(), sink: Arc::new(output::StdoutLines) };
+    with_action(verb, kind, start).await.unwrap_or_else(|error| record.error(&error))
 }
 
 /// What to say of a run that was cut off: why, and how far it was.
-fn cut_off(trail: &Trail, why: &str) -> String {
-    let last = trail.facts().progress.last();
+fn cut_off(record: &RunRecord, why: &str) -> String {
+    let last = record.lock().progress.last();
     last.map_or_else(|| why.to_owned(), |last| format!("{why}; {last}"))
 }
 
@@ -109,12 +103,12 @@ async fn interrupted() -> u8 {
 }
 
 /// A panic is a defect of the runner; it still ends with a result, and with the truth about the effect.
-pub fn report_panics(trail: Trail, exit: fn(i32) -> !) {
+pub fn report_panics(record: RunRecord, exit: fn(i32) -> !) {
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!(%panic, "panic");
         let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
         // The payload may hold a value of the request: only the place is told.
-        let result = trail.fail(
+        let result = record.fail(
             Code::Internal,
             format!("the runner panicked{place}; this is a defect of action-runner: please report it"),
         );

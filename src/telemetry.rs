@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
+use contract::result::ActionResult;
 use tracing_subscriber::EnvFilter;
-
-use crate::result::ActionResult;
 
 /// kube logs every 5xx at ERROR; the runner reports failures itself, with what it did about them.
 const QUIET: &str = "kube_client=off,hyper_util=off,tower=off";

@@ -4,59 +4,74 @@
 //! keeps who did it, when and why. Pods that run there stay; nothing is drained. Taints are others': an uncordon tells those
 //! that still keep pods out.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemars::JsonSchema;
+use contract::annotations::CORDON;
+use contract::result::RollbackInformation;
+use contract::waiting::Waits;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
+use crate::action::{self, Action, Decision, TargetRef};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::patch::{annotate, operations, unless_leaving};
+use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit, Patch, Proof};
-use crate::error::{Error, Result};
-use crate::guard::{self, annotate, operations};
-use crate::object::{Kind, Resource, annotation, text, uid};
-use crate::parameters::{Period, Waiting, one_minute, yes};
-use crate::permission::Permission;
-use crate::related::TaintDocument;
-use crate::workload::{self, Found};
-
-/// The annotation on a node: who last cordoned or uncordoned it through the runner, when and why.
-pub const MARK: &str = "kubernetesexecution.kubernaut.io/cordon";
+use crate::k8s::object::{self, annotation, text, uid};
+use crate::k8s::taint::Taint;
+use crate::k8s::{Kind, Permission, Resource};
+use crate::workload::lookup::{self, LiveObject};
 
 /// The taint by which the node controller repeats `spec.unschedulable`; it follows an uncordon by itself.
 const OWN_TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// Parameters of `cordon`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Cordon {
-    /// Why, for people; kept on the node. By default `ACTION_REASON`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    pub reason: Option<String>,
-    /// Look once more whether it stayed so.
-    #[serde(default = "yes")]
-    pub wait: bool,
-    /// How long that look may take; by default what is left of `ACTION_TIMEOUT`, less a tenth.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_timeout: Option<Period>,
-}
+pub type Cordon = SetUnschedulable<true>;
 
 /// Parameters of `uncordon`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Uncordon {
+pub type Uncordon = SetUnschedulable<false>;
+
+/// Parameters of `cordon` and `uncordon`; `WANTED` is what `spec.unschedulable` is to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetUnschedulable<const WANTED: bool> {
     /// Why, for people; kept on the node. By default `ACTION_REASON`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
     pub reason: Option<String>,
-    /// Look once more whether it stayed so.
-    #[serde(default = "yes")]
-    pub wait: bool,
-    /// How long that look may take; by default what is left of `ACTION_TIMEOUT`, less a tenth.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_timeout: Option<Period>,
+}
+
+/// By hand, because each of the two has a name of its own there.
+impl<const WANTED: bool> JsonSchema for SetUnschedulable<WANTED> {
+    fn schema_name() -> Cow<'static, str> {
+        if WANTED { "Cordon".into() } else { "Uncordon".into() }
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": format!("Parameters of `{}`.", verb(WANTED)),
+            "properties": {
+                "reason": {
+                    "type": ["string", "null"],
+                    "maxLength": LONGEST_REASON,
+                    "description": "Why, for people; kept on the node. By default `ACTION_REASON`.",
+                },
+            },
+        })
+    }
+}
+
+/// The most characters of a reason.
+const LONGEST_REASON: usize = 256;
+
+const fn verb(wanted: bool) -> &'static str {
+    if wanted { "cordon" } else { "uncordon" }
+}
+
+const fn state(wanted: bool) -> &'static str {
+    if wanted { "cordoned" } else { "schedulable" }
 }
 
 /// What `cordon` and `uncordon` report.
@@ -76,25 +91,25 @@ pub struct Details {
 /// The node.
 #[derive(Debug)]
 pub struct Target {
-    found: Found,
+    live: LiveObject,
     /// The taints that keep pods out, by the last answer about the node.
     closed_by: RefCell<Vec<String>>,
 }
 
-impl Subject for Target {
-    fn found(&self) -> Option<&Found> {
-        Some(&self.found)
+impl action::Target for Target {
+    fn live(&self) -> Option<&LiveObject> {
+        Some(&self.live)
     }
 }
 
 impl Target {
-    fn new(found: Found) -> Self {
-        let closed_by = RefCell::new(closing_taints(&found.value));
-        Self { found, closed_by }
+    fn new(live: LiveObject) -> Self {
+        let closed_by = RefCell::new(closing_taints(&live.value));
+        Self { live, closed_by }
     }
 
     fn unschedulable(&self) -> bool {
-        unschedulable(&self.found.value)
+        unschedulable(&self.live.value)
     }
 
     /// The node as it is now.
@@ -109,207 +124,168 @@ fn unschedulable(node: &Value) -> bool {
 
 /// The taints, but for the cordon's own, that keep pods out.
 fn closing_taints(node: &Value) -> Vec<String> {
-    let own = |taint: &TaintDocument| taint.key == OWN_TAINT && taint.effect == "NoSchedule";
-    let all = TaintDocument::all_of(node).into_iter();
+    let own = |taint: &Taint| taint.key == OWN_TAINT && taint.effect == "NoSchedule";
+    let all = Taint::all_of(node).into_iter();
     all.filter(|taint| taint.closes() && !own(taint)).map(|taint| taint.to_string()).collect()
 }
 
-/// What cordon and uncordon have in common: all but the direction.
-struct Turn<'a> {
-    wanted: bool,
-    reason: Option<&'a String>,
-}
-
-impl Turn<'_> {
-    const fn verb(&self) -> &'static str {
-        if self.wanted { "cordon" } else { "uncordon" }
+impl<const WANTED: bool> SetUnschedulable<WANTED> {
+    /// Fails unless the node is the one that was meant, and as it was wanted.
+    fn check_node(target: &Target, node: &Value) -> Result<()> {
+        let object = &target.live.object;
+        if uid(node) != uid(&target.live.value) {
+            return Err(Error::NotVerified(format!("{object} was deleted and recreated meanwhile")));
+        }
+        if unschedulable(node) == WANTED {
+            return Ok(());
+        }
+        Err(Error::NotVerified(format!(
+            "{object} is not {} any more: someone else changed it back{}",
+            state(WANTED),
+            object::last_writer(node, "")
+        )))
     }
 
-    const fn state(&self) -> &'static str {
-        if self.wanted { "cordoned" } else { "schedulable" }
-    }
-
-    fn decide(&self, target: &Target, run: &RunContext) -> Decision<Patch> {
-        // Before "already so": what a node that goes is like will not be so for long.
-        if let Some(why) = target.found.leaving() {
-            return Decision::Refuse(why);
-        }
-        if target.unschedulable() == self.wanted {
-            let message = format!("{} is {} already", target.found.object, self.state());
-            return Decision::AlreadySo { message, resumed: false };
-        }
-        if let Some(why) = target.found.protection() {
-            return Decision::Refuse(why);
-        }
-        let mark = json!({
-            "action": self.verb(), "run": run.run, "id": run.id, "time": run.now.to_string(),
-            "reason": self.reason.or(run.reason.as_ref()),
+    fn patch(&self, target: &Target, run: &RunContext) -> Patch {
+        let entry = json!({
+            "action": verb(WANTED), "run": run.run, "id": run.id, "time": run.now.to_string(),
+            "reason": self.reason.as_ref().or(run.reason.as_ref()),
         });
-        let node = &target.found.value;
+        let node = &target.live.value;
         // The API leaves false out, and a test of null passes where there is nothing.
-        let (expected, change) = if self.wanted {
+        let (expected, change) = if WANTED {
             (Value::Null, json!({ "op": "add", "path": "/spec/unschedulable", "value": true }))
         } else {
             (json!(true), json!({ "op": "remove", "path": "/spec/unschedulable" }))
         };
         let mut patch = vec![
             json!({ "op": "test", "path": "/metadata/uid", "value": uid(node) }),
-            workload::unless_leaving(),
+            unless_leaving(),
             json!({ "op": "test", "path": "/spec/unschedulable", "value": expected }),
             change,
         ];
-        patch.extend(annotate(node, "", &[(MARK, mark.to_string())]));
-        let proof = Proof::Annotation { key: MARK, holds: format!("\"{}\"", run.run) };
-        // Nodes have no generation; whoever turned it since then has replaced the annotation, or is told by it.
-        let operations = operations(json!(patch));
-        Decision::Change(Patch { subresource: None, operations, proof, rests_on_generation: None })
+        patch.extend(annotate(node, "", &[(CORDON, entry.to_string())]));
+        let proof = Proof::Annotation { key: CORDON, holds: format!("\"{}\"", run.run) };
+        // Nodes have no generation; whoever changed it since then has replaced the annotation, or is told by it.
+        Patch { subresource: None, operations: operations(json!(patch)), proof, rests_on_generation: None }
+    }
+}
+
+impl<const WANTED: bool> Action for SetUnschedulable<WANTED> {
+    type Target = Target;
+    type Plan = Patch;
+    type Details = Details;
+
+    const WAITS: Waits = Waits::ForObject;
+
+    fn repeatable(_run: &RunContext, _has_uid: bool) -> bool {
+        true
     }
 
-    /// Looks at what is so now, also where it was so already: that is what is said.
-    async fn verify(&self, cluster: &Cluster, target: &Target, run: &RunContext) -> Result<Details> {
-        let object = &target.found.object;
+    fn kinds() -> &'static [Kind] {
+        &[Kind::Node]
+    }
+
+    fn example() -> Value {
+        json!({ "reason": "disk errors" })
+    }
+
+    fn permissions(&self, resource: &Resource, _waits: bool) -> BTreeSet<Permission> {
+        ["get", "patch"].map(|verb| Permission::on_target(verb, resource)).into()
+    }
+
+    fn check(&self, _named: &TargetRef, _run: &RunContext) -> Vec<String> {
+        let length = self.reason.as_ref().map_or(0, |reason| reason.chars().count());
+        if length > LONGEST_REASON {
+            vec![format!("ACTION_PARAMETERS: reason: expected at most {LONGEST_REASON} characters, has {length}")]
+        } else {
+            Vec::new()
+        }
+    }
+
+    async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
+        let target = Target::new(lookup::find(cluster, named.object()?, |_| false).await?);
+        if !WANTED && target.unschedulable() && annotation(&target.live.value, CORDON).is_none() {
+            run.progress
+                .warn(format!("{} was not cordoned by the runner: whoever did may count on it", target.live.object));
+        }
+        Ok(target)
+    }
+
+    fn decide(&self, target: &Target, run: &RunContext) -> Decision<Patch> {
+        // Before "already so": what a node that goes is like will not be so for long.
+        if let Some(why) = target.live.leaving() {
+            return Decision::Refuse(why);
+        }
+        if target.unschedulable() == WANTED {
+            let message = format!("{} is {} already", target.live.object, state(WANTED));
+            return Decision::AlreadySo { message, resumed: false };
+        }
+        match target.live.protection() {
+            Some(why) => Decision::Refuse(why),
+            None => Decision::Change(self.patch(target, run)),
+        }
+    }
+
+    async fn apply(&self, cluster: &Cluster, target: &Target, plan: &Patch, commit: Commit) -> Result<Value> {
+        let now = cluster.patch(&target.live.object, &target.live.value, plan, commit).await?;
+        target.saw(&now);
+        Ok(now)
+    }
+
+    /// Looks at what is so now, also where it already was so: that is what is said.
+    async fn verify(&self, cluster: &Cluster, target: &Target, _now: &Value, run: &RunContext) -> Result<Details> {
+        let object = &target.live.object;
         let node = cluster.get(object).await.map_err(|error| match error {
             Error::TargetNotFound(_) => Error::NotVerified(format!("{object} was deleted meanwhile")),
             error => error,
         })?;
         target.saw(&node);
-        self.judge(target, &node)?;
+        Self::check_node(target, &node)?;
         let version = text(&node, "/metadata/resourceVersion").map(str::to_owned);
         let verified_at = version.map(|version| (object.resource.plural().to_owned(), version)).into_iter().collect();
         Ok(Details { verified_at, ..self.details(target, run) })
     }
 
-    /// Whether the node is the one that was meant, and as it was wanted.
-    fn judge(&self, target: &Target, node: &Value) -> Result<()> {
-        let object = &target.found.object;
-        if uid(node) != uid(&target.found.value) {
-            return Err(Error::NotVerified(format!("{object} was deleted and made anew meanwhile")));
-        }
-        if unschedulable(node) == self.wanted {
-            return Ok(());
-        }
-        Err(Error::NotVerified(format!(
-            "{object} is not {} any more: someone else changed it back{}",
-            self.state(),
-            guard::last_writer(node, "")
-        )))
-    }
-
-    /// What is reported of the node as the last answer had it; with a warning where it stays closed all the same.
+    /// Reports the node as the last answer had it, with a warning where it stays closed all the same.
     fn details(&self, target: &Target, run: &RunContext) -> Details {
         let closed_by = target.closed_by.borrow();
-        if !self.wanted && !closed_by.is_empty() {
+        if !WANTED && !closed_by.is_empty() {
             run.progress.warn(format!(
                 "uncordon leaves other taints on {}, which keep out every pod that does not tolerate them: {}",
-                target.found.object,
+                target.live.object,
                 closed_by.join(", ")
             ));
         }
-        let previous = annotation(&target.found.value, MARK).and_then(|mark| serde_json::from_str(mark).ok());
-        Details { unschedulable: self.wanted, previous, verified_at: BTreeMap::new() }
+        let previous = annotation(&target.live.value, CORDON).and_then(|entry| serde_json::from_str(entry).ok());
+        Details { unschedulable: WANTED, previous, verified_at: BTreeMap::new() }
     }
 
-    fn sentence(&self, target: &Target, told: &Told) -> String {
-        let object = &target.found.object;
-        match (&told.already, told.dry_run) {
-            (Some(message), _) => message.clone(),
-            (None, true) => format!("would {} {object}", self.verb()),
-            (None, false) => format!("{}ed {object}", self.verb()),
-        }
-    }
-
-    fn undo(&self, applied: bool) -> RollbackInformation {
+    fn undo(&self, _target: &Target, applied: bool, _run: &RunContext) -> RollbackInformation {
         if !applied {
-            return RollbackInformation::unavailable(format!("the node was {} already", self.state()));
+            return RollbackInformation::unavailable(format!("the node was {} already", state(WANTED)));
         }
-        let back = Turn { wanted: !self.wanted, reason: None };
-        RollbackInformation::request(format!("{}-node", back.verb()), json!({}))
+        RollbackInformation::request(format!("{}-node", verb(!WANTED)), json!({}))
+    }
+
+    fn intent(&self, target: &Target, _details: &Details) -> String {
+        format!("{} {}", verb(WANTED), target.live.object)
+    }
+
+    fn done(&self, target: &Target, _details: &Details) -> String {
+        format!("{}ed {}", verb(WANTED), target.live.object)
     }
 }
-
-fn too_long(reason: Option<&String>) -> Vec<String> {
-    const LONGEST: usize = 256;
-    let length = reason.map_or(0, |reason| reason.chars().count());
-    if length > LONGEST {
-        vec![format!("ACTION_PARAMETERS: reason: expected at most {LONGEST} characters, has {length}")]
-    } else {
-        Vec::new()
-    }
-}
-
-macro_rules! node_action {
-    ($action:ident, $wanted:literal) => {
-        impl $action {
-            fn turn(&self) -> Turn<'_> {
-                Turn { wanted: $wanted, reason: self.reason.as_ref() }
-            }
-        }
-
-        impl Action for $action {
-            type Target = Target;
-            type Change = Patch;
-            type Details = Details;
-
-            fn repeatable(_run: &RunContext, _has_uid: bool) -> bool {
-                true
-            }
-            fn kinds() -> &'static [Kind] {
-                &[Kind::Node]
-            }
-            fn example() -> Value {
-                json!({ "reason": "disk errors" })
-            }
-            fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
-                ["get", "patch"].map(|verb| Permission::on_target(verb, resource)).into()
-            }
-            fn check(&self, _named: &Named, _run: &RunContext) -> Vec<String> {
-                too_long(self.reason.as_ref())
-            }
-            async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
-                let target = Target::new(workload::find(cluster, guard::object(named)?, |_| false).await?);
-                if !$wanted && target.unschedulable() && annotation(&target.found.value, MARK).is_none() {
-                    run.progress.warn(format!("{} was not cordoned by the runner: whoever did may count on it", target.found.object));
-                }
-                Ok(target)
-            }
-            fn decide(&self, target: &Target, run: &RunContext) -> Decision<Patch> {
-                self.turn().decide(target, run)
-            }
-            async fn apply(&self, cluster: &Cluster, target: &Target, change: &Patch, commit: Commit) -> Result<Value> {
-                let now = cluster.patch(&target.found.object, &target.found.value, change, commit).await?;
-                target.saw(&now);
-                Ok(now)
-            }
-            async fn verify(&self, cluster: &Cluster, target: &Target, _now: &Value, run: &RunContext) -> Result<Details> {
-                self.turn().verify(cluster, target, run).await
-            }
-            fn details(&self, target: &Target, run: &RunContext) -> Details {
-                self.turn().details(target, run)
-            }
-            fn undo(&self, _target: &Target, applied: bool, _run: &RunContext) -> RollbackInformation {
-                self.turn().undo(applied)
-            }
-            fn sentence(&self, target: &Target, _details: &Details, told: &Told) -> String {
-                self.turn().sentence(target, told)
-            }
-            fn waiting(&self) -> Option<Waiting> {
-                Some(Waiting::of(self.wait, self.wait_timeout, one_minute()))
-            }
-        }
-    };
-}
-
-node_action!(Cordon, true);
-node_action!(Uncordon, false);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::{found, run, told};
+    use crate::action::testing::{live, run, sentence};
+    use contract::annotations::PROTECTED;
     use rstest::rstest;
 
     fn node(spec: Value, annotations: Value) -> Target {
-        Target::new(found(Kind::Node, json!({ "metadata": { "uid": "u", "annotations": annotations }, "spec": spec })))
+        Target::new(live(Kind::Node, json!({ "metadata": { "uid": "u", "annotations": annotations }, "spec": spec })))
     }
 
     fn cordon() -> Cordon {
@@ -323,15 +299,15 @@ mod tests {
         // The API server takes a test of null for "absent"; this library does not.
         let operations: Vec<_> =
             patch.operations.into_iter().filter(|one| !matches!(one, json_patch::PatchOperation::Test(_))).collect();
-        json_patch::patch(&mut target.found.value, &operations).unwrap();
+        json_patch::patch(&mut target.live.value, &operations).unwrap();
         assert!(target.unschedulable());
-        let mark: Value = serde_json::from_str(annotation(&target.found.value, MARK).unwrap()).unwrap();
+        let mark: Value = serde_json::from_str(annotation(&target.live.value, CORDON).unwrap()).unwrap();
         assert_eq!(text(&mark, "/reason"), Some("disk"));
     }
 
     #[test]
     fn already_so_comes_before_protection() {
-        let target = node(json!({ "unschedulable": true }), json!({ workload::PROTECTED: "true" }));
+        let target = node(json!({ "unschedulable": true }), json!({ PROTECTED: "true" }));
         assert!(matches!(cordon().decide(&target, &run()), Decision::AlreadySo { .. }));
     }
 
@@ -343,8 +319,8 @@ mod tests {
     #[case::to_be_done(json!({}))]
     #[case::already_so(json!({ "unschedulable": true }))]
     fn a_node_that_is_being_deleted_is_refused_whatever_it_is_like(#[case] spec: Value) {
-        let mut target = node(spec, json!({ workload::PROTECTED: "true" }));
-        target.found.value["metadata"]["deletionTimestamp"] = json!("2026-11-23T03:00:30Z");
+        let mut target = node(spec, json!({ PROTECTED: "true" }));
+        target.live.value["metadata"]["deletionTimestamp"] = json!("2026-11-23T03:00:30Z");
         for decision in [cordon().decide(&target, &run()), uncordon().decide(&target, &run())] {
             assert!(matches!(decision, Decision::Refuse(why) if why.contains("node web is being deleted since")));
         }
@@ -353,7 +329,7 @@ mod tests {
     #[test]
     fn a_node_that_is_deleted_before_the_write_is_not_written_to() {
         let Decision::Change(patch) = cordon().decide(&node(json!({}), json!({})), &run()) else { panic!() };
-        let [expected] = guard::operations(json!([workload::unless_leaving()])).try_into().unwrap();
+        let [expected] = operations(json!([unless_leaving()])).try_into().unwrap();
         assert!(patch.operations.contains(&expected));
     }
 
@@ -388,9 +364,9 @@ mod tests {
     #[rstest]
     #[case::it_stands(json!({ "metadata": { "uid": "u" }, "spec": { "unschedulable": true } }), None)]
     #[case::undone(json!({ "metadata": { "uid": "u", "managedFields": [{ "manager": "kubectl" }] } }), Some("node web is not cordoned any more"))]
-    #[case::another_one(json!({ "metadata": { "uid": "v" }, "spec": { "unschedulable": true } }), Some("made anew meanwhile"))]
+    #[case::another_one(json!({ "metadata": { "uid": "v" }, "spec": { "unschedulable": true } }), Some("recreated meanwhile"))]
     fn the_last_look_decides(#[case] now: Value, #[case] says: Option<&str>) {
-        let judged = cordon().turn().judge(&node(json!({}), json!({})), &now);
+        let judged = Cordon::check_node(&node(json!({}), json!({})), &now);
         match (judged, says) {
             (Ok(()), None) => {}
             (Err(Error::NotVerified(why)), Some(says)) => assert!(why.contains(says), "{why}"),
@@ -403,15 +379,15 @@ mod tests {
     #[case::dry_run(true, None, "would cordon node web", "would uncordon node web")]
     #[case::already(false, Some("it is so"), "it is so", "it is so")]
     fn tells(#[case] dry_run: bool, #[case] already: Option<&str>, #[case] cordoned: &str, #[case] uncordoned: &str) {
-        let (target, told) = (node(json!({}), json!({})), told(dry_run, already));
+        let (target, outcome) = (node(json!({}), json!({})), (dry_run, already));
         let uncordon = uncordon();
-        assert_eq!(cordon().sentence(&target, &cordon().details(&target, &run()), &told), cordoned);
-        assert_eq!(uncordon.sentence(&target, &uncordon.details(&target, &run()), &told), uncordoned);
+        assert_eq!(sentence(&cordon(), &target, &cordon().details(&target, &run()), outcome), cordoned);
+        assert_eq!(sentence(&uncordon, &target, &uncordon.details(&target, &run()), outcome), uncordoned);
     }
 
     #[test]
     fn the_way_back_is_the_other_one() {
-        let target = node(json!({}), json!({ MARK: r#"{"reason":"disk"}"# }));
+        let target = node(json!({}), json!({ CORDON: r#"{"reason":"disk"}"# }));
         let uncordon = uncordon();
         let back = |undo: RollbackInformation| undo.rollback_action.ok_or(undo.failure_reason.unwrap_or_default());
         assert_eq!(back(cordon().undo(&target, true, &run())), Ok("uncordon-node".to_owned()));
@@ -430,14 +406,14 @@ mod tests {
     fn a_reason_has_at_most_256_characters(#[case] length: usize, #[case] refused: bool) {
         let long: Cordon = serde_json::from_value(json!({ "reason": "é".repeat(length) })).unwrap();
         let target = node(json!({}), json!({}));
-        let problems = long.check(&Named::Object(target.object().unwrap().clone()), &run());
+        let problems = long.check(&TargetRef::Object(target.live.object.clone()), &run());
         assert_eq!(!problems.is_empty(), refused);
         assert!(problems.iter().all(|one| one.contains("expected at most 256 characters, has 257")), "{problems:?}");
     }
 
     #[test]
     fn a_protected_node_is_refused() {
-        let target = node(json!({}), json!({ workload::PROTECTED: "true" }));
+        let target = node(json!({}), json!({ PROTECTED: "true" }));
         assert!(matches!(cordon().decide(&target, &run()), Decision::Refuse(_)));
     }
 }

@@ -2,16 +2,14 @@
 
 use std::fmt::Write as _;
 
-use actions::Visitor;
 use actions::action::Action;
-use actions::names::{Name, Namespace};
-use actions::object::Kind;
-use actions::with_action;
+use actions::catalogue::{ActionType, Verb, Visitor, image_of, with_action};
+use actions::k8s::Kind;
+use actions::k8s::names::{Name, Namespace};
+use contract::code::Code;
 use serde_json::Value;
 
 use super::yaml;
-use crate::catalogue::{Entry, image_of};
-use crate::result::Code;
 
 /// How long `ACTION_TIMEOUT` is in the template.
 const TIMEOUT: u64 = 300;
@@ -42,14 +40,14 @@ impl Visitor for Example {
 }
 
 /// The Job as YAML.
-pub fn text(entry: Entry, options: &Options) -> String {
-    let action = entry.action_type();
+pub fn text(action_type: ActionType, options: &Options) -> String {
+    let action = action_type.name();
     let Options { namespace, target, uid, image, .. } = options;
-    let release = image_of(entry.verb).name;
+    let release = image_of(action_type.verb).name;
     let image = image.clone().unwrap_or_else(|| format!("{release}:{}", env!("CARGO_PKG_VERSION")));
     let (image, namespace) = (yaml(&image), yaml(namespace.as_str()));
     // An eviction carries no mark: without the pod's UID a second run would evict the replacement.
-    let repeatable = entry.kind != Kind::Pod || entry.verb != actions::Verb::Restart || uid.is_some();
+    let repeatable = action_type.kind != Kind::Pod || action_type.verb != Verb::Restart || uid.is_some();
     let name = job_name(&action, target.as_str());
     let labels = format!(
         "app.kubernetes.io/name: {release}\n{{indent}}app.kubernetes.io/component: {action}\n{{indent}}# The execution that this Job belongs to; an executor has the name of its own object here.\n{{indent}}kubernetesexecution.kubernaut.io/execution: {name}\n"
@@ -64,7 +62,7 @@ pub fn text(entry: Entry, options: &Options) -> String {
          activeDeadlineSeconds: {}\n      enableServiceLinks: false\n{SECURITY}      containers:\n      - name: executor\n        image: {image}\n{CONTAINER}        env:\n{}",
         failure_rules(repeatable),
         TIMEOUT + POD_SLACK,
-        variables(entry, options, repeatable),
+        variables(action_type, options, repeatable),
     )
 }
 
@@ -98,17 +96,17 @@ fn failure_rules(repeatable: bool) -> String {
     text
 }
 
-fn variables(entry: Entry, options: &Options, repeatable: bool) -> String {
-    let parameters = with_action(entry.verb, Some(entry.kind), Example);
-    let action = entry.action_type();
-    let namespace = entry
+fn variables(action_type: ActionType, options: &Options, repeatable: bool) -> String {
+    let parameters = with_action(action_type.verb, Some(action_type.kind), Example);
+    let action = action_type.name();
+    let namespace = action_type
         .kind
         .resource()
         .namespaced()
         .then(|| options.target_namespace.as_ref().unwrap_or(&options.namespace).to_string());
     let pairs = [
         ("ACTION_TYPE", Some(action)),
-        ("TARGET_KIND", Some(entry.kind.name().to_owned())),
+        ("TARGET_KIND", Some(action_type.kind.name().to_owned())),
         ("TARGET_NAMESPACE", namespace),
         ("TARGET_NAME", Some(options.target.to_string())),
         ("TARGET_UID", options.uid.clone()),

@@ -8,13 +8,15 @@ mod schema;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use actions::error::Error;
+use actions::catalogue::{self, ActionType, Verb, kinds};
+use actions::cluster::error::Error;
 use clap::{CommandFactory, Parser, Subcommand};
+use contract::result::Runner;
+use contract::text::did_you_mean;
+use contract::variables::VARIABLES;
 
-use crate::catalogue::{Entry, kinds};
-use crate::conditions::checked::Checked;
-use crate::request::VARIABLES;
-use crate::result::Runner;
+use crate::conditions::parse::Conditions;
+use crate::run::record::this_runner;
 
 /// Does one thing to a Kubernetes cluster, safely, and says truthfully what it did.
 #[derive(Debug, Parser)]
@@ -91,12 +93,12 @@ pub enum Command {
 }
 
 /// What one action type needs, for its documentation.
-pub fn permissions_of(entry: Entry) -> std::collections::BTreeSet<actions::permission::Permission> {
-    rbac::permissions(&[entry], &Checked::default())
+pub fn permissions_of(action_type: ActionType) -> std::collections::BTreeSet<actions::k8s::Permission> {
+    rbac::permissions(&[action_type], &Conditions::default())
 }
 
 /// What the arguments ask for.
-pub enum Asked {
+pub enum Invocation {
     /// A run.
     Run,
     /// Text, for stdout.
@@ -108,19 +110,19 @@ pub enum Asked {
 }
 
 /// Reads the arguments (the first is the program's name).
-pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Asked {
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) if error.exit_code() == 0 => return Asked::Text(error.to_string()),
+        Err(error) if error.exit_code() == 0 => return Invocation::Text(error.to_string()),
         Err(error) => {
             let message =
                 error.to_string().trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
-            return Asked::Wrong(format!("arguments: {message}"));
+            return Invocation::Wrong(format!("arguments: {message}"));
         }
     };
     match cli.command {
-        None => Asked::Run,
-        Some(command) => Asked::Command(Box::new(command)),
+        None => Invocation::Run,
+        Some(command) => Invocation::Command(Box::new(command)),
     }
 }
 
@@ -140,15 +142,15 @@ impl Printed {
 
 impl Command {
     /// Does it. Only `policy eval` reads the variables.
-    pub async fn run(self, variables: Vec<(OsString, OsString)>) -> actions::error::Result<Printed> {
+    pub async fn run(self, variables: Vec<(OsString, OsString)>) -> actions::cluster::error::Result<Printed> {
         match self {
             Self::Policy(command) => command.run(variables).await,
             Self::Rbac { action, namespace, target, events, conditions } => {
-                let checked = match conditions {
+                let conditions = match conditions {
                     Some(file) => rbac::conditions(&file).await?,
-                    None => Checked::default(),
+                    None => Conditions::default(),
                 };
-                Self::rbac(&action, &namespace, target, events, checked).map_err(Error::InvalidRequest)
+                Self::rbac(&action, &namespace, target, events, conditions).map_err(Error::InvalidRequest)
             }
             other => other.text().map(Printed::text).map_err(Error::InvalidRequest),
         }
@@ -159,12 +161,12 @@ impl Command {
         namespace: &str,
         target: Option<String>,
         events: bool,
-        checked: Checked,
+        conditions: Conditions,
     ) -> Result<Printed, String> {
         let namespace = namespace.parse().map_err(|error| format!("--namespace: {error}"))?;
         let target = target.map(|name| name.parse()).transpose().map_err(|error| format!("--target: {error}"))?;
         let entries = known(action)?;
-        Ok(Printed::text(rbac::text(action, &entries, &rbac::Options { namespace, target, events, checked })))
+        Ok(Printed::text(rbac::text(action, &entries, &rbac::Options { namespace, target, events, conditions })))
     }
 
     fn text(self) -> Result<String, String> {
@@ -180,13 +182,13 @@ impl Command {
                     [entry] => Ok(job::text(*entry, &job::Options { namespace, target_namespace, target, uid, image })),
                     several => Err(format!(
                         "a Job is for one kind: {}",
-                        several.iter().map(|entry| entry.action_type()).collect::<Vec<_>>().join(", ")
+                        several.iter().map(|one| one.name()).collect::<Vec<_>>().join(", ")
                     )),
                 }
             }
             Self::Policy(_) | Self::Rbac { .. } => Err("these need more than text".to_owned()),
             Self::Version => {
-                let Runner { version, revision } = Runner::this();
+                let Runner { version, revision } = this_runner();
                 Ok(format!("action-runner {version} ({revision})\n"))
             }
             Self::Completions { shell } => {
@@ -207,13 +209,11 @@ fn yaml(text: &str) -> String {
 }
 
 /// The entries of a name, or what to say of a name that nobody knows.
-fn known(action: &str) -> Result<Vec<Entry>, String> {
-    let entries = Entry::named(action);
+fn known(action: &str) -> Result<Vec<ActionType>, String> {
+    let entries = ActionType::named(action);
     if entries.is_empty() {
-        let all = crate::catalogue::action_types();
-        let hint = actions::names::nearest(action, all.iter().map(String::as_str))
-            .map(|one| format!(", did you mean {one}?"))
-            .unwrap_or_default();
+        let all = catalogue::names();
+        let hint = did_you_mean(action, all.iter().map(String::as_str));
         return Err(format!("unknown action {action:?}{hint} (`action-runner list` shows all)"));
     }
     Ok(entries)
@@ -221,8 +221,8 @@ fn known(action: &str) -> Result<Vec<Entry>, String> {
 
 fn list() -> String {
     let mut text = String::new();
-    for verb in actions::Verb::ALL {
-        let kinds = kinds(verb).into_iter().map(actions::object::Kind::lower).collect::<Vec<_>>().join(", ");
+    for verb in Verb::ALL {
+        let kinds = kinds(verb).into_iter().map(actions::k8s::Kind::lower).collect::<Vec<_>>().join(", ");
         // Writing into a String cannot fail.
         let _infallible = writeln!(text, "{:<13} {kinds}", verb.name());
     }

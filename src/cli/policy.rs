@@ -4,30 +4,32 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actions::action::Action;
-use actions::error::{Error, Result};
-use actions::related::{self, About};
-use actions::{Visitor, with_action};
+use actions::catalogue::{Visitor, with_action};
+use actions::cluster::error::{Error, Result};
+use actions::export::redact_object;
+use actions::k8s::object;
 use clap::Subcommand;
+use contract::code::Code;
+use contract::condition::ConditionResult;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::Printed;
-use crate::conditions::checked::{self, Checked};
-use crate::conditions::engine::{Answer, Task};
-use crate::conditions::{ConditionResult, Module, evaluator, judge, library, policy};
-use crate::judging::Judging;
-use crate::lock::Lock;
+use crate::conditions::documents::{self, ConditionTarget};
+use crate::conditions::module::Module;
+use crate::conditions::sandbox::child::{Answer, Task};
+use crate::conditions::sandbox::parent;
+use crate::conditions::{evaluate, library, parse, policy_dir};
+use crate::image_lock::ImageLock;
 use crate::output::StdoutLines;
-use crate::pipeline::PHASE_LIMIT;
-use crate::prepare::{reach, validate};
 use crate::request::Request;
-use crate::result::Code;
-use crate::secrets;
-use crate::trail::Trail;
+use crate::run::prepare::{Prepared, prepare};
+use crate::run::record::{PHASE_LIMIT, RunRecord};
 
 /// The longest that one evaluation may take.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -65,7 +67,7 @@ impl PolicyCommand {
             Self::List => Ok(Printed::text(list())),
             Self::Show { name } => show(&name),
             Self::Test { folder } => {
-                let modules = policy::read(&folder, true).map_err(Error::InvalidRequest)?;
+                let modules = policy_dir::read(&folder, true).map_err(Error::InvalidRequest)?;
                 test(library::with_shared(modules)).await
             }
             Self::Eval { input: Some(input), files } => on_a_document(&input, &files).await,
@@ -96,12 +98,12 @@ fn show(name: &str) -> Result<Printed> {
 
 /// Evaluates each test by itself, beside all modules of the folder.
 async fn test(modules: Vec<Module>) -> Result<Printed> {
-    let declared = checked::declared(&modules).await.map_err(Error::InvalidRequest)?;
+    let declared = parse::declared(&modules).await.map_err(Error::InvalidRequest)?;
     let (mut text, mut passed, mut failed) = (String::new(), 0, 0);
     for (module, declared) in modules.iter().zip(&declared) {
         for rule in declared.rules.iter().filter(|rule| rule.starts_with("test_")) {
             let task = Task { modules: modules.clone(), rules: vec![format!("{}.{rule}", declared.package)] };
-            let verdict = match evaluator::ask(&task, "{}", LIMIT).await {
+            let verdict = match parent::ask(&task, "{}", LIMIT).await {
                 Ok(Answer::Values(values)) => match values.into_iter().next() {
                     Some(Ok(Some(Value::Bool(true)))) => None,
                     Some(Ok(Some(value))) => Some(format!("it is {value}")),
@@ -142,11 +144,11 @@ async fn on_a_document(input: &PathBuf, files: &[PathBuf]) -> Result<Printed> {
         return Err(Error::InvalidRequest("arguments: --input needs the .rego files to evaluate on it".to_owned()));
     }
     let mut shown = Map::new();
-    for declared in checked::declared(&modules).await.map_err(Error::InvalidRequest)? {
+    for declared in parse::declared(&modules).await.map_err(Error::InvalidRequest)? {
         let rules: Vec<&String> = declared.rules.iter().filter(|rule| !rule.starts_with("test_")).collect();
         let paths = rules.iter().map(|rule| format!("{}.{rule}", declared.package)).collect();
         let task = Task { modules: modules.clone(), rules: paths };
-        let values = match evaluator::ask(&task, &input, LIMIT).await.map_err(Error::Refused)? {
+        let values = match parent::ask(&task, &input, LIMIT).await.map_err(Error::Refused)? {
             Answer::Values(values) => values,
             Answer::Trouble(trouble) => return Err(Error::InvalidRequest(trouble.to_string())),
             Answer::Declared(_) => Vec::new(),
@@ -167,7 +169,7 @@ async fn on_a_document(input: &PathBuf, files: &[PathBuf]) -> Result<Printed> {
 async fn on_a_target(variables: Vec<(OsString, OsString)>) -> Result<Printed> {
     let request = Request::read(variables);
     let Some(verb) = request.verb else { return Err(Error::InvalidRequest(request.problems.join("; "))) };
-    Lock::of_this_image(verb)?;
+    ImageLock::of_this_image(verb)?;
     let kind = request.kind;
     with_action(verb, kind, Evaluation(request)).await
 }
@@ -182,37 +184,33 @@ impl Visitor for Evaluation {
     }
 }
 
-async fn evaluation<A: Action>(mut request: Request) -> Result<Printed> {
-    let trail = Trail::new(Timestamp::now());
-    let checked = Checked::check(&request.judged_by, &mut request.problems).await;
-    let (action, context) = validate::<A>(&request, &trail, std::sync::Arc::new(StdoutLines))?;
-    let parameters = serde_json::to_value(&action).unwrap_or_default();
-    let judging = Judging::new(checked?, &request, parameters, trail.clone());
-    let (cluster, named, _) = reach(&request, &trail, &context).await?;
+async fn evaluation<A: Action>(request: Request) -> Result<Printed> {
+    let record = RunRecord::new(Timestamp::now());
+    let Prepared { action, context, conditions, input, cluster, named, .. } =
+        prepare::<A>(&request, &record, Arc::new(StdoutLines)).await?;
     let cluster = cluster.until(Instant::now() + PHASE_LIMIT);
-    let about = About::found(&action.find(&cluster, &named, &context).await?, &named);
-    let (case, checked) = (judging.case(&about), judging.checked());
+    let about = ConditionTarget::found(&action.find(&cluster, &named, &context).await?, &named);
+    let input = input.about(&about);
     // What cannot be read is shown as such, and does not stop the rest.
-    let needed =
-        checked.needed_before().into_keys().chain(checked.needed_after().into_keys()).map(|one| (one, false)).collect();
-    let documents = related::read(&cluster, &about, &needed).await?;
-    let denials = match &checked.policy {
-        Some(policy) => Some(judge::denials(policy, &case, &about.value, LIMIT).await?),
+    let needed = conditions.needed_before().into_keys().chain(conditions.needed_after().into_keys());
+    let documents = documents::read(&cluster, &about, &needed.map(|one| (one, false)).collect()).await?;
+    let denials = match &conditions.policy {
+        Some(policy) => Some(evaluate::denials(policy, &input, &about.value, LIMIT).await?),
         None => None,
     };
     let mut results: [Vec<ConditionResult>; 2] = [Vec::new(), Vec::new()];
     let mut refused = denials.as_ref().is_some_and(|denials| !denials.is_empty());
-    for (conditions, results) in [&checked.before, &checked.after].into_iter().zip(&mut results) {
-        for ready in conditions {
-            let result = judge::evaluate(ready, &case, &about.value, &documents, LIMIT).await.result;
-            refused |= ready.condition.required && !result.passed;
+    for (all, results) in [&conditions.before, &conditions.after].into_iter().zip(&mut results) {
+        for one in all {
+            let result = evaluate::result(evaluate::evaluate(one, &input, &about.value, &documents, LIMIT).await);
+            refused |= one.condition.required && !result.passed;
             results.push(result);
         }
     }
     let [before, after] = results;
-    let mut input = case.input(about.value.clone(), documents);
-    let salt = actions::object::uid(&input.target).to_owned();
-    secrets::hide_in_object(&mut input.target, &salt);
+    let mut input = input.with(about.value.clone(), documents);
+    let salt = object::uid(&input.target).to_owned();
+    redact_object::hide_in_object(&mut input.target, &salt);
     let shown = json!({ "input": input, "policyDenies": denials, "preConditionResults": before, "postConditionResults": after });
     Ok(Printed { text: pretty(&shown), exit: if refused { Code::Refused.exit() } else { 0 } })
 }

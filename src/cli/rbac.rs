@@ -5,19 +5,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use actions::action::Action;
-use actions::error::{Error, Result};
-use actions::names::{Name, Namespace};
-use actions::object::Kind;
-use actions::permission::Permission;
-use actions::{Visitor, with_action};
+use actions::catalogue::{ActionType, Visitor, with_action};
+use actions::cluster::error::{Error, Result};
+use actions::k8s::names::{Name, Namespace};
+use actions::k8s::{Kind, Permission};
+use contract::condition;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::yaml;
-use crate::catalogue::Entry;
-use crate::conditions::Asked;
-use crate::conditions::checked::Checked;
-use crate::request::parse_conditions;
+use crate::conditions::parse::Conditions;
 
 /// What the YAML is for.
 pub struct Options {
@@ -28,11 +25,11 @@ pub struct Options {
     /// Whether events are posted too.
     pub events: bool,
     /// Conditions that are evaluated too.
-    pub checked: Checked,
+    pub conditions: Conditions,
 }
 
 /// The conditions of a file: an array, as the variables hold them, or an object of both.
-pub async fn conditions(file: &Path) -> Result<Checked> {
+pub async fn conditions(file: &Path) -> Result<Conditions> {
     #[derive(Default, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     struct Both {
@@ -50,29 +47,29 @@ pub async fn conditions(file: &Path) -> Result<Checked> {
     let mut problems = Vec::new();
     let mut read = |name: &str, value: &Value| match value {
         Value::Null => Vec::new(),
-        value => parse_conditions(name, &value.to_string()).unwrap_or_else(|more| {
+        value => condition::parse(name, &value.to_string()).unwrap_or_else(|more| {
             problems.extend(more);
             Vec::new()
         }),
     };
     let (before, after) = (read("preconditions", &both.preconditions), read("postconditions", &both.postconditions));
-    let checked = Checked::check(&Asked { policy_dir: None, before, after }, &mut problems).await?;
-    if problems.is_empty() { Ok(checked) } else { Err(wrong(problems.join("; "))) }
+    let conditions = Conditions::parse(None, &before, &after, &mut problems).await?;
+    if problems.is_empty() { Ok(conditions) } else { Err(wrong(problems.join("; "))) }
 }
 
-struct Permissions<'a>(Entry, &'a Checked);
+struct Permissions<'a>(ActionType, &'a Conditions);
 
 impl Visitor for Permissions<'_> {
     type Output = BTreeSet<Permission>;
     fn visit<A: Action>(self) -> BTreeSet<Permission> {
         let Ok(action) = serde_json::from_value::<A>(A::example()) else { return BTreeSet::new() };
         let needed = |kind: Kind| {
-            let mut needed = action.permissions(&kind.resource());
+            let mut needed = action.permissions(&kind.resource(), true);
             needed.extend(self.1.permissions(&kind.resource()));
             needed
         };
         let mut all = needed(self.0.kind);
-        for owner in A::leads_to(self.0.kind) {
+        for owner in A::owner_kinds(self.0.kind) {
             // The owner's name is not known beforehand.
             let of_owner = needed(*owner).into_iter();
             all.extend(of_owner.map(|permission| Permission { names_target: false, ..permission }));
@@ -82,10 +79,10 @@ impl Visitor for Permissions<'_> {
 }
 
 /// The permissions of some entries together.
-pub fn permissions(entries: &[Entry], checked: &Checked) -> BTreeSet<Permission> {
+pub fn permissions(entries: &[ActionType], conditions: &Conditions) -> BTreeSet<Permission> {
     let mut all: BTreeSet<Permission> = entries
         .iter()
-        .flat_map(|entry| with_action(entry.verb, Some(entry.kind), Permissions(*entry, checked)))
+        .flat_map(|entry| with_action(entry.verb, Some(entry.kind), Permissions(*entry, conditions)))
         .collect();
     // What is needed for any name needs no rule for one.
     let any: BTreeSet<Permission> = all.iter().filter(|one| !one.names_target).cloned().collect();
@@ -94,13 +91,13 @@ pub fn permissions(entries: &[Entry], checked: &Checked) -> BTreeSet<Permission>
 }
 
 /// ServiceAccount, Role and binding; ClusterRole and binding for what is not in the namespace (nodes).
-pub fn text(action: &str, entries: &[Entry], options: &Options) -> String {
+pub fn text(action: &str, entries: &[ActionType], options: &Options) -> String {
     let name = format!("action-{}", action.to_lowercase().replace('_', "-"));
     let namespace = yaml(options.namespace.as_str());
     let place = namespace.as_str();
     let target = options.target.as_ref();
     let (mut own, of_cluster): (BTreeSet<_>, BTreeSet<_>) =
-        permissions(entries, &options.checked).into_iter().partition(|permission| permission.namespaced);
+        permissions(entries, &options.conditions).into_iter().partition(|permission| permission.namespaced);
     let mut text =
         format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n");
     let about_nodes = own.is_empty();

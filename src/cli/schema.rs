@@ -1,11 +1,11 @@
 //! JSON Schemas, generated from the types themselves.
 
-use actions::action::Action;
-use actions::{Visitor, with_action};
+use actions::action::{Action, parse};
+use actions::catalogue::{Visitor, with_action};
+use contract::result::ActionResult;
 use schemars::Schema;
 
 use crate::conditions::input::ConditionInput;
-use crate::result::ActionResult;
 
 struct Schemas {
     output: bool,
@@ -14,7 +14,7 @@ struct Schemas {
 impl Visitor for Schemas {
     type Output = Schema;
     fn visit<A: Action>(self) -> Schema {
-        if self.output { schemars::schema_for!(A::Details) } else { schemars::schema_for!(A) }
+        if self.output { schemars::schema_for!(A::Details) } else { parse::schema::<A>() }
     }
 }
 
@@ -25,10 +25,10 @@ pub fn text(action: &str, output: bool) -> Result<String, String> {
     } else if action == "condition-input" {
         schemars::schema_for!(ConditionInput)
     } else {
-        let entries = super::known(action)?;
-        let entry = entries.first().ok_or("unknown action")?;
+        let action_types = super::known(action)?;
+        let one = action_types.first().ok_or("unknown action")?;
         // A bare `restart` is the one of workloads; `restart-pod` has parameters of its own.
-        with_action(entry.verb, Some(entry.kind), Schemas { output })
+        with_action(one.verb, Some(one.kind), Schemas { output })
     };
     serde_json::to_string_pretty(&schema).map(|text| text + "\n").map_err(|error| error.to_string())
 }

@@ -1,13 +1,15 @@
 //! The input document of policies and conditions.
 
-use actions::related::Documents;
+use actions::k8s::Kind;
+use contract::result::API_VERSION;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::result::API_VERSION;
+use super::documents::{ConditionTarget, Documents};
+use crate::request::Request;
 
 /// `input`, as policies and conditions see it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -81,10 +83,45 @@ impl From<Timestamp> for Now {
 }
 
 impl ConditionInput {
-    /// The document as it is now.
-    pub fn new(action: ActionInput, parameters: Value, target: Value, related: Documents) -> Self {
-        let now = Timestamp::now().into();
+    /// What is known before the target is: the request.
+    pub fn of(request: &Request, parameters: Value) -> Self {
+        let action = ActionInput {
+            r#type: request.action_type().unwrap_or_default(),
+            verb: request.verb.map(|verb| verb.name().to_owned()).unwrap_or_default(),
+            id: request.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            reason: request.reason.clone().unwrap_or_default(),
+            dry_run: request.dry_run,
+            ..ActionInput::default()
+        };
+        let (target, related, now) = (Value::Null, Documents::default(), Timestamp::now().into());
         Self { api_version: API_VERSION, kind: "ConditionInput", action, parameters, target, related, now }
+    }
+
+    /// The same about a target that was found.
+    #[must_use]
+    pub fn about(&self, about: &ConditionTarget) -> Self {
+        let action = ActionInput {
+            // What it is done to, also when a pod was named that led there: a policy must not be walked around.
+            r#type: match &about.object {
+                Some(object) => format!("{}-{}", self.action.verb, object.resource.kind().to_lowercase()),
+                None => self.action.r#type.clone(),
+            },
+            kind: about.object.as_ref().map(|object| object.resource.kind().to_owned()).unwrap_or_default(),
+            namespace: about.namespace.as_ref().map(ToString::to_string).unwrap_or_default(),
+            ..self.action.clone()
+        };
+        Self { action, ..self.clone() }
+    }
+
+    /// The same with the target and what stands beside it as they are now.
+    #[must_use]
+    pub fn with(&self, target: Value, related: Documents) -> Self {
+        Self { target, related, now: Timestamp::now().into(), ..self.clone() }
+    }
+
+    /// The kind of the target; a selection is one of pods.
+    pub fn target_kind(&self) -> Option<Kind> {
+        if self.action.kind.is_empty() { Some(Kind::Pod) } else { Kind::parse(&self.action.kind) }
     }
 }
 

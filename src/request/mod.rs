@@ -3,29 +3,23 @@
 //! Every bad variable is reported at once, by its full name, with what was expected.
 
 mod conditions;
-mod parameters;
-mod target;
-mod variables;
+mod text;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actions::Verb;
+use actions::catalogue::target::{self, KindInput, TargetInput, TargetTexts};
+use actions::catalogue::{self, Verb};
 use actions::cluster::{Connection, Proxy};
-use actions::names::{ActionId, nearest};
-use actions::object::Kind;
-use actions::parameters::Period;
-use actions::upload::AllowedHost;
+use actions::export::destination::AllowedHost;
+use actions::k8s::Kind;
+use actions::k8s::names::ActionId;
+use contract::condition::Condition;
+use contract::text::did_you_mean;
+use contract::variables::VARIABLES;
 use serde::Deserialize;
-
-use crate::conditions::Asked;
-
-pub use conditions::parse as parse_conditions;
-pub use parameters::{fields, parse as parse_parameters};
-pub use target::{KindInput, TargetInput};
-pub use variables::{VARIABLES, Variable};
 
 /// `ACTION_TIMEOUT` when it is not set.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -87,8 +81,12 @@ pub struct Request {
     pub events: bool,
     /// `ACTION_UPLOAD_HOSTS`
     pub upload_hosts: Vec<AllowedHost>,
-    /// `ACTION_POLICY_DIR`, `ACTION_PRECONDITIONS`, `ACTION_POSTCONDITIONS`
-    pub judged_by: Asked,
+    /// `ACTION_POLICY_DIR`. Set and empty is no "no policy": whoever sets it means one.
+    pub policy_dir: Option<PathBuf>,
+    /// `ACTION_PRECONDITIONS`
+    pub preconditions: Vec<Condition>,
+    /// `ACTION_POSTCONDITIONS`
+    pub postconditions: Vec<Condition>,
     /// The trace id of `TRACEPARENT`.
     pub trace_id: Option<String>,
     /// How to reach the cluster.
@@ -109,9 +107,9 @@ impl Request {
         let exact = texts.into_iter().filter(|(name, _)| name.is_ascii() && *name == name.to_ascii_uppercase());
         // A flat struct of optional strings: envy has nothing to refuse in it.
         let raw: Raw = envy::from_iter(exact).unwrap_or_default();
-        let action = action_type(raw.action_type.as_deref(), &mut problems);
+        let action = catalogue::parse_action_type(raw.action_type.as_deref(), &mut problems);
         let (verb, named_kind) = action.map_or((None, None), |(verb, kind)| (Some(verb), kind));
-        let target = target::read(&raw, verb, named_kind.as_deref(), &mut problems);
+        let target = target::read(&target_texts(&raw), verb, named_kind.as_deref(), &mut problems);
         let kind = match &target.kind {
             Some(KindInput::BuiltIn(kind)) => Some(*kind),
             _ => None,
@@ -120,7 +118,7 @@ impl Request {
         Self {
             verb,
             kind,
-            parameters: parameters::text(
+            parameters: text::read(
                 "ACTION_PARAMETERS",
                 raw.action_parameters.as_ref(),
                 raw.action_parameters_file.as_ref(),
@@ -128,7 +126,19 @@ impl Request {
             )
             .filter(|text| !text.trim().is_empty())
             .unwrap_or_else(|| "{}".to_owned()),
-            judged_by: judged_by(&raw, &mut problems),
+            policy_dir: raw.action_policy_dir.as_deref().map(PathBuf::from),
+            preconditions: conditions_of(
+                "ACTION_PRECONDITIONS",
+                raw.action_preconditions.as_ref(),
+                raw.action_preconditions_file.as_ref(),
+                &mut problems,
+            ),
+            postconditions: conditions_of(
+                "ACTION_POSTCONDITIONS",
+                raw.action_postconditions.as_ref(),
+                raw.action_postconditions_file.as_ref(),
+                &mut problems,
+            ),
             timeout: timeout(raw.action_timeout.as_deref(), &mut problems),
             dry_run: boolean("ACTION_DRY_RUN", raw.action_dry_run.as_deref(), &mut problems),
             id: set(raw.action_id.as_deref())
@@ -205,9 +215,7 @@ fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
     let other_case = |name: &str| known().any(|one| one != name && one.eq_ignore_ascii_case(name));
     for name in texts.keys().filter(|name| is_ours(name) && !service_link(name) || other_case(name)) {
         if !known().any(|one| one == name) {
-            let hint = nearest(&name.to_ascii_uppercase(), known())
-                .map(|one| format!(", did you mean {one}?"))
-                .unwrap_or_default();
+            let hint = did_you_mean(&name.to_ascii_uppercase(), known());
             problems.push(format!(
                 "{name}: unknown variable{hint} (variables that begin with ACTION_ or TARGET_ are the runner's)"
             ));
@@ -215,47 +223,33 @@ fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
     }
 }
 
-/// The policy and the conditions.
-fn judged_by(raw: &Raw, problems: &mut Vec<String>) -> Asked {
-    let mut read = |name: &str, inline: &Option<String>, file: &Option<String>| {
-        let text = parameters::text(name, inline.as_ref(), file.as_ref(), problems);
-        conditions::read(name, text.as_deref(), problems)
-    };
-    Asked {
-        before: read("ACTION_PRECONDITIONS", &raw.action_preconditions, &raw.action_preconditions_file),
-        after: read("ACTION_POSTCONDITIONS", &raw.action_postconditions, &raw.action_postconditions_file),
-        // Set and empty is no "no policy": whoever sets it means one.
-        policy_dir: raw.action_policy_dir.as_deref().map(PathBuf::from),
-    }
+/// The conditions of a variable, or of the file that another one names.
+fn conditions_of(
+    name: &str,
+    inline: Option<&String>,
+    file: Option<&String>,
+    problems: &mut Vec<String>,
+) -> Vec<Condition> {
+    let text = text::read(name, inline, file, problems);
+    conditions::read(name, text.as_deref(), problems)
 }
 
-/// `<verb>-<kind>` or the bare verb; `_` is read as `-`.
-fn action_type(text: Option<&str>, problems: &mut Vec<String>) -> Option<(Verb, Option<String>)> {
-    let Some(text) = set(text) else {
-        problems.push("ACTION_TYPE: needed; for example scale-deployment (`action-runner list` shows all)".to_owned());
-        return None;
-    };
-    let normal = text.to_lowercase().replace('_', "-");
-    let bare = Verb::ALL.into_iter().find(|verb| verb.name() == normal).map(|verb| (verb, None));
-    let with_kind = || {
-        Verb::ALL.into_iter().find_map(|verb| {
-            let kind = normal.strip_prefix(verb.name())?.strip_prefix('-')?;
-            Some((verb, Some(kind.to_owned())))
-        })
-    };
-    let found = bare.or_else(with_kind);
-    if found.is_none() {
-        let all: Vec<String> = crate::catalogue::action_types();
-        let names = all.iter().map(String::as_str).chain(Verb::ALL.map(Verb::name));
-        let hint = nearest(&normal, names).map(|one| format!(", did you mean {one}?")).unwrap_or_default();
-        problems.push(format!("ACTION_TYPE: unknown action {text:?}{hint} (`action-runner list` shows all)"));
+fn target_texts(raw: &Raw) -> TargetTexts<'_> {
+    TargetTexts {
+        kind: raw.target_kind.as_deref(),
+        name: raw.target_name.as_deref(),
+        namespace: raw.target_namespace.as_deref(),
+        selector: raw.target_selector.as_deref(),
+        api_version: raw.target_api_version.as_deref(),
+        uid: raw.target_uid.as_deref(),
+        resource: raw.target_resource.as_deref(),
     }
-    found
 }
 
 fn timeout(text: Option<&str>, problems: &mut Vec<String>) -> Duration {
-    let period = set(text).map(|text| text.parse::<Period>().map_err(|error| format!("ACTION_TIMEOUT: {error}")));
-    period.and_then(|result| note(result, problems)).map_or(DEFAULT_TIMEOUT, Period::get)
+    let duration = set(text)
+        .map(|text| text.parse::<contract::duration::Duration>().map_err(|error| format!("ACTION_TIMEOUT: {error}")));
+    duration.and_then(|result| note(result, problems)).map_or(DEFAULT_TIMEOUT, contract::duration::Duration::get)
 }
 
 fn boolean(name: &str, text: Option<&str>, problems: &mut Vec<String>) -> bool {

@@ -1,3 +1,4 @@
+use actions::action::parse::Parameters;
 use rstest::rstest;
 
 use super::*;
@@ -124,7 +125,7 @@ fn takes_the_trace_id(#[case] text: &str, #[case] id: Option<&str>) {
 #[case::deep(&format!(r#"{{"replicas":{}"#, "[".repeat(200)), "ACTION_PARAMETERS:")]
 #[case::large(&"x".repeat(1 << 20), "expected at most 524288 bytes")]
 fn refuses_parameters(#[case] text: &str, #[case] problem: &str) {
-    let problems = parse_parameters::<actions::scale::Scale>(text).unwrap_err().join("; ");
+    let problems = Parameters::<actions::scale::Scale>::parse(text).unwrap_err().join("; ");
     assert!(problems.contains(problem), "{problems}");
 }
 
@@ -150,17 +151,14 @@ fn takes_every_variable() {
     assert_eq!((target.name.as_ref().unwrap().as_str(), target.uid.as_deref()), ("web", Some("u")));
     assert_eq!((target.namespace.as_ref().unwrap().as_str(), request.kind), ("shop", Some(Kind::Deployment)));
     assert_eq!(request.upload_hosts.len(), 2);
-    assert_eq!((request.judged_by.before.len(), request.judged_by.after.len()), (1, 2));
-    assert_eq!(
-        (request.judged_by.policy_dir, request.parameters.as_str()),
-        (Some("/policies".into()), r#"{"replicas":3}"#)
-    );
+    assert_eq!((request.preconditions.len(), request.postconditions.len()), (1, 2));
+    assert_eq!((request.policy_dir, request.parameters.as_str()), (Some("/policies".into()), r#"{"replicas":3}"#));
     let plain = read(&[("ACTION_PARAMETERS", "  ")]);
     assert_eq!(
         (plain.parameters.as_str(), plain.timeout, plain.dry_run, plain.events),
         ("{}", DEFAULT_TIMEOUT, false, false)
     );
-    assert!(plain.warnings.is_empty() && plain.upload_hosts.is_empty() && plain.judged_by.policy_dir.is_none());
+    assert!(plain.warnings.is_empty() && plain.upload_hosts.is_empty() && plain.policy_dir.is_none());
 }
 
 #[rstest]
@@ -243,8 +241,8 @@ fn finds_the_way_to_the_cluster() {
 #[test]
 fn parameters_and_conditions_have_a_largest_size() {
     let padded = |length: usize| format!("{}{}", r#"{"replicas":3}"#, " ".repeat(length - 14));
-    assert!(parse_parameters::<actions::scale::Scale>(&padded(512 << 10)).is_ok());
-    assert!(parse_parameters::<actions::scale::Scale>(&padded((512 << 10) + 1)).is_err());
+    assert!(Parameters::<actions::scale::Scale>::parse(&padded(512 << 10)).is_ok());
+    assert!(Parameters::<actions::scale::Scale>::parse(&padded((512 << 10) + 1)).is_err());
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), padded((512 << 10) + 1)).unwrap();
     let request = read(&[("ACTION_PARAMETERS_FILE", &file.path().display().to_string())]);

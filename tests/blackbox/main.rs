@@ -169,7 +169,7 @@ fn sub_commands_print_text(#[case] arguments: &[&str], #[case] says: &str) {
 #[expect(clippy::disallowed_methods, reason = "as main.rs does")]
 fn panics() {
     if test_cluster::assets::variable("PANIC_NOW").is_some() {
-        let trail = action_runner::trail::Trail::new(jiff::Timestamp::now());
+        let trail = action_runner::run::record::RunRecord::new(jiff::Timestamp::now());
         action_runner::report_panics(trail, std::process::exit);
         panic!("with a secret in it");
     }

@@ -25,7 +25,7 @@ pub fn fields(schema: &Value) -> String {
         };
         let mut meaning = field["description"].as_str().unwrap_or_default().to_owned();
         if let Some(choices) =
-            field["$ref"].as_str().and_then(|reference| schema.pointer(reference.trim_start_matches('#')))
+            reference(field).and_then(|reference| schema.pointer(reference.trim_start_matches('#')))
         {
             for choice in
                 choices["oneOf"].as_array().into_iter().flatten().filter(|choice| choice.get("const").is_some())
@@ -37,24 +37,26 @@ pub fn fields(schema: &Value) -> String {
                 ));
             }
         }
-        vec![format!("`{name}`"), kind(field), default, meaning]
+        vec![format!("`{name}`"), kind(schema, field), default, meaning]
     });
     let text = table(&["field", "type", "default", "meaning"], rows);
     if text.lines().count() > 2 { text } else { "None.\n".to_owned() }
 }
 
-fn kind(field: &Value) -> String {
-    match &field["type"] {
-        Value::String(one) => one.clone(),
-        Value::Array(several) => {
+/// What a field is defined by elsewhere, also where it may be absent.
+fn reference(field: &Value) -> Option<&str> {
+    let either = field["anyOf"].as_array().and_then(|either| either.iter().find_map(|one| one["$ref"].as_str()));
+    field["$ref"].as_str().or(either)
+}
+
+fn kind(schema: &Value, field: &Value) -> String {
+    let definition = reference(field).and_then(|reference| schema.pointer(reference.trim_start_matches('#')));
+    match (&field["type"], definition) {
+        (Value::String(one), _) => one.clone(),
+        (Value::Array(several), _) => {
             several.iter().filter_map(Value::as_str).filter(|one| *one != "null").collect::<Vec<_>>().join(" or ")
         }
-        _ if field
-            .get("$ref")
-            .is_some_and(|reference| reference.as_str().is_some_and(|text| text.contains("$defs"))) =>
-        {
-            "one of".to_owned()
-        }
+        (_, Some(definition)) if definition.get("oneOf").is_some() => "one of".to_owned(),
         _ => "object".to_owned(),
     }
 }

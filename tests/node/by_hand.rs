@@ -194,7 +194,7 @@ async fn the_four_classic_failures(n: N) -> Result<()> {
 async fn an_image_is_small_and_holds_no_more_than_it_needs(n: N) -> Result<()> {
     const MOST: u64 = 5 << 20;
     let mut large_layer = None;
-    for image in action_runner::catalogue::IMAGES {
+    for image in actions::catalogue::IMAGES {
         let size = fs::metadata(images().join(format!("{}.tar", image.name)))?.len();
         test_cluster::assets::tell(&format!("  {}: {size} bytes compressed", image.name));
         ensure!(size <= MOST, "{} has {size} bytes", image.name);
@@ -215,7 +215,7 @@ async fn an_image_is_small_and_holds_no_more_than_it_needs(n: N) -> Result<()> {
         let types = label("io.kubernaut.kubernetesexecution.action-types");
         let rules: Value = serde_json::from_str(&label("io.kubernaut.kubernetesexecution.rbac"))?;
         ensure!(
-            types.split(' ').count() == image.entries().len() && types.split(' ').all(|one| rules[one].is_array()),
+            types.split(' ').count() == image.action_types().len() && types.split(' ').all(|one| rules[one].is_array()),
             "{types}: {rules}"
         );
         let mounted = podman.call(&["image", "mount", &name])?;

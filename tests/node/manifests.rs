@@ -25,7 +25,7 @@ fn kubectl(n: &N, arguments: &[&str]) -> Result<String> {
 
 /// The folders of action types.
 fn action_types() -> Vec<String> {
-    action_runner::catalogue::action_types()
+    actions::catalogue::names()
 }
 
 async fn all_are_accepted(n: N) -> Result<()> {

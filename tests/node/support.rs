@@ -87,7 +87,7 @@ pub async fn load_images(connection: &Connection) -> Result<()> {
         conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
     };
     node.load_workload()?;
-    for image in action_runner::catalogue::IMAGES {
+    for image in actions::catalogue::IMAGES {
         node.load(&images().join(format!("{}.tar", image.name)))?;
     }
     world.until(&format!("/api/v1/nodes/{}", node::NAME), "ready", ready).await.map(|_| ())

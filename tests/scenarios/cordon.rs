@@ -201,7 +201,7 @@ async fn a_node_that_is_being_deleted(t: T) -> Result<()> {
 
 /// Sends the operation by which a write sees a deletion that came in between, and what the API server says against it.
 async fn tested(t: &T, path: &str) -> Option<u16> {
-    let patch = json!([actions::workload::unless_leaving()]).to_string().into_bytes();
+    let patch = json!([actions::cluster::patch::unless_leaving()]).to_string().into_bytes();
     let request = http::Request::patch(path).header("content-type", "application/json-patch+json").body(patch);
     match t.world.client().request::<Value>(request.ok()?).await {
         Err(kube::Error::Api(status)) => Some(status.code),

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use action_runner::catalogue::Entry;
-use actions::Verb;
-use actions::permission::Permission;
-use actions::related::Related;
+use action_runner::conditions::documents::Related;
+use actions::catalogue::{ActionType, Verb};
+use actions::k8s::Permission;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::runner::Run;
@@ -101,8 +100,8 @@ async fn collect_logs(t: T) -> Result<()> {
     each_is_needed(&t, &[Verb::CollectLogs]).await
 }
 
-fn entries(verbs: &[Verb]) -> Vec<Entry> {
-    Entry::all().into_iter().filter(|entry| verbs.contains(&entry.verb)).collect()
+fn entries(verbs: &[Verb]) -> Vec<ActionType> {
+    ActionType::all().into_iter().filter(|entry| verbs.contains(&entry.verb)).collect()
 }
 
 /// With every permission but one, a run ends `Forbidden`, names that one, and has changed nothing; with all of them it
@@ -111,7 +110,7 @@ async fn each_is_needed(t: &T, verbs: &[Verb]) -> Result<()> {
     workloads(t).await?;
     for entry in entries(verbs) {
         let all = action_runner::cli::permissions_of(entry);
-        let action = entry.action_type();
+        let action = entry.name();
         let name = target(t, entry, None).await?;
         let parameters = parameters(entry);
         let whole = t.run(&action, &name).await?.with("ACTION_DRY_RUN", "true").parameters(&parameters);
@@ -134,15 +133,15 @@ async fn each_is_needed(t: &T, verbs: &[Verb]) -> Result<()> {
     Ok(())
 }
 
-fn parameters(entry: Entry) -> Value {
+fn parameters(entry: ActionType) -> Value {
     if entry.verb == Verb::Scale { json!({ "replicas": 2 }) } else { json!({}) }
 }
 
 /// The Role that `rbac --target` prints is enough for that target, and worth nothing for another one.
 async fn narrowed_to_the_target(t: T) -> Result<()> {
     workloads(&t).await?;
-    for entry in Entry::all() {
-        let action = entry.action_type();
+    for entry in ActionType::all() {
+        let action = entry.name();
         let name = target(&t, entry, None).await?;
         let yaml = t.print(&["rbac", &action, "--namespace", &t.world.namespace, "--target", &name])?;
         ensure!(yaml.contains(&format!("resourceNames: [\"{name}\"]")), "{action} is not narrowed:\n{yaml}");
@@ -272,8 +271,8 @@ fn job() -> Value {
 }
 
 /// An object that leads to where the permission is needed: a pod needs those of its own owner's kind.
-async fn target(t: &T, entry: Entry, missing: Option<&Permission>) -> Result<String> {
-    use actions::object::Kind;
+async fn target(t: &T, entry: ActionType, missing: Option<&Permission>) -> Result<String> {
+    use actions::k8s::Kind;
     let resource = missing.map_or("deployments", |permission| permission.resource.as_str());
     let verb = missing.map_or("", |permission| permission.verb);
     let owner = match resource {
@@ -386,10 +385,10 @@ fn forbidden() -> Vec<Permission> {
 
 async fn nothing_else_is_granted(t: T) -> Result<()> {
     let everything: BTreeSet<Permission> =
-        Entry::all().into_iter().flat_map(action_runner::cli::permissions_of).collect();
+        ActionType::all().into_iter().flat_map(action_runner::cli::permissions_of).collect();
     let plain = |one: &Permission| Permission { names_target: false, ..one.clone() };
-    for entry in Entry::all() {
-        let action = entry.action_type();
+    for entry in ActionType::all() {
+        let action = entry.name();
         t.account(&action).await?;
         let own: BTreeSet<Permission> = action_runner::cli::permissions_of(entry).iter().map(plain).collect();
         let name = format!("action-{action}");

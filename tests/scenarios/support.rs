@@ -106,8 +106,8 @@ pub fn every_permission_was_used(connection: &Connection, arguments: &libtest_mi
     }
     let used = test_cluster::audit::permissions_used(log)?;
     let mut unused = Vec::new();
-    for entry in action_runner::catalogue::Entry::all() {
-        let action = entry.action_type();
+    for entry in actions::catalogue::ActionType::all() {
+        let action = entry.name();
         for one in action_runner::cli::permissions_of(entry) {
             let key = (format!("action-{action}"), one.verb.to_owned(), one.group.clone(), one.resource_path());
             if !used.contains(&key) {

@@ -8,11 +8,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::follow::{Event, Item};
-use super::watch::Watcher;
+use super::watch::{Event, Item};
+use super::watcher::Watcher;
 use super::{Cluster, Query};
-use crate::error::{Error, Result};
-use crate::object::text;
+use crate::cluster::error::{Error, Result};
+use crate::k8s::object::text;
 
 /// How long a check may take; events wait for it. A server that is slower has more trouble than a quiet watch.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
@@ -104,9 +104,9 @@ impl<T: Item> Watcher<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Follow;
+    use crate::cluster::Watch;
     use crate::cluster::fake::{Answer, cluster, not_found, object};
-    use crate::object::Kind;
+    use crate::k8s::Kind;
     use rstest::rstest;
     use serde_json::json;
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     /// Whether something was told within so many seconds.
-    async fn told(follow: &mut Follow<Value>, seconds: u64) -> bool {
+    async fn told(follow: &mut Watch<Value>, seconds: u64) -> bool {
         tokio::time::timeout(Duration::from_secs(seconds), follow.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
 
@@ -137,7 +137,7 @@ mod tests {
     async fn one_object_is_read(#[case] answer: fn() -> Answer, #[case] expected: Option<(&str, usize)>) {
         let (cluster, seen) =
             cluster(move |asked, _| if asked.contains("watch=") { Answer::Watch(Vec::new()) } else { answer() });
-        let mut follow = cluster.follow_object(&object(Kind::Pod), pod("web", "5")).await.unwrap();
+        let mut follow = cluster.watch_object(&object(Kind::Pod), pod("web", "5")).await.unwrap();
         assert!(!told(&mut follow, 19).await);
         assert_eq!(seen.with("").len(), 1);
         assert_eq!(told(&mut follow, 2).await, expected.is_some());
@@ -161,7 +161,7 @@ mod tests {
             0 => list("6", &[pod("a", "3"), pod("b", "5")]),
             _ => list("9", &then.iter().map(|(name, version)| pod(name, version)).collect::<Vec<_>>()),
         });
-        let mut follow: Follow<Value> = cluster.follow(pods()).await.unwrap();
+        let mut follow: Watch<Value> = cluster.watch(pods()).await.unwrap();
         assert_eq!(told(&mut follow, 21).await, items.is_some());
         let expected = items.map_or(("6", 2), |items| ("9", items));
         assert_eq!((follow.version(), follow.items().len()), expected);
@@ -185,7 +185,7 @@ mod tests {
             0 => list("6", &[pod("a", "3"), pod("b", "5")]),
             _ => list("20", &[pod("a", "8"), pod("c", "7")]),
         });
-        let mut follow: Follow<Value> = cluster.follow(pods()).await.unwrap();
+        let mut follow: Watch<Value> = cluster.watch(pods()).await.unwrap();
         let begun = Instant::now();
         tokio::time::sleep_until(begun + Duration::from_secs(2)).await;
         assert!(told(&mut follow, 1).await);

@@ -83,13 +83,12 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read as _, Write as _};
-    use std::net::{SocketAddr, TcpListener};
-    use std::thread::JoinHandle;
-
     use http::Request;
     use rustix::net::{getpeername, sockopt};
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    use std::io::{Read as _, Write as _};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread::JoinHandle;
 
     /// Whether `TCP_NODELAY` is on, on each connection of this process to that address. `None` where the kernel does not
     /// let a process look at its own sockets (some containers do not).

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::clock::ServerClock;
 use super::{Cluster, client};
-use crate::error::Error;
-use crate::ledger::Ledger;
-use crate::names::Namespace;
+use crate::cluster::error::Error;
+use crate::cluster::ledger::Ledger;
+use crate::k8s::names::Namespace;
 
 /// How to reach the cluster, as the environment says it.
 #[derive(Debug, Clone)]
@@ -234,7 +234,7 @@ pub(super) fn explain(error: &(dyn StdError + 'static)) -> &'static str {
 }
 
 /// Whether trying again cannot help: the two sides will not trust each other in a moment either.
-pub(super) fn hopeless(error: &(dyn StdError + 'static)) -> bool {
+pub(super) fn never_connects(error: &(dyn StdError + 'static)) -> bool {
     let text = chain(error);
     text.contains("invalid peer certificate") || text.contains("auth exec")
 }

@@ -1,5 +1,6 @@
 //! Evictions, and the truth about them. They leave no mark, but are bound to the pod's resourceVersion.
 
+use contract::result::{Change, Operation};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -7,10 +8,9 @@ use tokio::time::Instant;
 use super::status::Failure;
 use super::write::{Commit, MARGIN, Outcome};
 use super::{Cluster, Query, build, with_query};
-use crate::error::{Error, Result};
-use crate::ledger::{Change, Operation};
-use crate::object::{ObjectRef, text, uid};
-use crate::permission::Permission;
+use crate::cluster::error::{Error, Result};
+use crate::k8s::object::{text, uid};
+use crate::k8s::{ObjectRef, Permission};
 
 /// An eviction: by the API, so that disruption budgets hold.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Cluster {
         let uri = with_query(&pod.path(Some("eviction")), &[pairs]);
         let body = eviction.body(pod).to_string().into_bytes();
         let request = build(Method::POST, &uri, "application/json", body)?;
-        let change = Change { object: pod.to_target(), operation: Operation::Evict, patch: None };
+        let change = Change { object: pod.to_reference(), operation: Operation::Evict, patch: None };
         if commit == Commit::DryRun {
             return Ok(match self.call(request, limit, retry).await {
                 Ok(_) => {

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Cluster;
-use crate::ledger::Ledger;
-use crate::object::{Kind, ObjectRef};
+use crate::cluster::ledger::Ledger;
+use crate::k8s::{Kind, ObjectRef};
 
 /// What is said to one request.
 pub enum Answer {

@@ -8,9 +8,8 @@ use tokio::time::Instant;
 
 use super::status::Failure;
 use super::{Cluster, READ_LIMIT, build, with_query};
-use crate::error::{Error, Result};
-use crate::object::ObjectRef;
-use crate::permission::Permission;
+use crate::cluster::error::{Error, Result};
+use crate::k8s::{ObjectRef, Permission};
 
 /// Which part of which log.
 #[derive(Debug, Clone, Default)]

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Cluster;
+use super::patch::{Patch, Proof};
 use super::status::Failure;
-use super::write::{Outcome, Patch, Proof};
-use crate::object::{ObjectRef, annotation, text, uid};
+use super::write::Outcome;
+use crate::k8s::ObjectRef;
+use crate::k8s::object::{annotation, text, uid};
 
 /// A patch without an answer.
 pub(super) struct Lost<'a> {
@@ -115,11 +117,11 @@ impl Cluster {
 mod tests {
     use super::*;
     use crate::cluster::Commit;
+    use crate::cluster::error::{Error, Result};
     use crate::cluster::fake::{Answer, cluster, not_found, object};
-    use crate::error::{Error, Result};
-    use crate::guard::operations;
-    use crate::ledger::Effect;
-    use crate::object::Kind;
+    use crate::cluster::patch::operations;
+    use crate::k8s::Kind;
+    use contract::result::Effect;
     use rstest::rstest;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -9,17 +9,23 @@ mod check;
 mod client;
 mod clock;
 mod connect;
+pub mod error;
 mod evict;
+pub mod executions;
 #[cfg(test)]
 pub mod fake;
-mod follow;
+pub mod ledger;
 mod logs;
 mod lost;
+pub mod observed;
+pub mod patch;
 mod read;
 mod review;
+pub mod run;
 mod status;
 mod warning;
 mod watch;
+mod watcher;
 mod write;
 
 use std::fmt::Write as _;
@@ -34,15 +40,16 @@ use tokio::time::Instant;
 
 pub use connect::{Connection, Proxy};
 pub use evict::Eviction;
-pub use follow::{Follow, Item, key};
 pub use logs::{Line, LogError, LogLines, LogOptions};
-pub use read::Query;
-pub use review::{Access, KnownRules, forbidden};
-pub use write::{Commit, Patch, Proof};
+pub use patch::{Patch, Proof};
+pub use read::{Query, server_name};
+pub use review::{Access, KnownRules, missing_permissions};
+pub use watch::{Item, Watch, key};
+pub use write::Commit;
 
-use crate::error::{Error, Result};
-use crate::ledger::Ledger;
-use crate::names::Namespace;
+use crate::cluster::error::{Error, Result};
+use crate::cluster::ledger::Ledger;
+use crate::k8s::names::Namespace;
 use clock::ServerClock;
 use status::Failure;
 

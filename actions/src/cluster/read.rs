@@ -9,10 +9,9 @@ use tokio::time::Instant;
 
 use super::status::{Asked, Failure, Status};
 use super::{Cluster, READ_LIMIT, build, with_query};
-use crate::error::{Error, Result};
-use crate::names::{Name, Namespace};
-use crate::object::{ObjectRef, Resource};
-use crate::permission::Permission;
+use crate::cluster::error::{Error, Result};
+use crate::k8s::names::{Name, Namespace};
+use crate::k8s::{ObjectRef, Permission, Resource};
 
 /// How many objects a page of a list holds: a page is the most that is ever in memory of a large list.
 const PAGE: &str = "100";
@@ -251,7 +250,7 @@ impl Cluster {
 /// Whether what harms nobody when it is sent again may help then.
 pub(super) fn may_read_again(failure: &Failure, attempt: u32) -> bool {
     match failure {
-        Failure::Network(error) => !super::connect::hopeless(&**error),
+        Failure::Network(error) => !super::connect::never_connects(&**error),
         Failure::Status(status) => status.transient() && (status.code != 500 || attempt + 1 < FEW_TRIES),
         // A gateway that knows no way answers 404, until it knows one again.
         Failure::Between(status) => matches!(status.code, 404 | 429) || attempt + 1 < FEW_TRIES,
@@ -265,12 +264,18 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
     })
 }
 
+/// A name that the API server gave.
+pub fn server_name(text: &str) -> Result<Name> {
+    text.parse()
+        .map_err(|error| Error::Internal(format!("the API server names an object that breaks its own rules: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::Cluster;
     use crate::cluster::fake::{Answer, cluster, not_found, object};
-    use crate::object::Kind;
+    use crate::k8s::Kind;
     use rstest::rstest;
     use serde_json::json;
 

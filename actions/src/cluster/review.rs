@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::read::{FEW_TRIES, may_read_again};
 use super::status::{Failure, Status};
 use super::{Cluster, READ_LIMIT, build};
-use crate::error::{Error, Result};
-use crate::names::{Name, Namespace};
-use crate::permission::Permission;
+use crate::cluster::error::{Error, Result};
+use crate::k8s::Permission;
+use crate::k8s::names::{Name, Namespace};
 
 /// The answer to "may I?".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +201,7 @@ impl Cluster {
         }
         match self.allowed(permission, namespace, name).await {
             Ok(true) => Error::Refused(format!("failed to {what}: {}", status.message)),
-            Ok(false) => forbidden(vec![permission.clone()], namespace),
+            Ok(false) => missing_permissions(vec![permission.clone()], namespace),
             Err(why) => Error::Forbidden {
                 message: format!(
                     "failed to {what}: {}; whether a permission is missing could not be asked ({why})",
@@ -223,7 +223,7 @@ fn unauthenticated(status: &Status) -> Error {
 }
 
 /// The error that names every missing permission.
-pub fn forbidden(missing: Vec<Permission>, namespace: Option<&Namespace>) -> Error {
+pub fn missing_permissions(missing: Vec<Permission>, namespace: Option<&Namespace>) -> Error {
     let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let place = namespace.map_or("in the cluster".to_owned(), |namespace| format!("in namespace {namespace}"));
     Error::Forbidden {

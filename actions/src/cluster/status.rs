@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::response::Parts;
 use serde::Deserialize;
 
-use crate::object::{ObjectRef, Resource};
+use crate::k8s::{ObjectRef, Resource};
 
 /// Why a request has no good answer.
 #[derive(Debug)]
@@ -241,7 +241,7 @@ fn excerpt(body: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::cluster::fake::{not_found_status, object};
-    use crate::object::Kind;
+    use crate::k8s::Kind;
     use rstest::rstest;
     use serde_json::{Value, json};
 

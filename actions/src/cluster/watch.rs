@@ -1,261 +1,249 @@
-//! The watches that a follower lives on: one after the other, each from where the last one ended.
+//! Objects, followed by watch: what there is now, and a wake-up whenever it changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::StreamExt;
-use http::Method;
-use http_body_util::BodyExt;
-use kube::client::Body;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
-use tokio_util::codec::{FramedRead, LinesCodec};
-use tokio_util::io::StreamReader;
+use tokio::task::JoinHandle;
 
 use super::check::Start;
-use super::follow::{Event, Item, Learnt, key};
-use super::status::{Asked, Failure};
-use super::{Cluster, Query, READ_LIMIT, build, with_query};
-use crate::error::{Error, Result};
+use super::watcher::Watcher;
+use super::{Cluster, Query};
+use crate::cluster::error::{Error, Result};
+use crate::k8s::ObjectRef;
+use crate::k8s::object::text;
 
-/// How long the server keeps one watch open. Short, because a connection that died silently is noticed only when this
-/// (and [`GRACE`]) is over; long, because each new watch is a request.
-const WATCH_SECONDS: u64 = 60;
+/// Events are small and read at once; a full channel only makes the watcher wait.
+const CHANNEL: usize = 64;
 
-/// How long after [`WATCH_SECONDS`] a watch counts as silently dead.
-const GRACE: Duration = Duration::from_secs(10);
+/// What a follower keeps of each object; small, because there may be thousands.
+pub trait Item: DeserializeOwned + Send + 'static {
+    /// Whether it is known by namespace and name (`shop/web`), for what is followed in all namespaces.
+    const BY_NAMESPACE: bool = false;
+    /// What it is known by, and later events replace it by.
+    fn key(&self) -> &str;
+}
 
-/// How long a watch may be quiet before a read tells whether there was nothing to say: what stands between may keep
-/// events back and the connection open. Long enough that a wait of minutes costs a few requests.
-const QUIET: Duration = Duration::from_secs(20);
+impl Item for Value {
+    fn key(&self) -> &str {
+        text(self, "/metadata/name").unwrap_or_default()
+    }
+}
 
-/// A watch that lasts shorter than this has not done its work; after several of those in a row there is a pause.
-const BRIEF: Duration = Duration::from_secs(1);
-
-/// The largest event: an object is at most 1.5 MiB in etcd; JSON and managed fields may make it a few times that.
-const LINE_LIMIT: usize = 8 << 20;
-
-pub(super) type Lines = FramedRead<StreamReader<BodyStream, bytes::Bytes>, LinesCodec>;
-type BodyStream = futures::stream::BoxStream<'static, std::io::Result<bytes::Bytes>>;
-
-/// The other end of a [`Follow`](super::Follow): reads one watch after the other, and tells what it learns.
-pub(super) struct Watcher<T> {
-    pub(super) cluster: Cluster,
-    pub(super) query: Query,
+/// What the watcher learnt: something about the objects, and the resourceVersion at which it is so.
+#[derive(Debug, PartialEq)]
+pub(super) struct Learnt<T> {
     pub(super) version: String,
-    /// The resourceVersion of each object that was told, by what it is known by.
-    pub(super) known: BTreeMap<String, String>,
-    sender: mpsc::Sender<Result<Learnt<T>>>,
-    pub(super) lines: Option<Lines>,
-    opened: Instant,
-    /// When the last line came, or the watch was opened.
-    heard: Instant,
-    /// When its silence was last checked.
-    pub(super) checked: Instant,
-    brief: u32,
+    pub(super) event: Event<T>,
 }
 
-/// The part of an event that every event has.
-#[derive(Deserialize)]
-struct Head {
-    r#type: String,
-    object: HeadObject,
+#[derive(Debug, PartialEq)]
+pub(super) enum Event<T> {
+    Set(T),
+    Gone(String),
+    All(Vec<T>),
+    /// Nothing changed until this version.
+    Bookmark,
 }
 
-#[derive(Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[derive(Default)]
-struct HeadObject {
-    metadata: HeadMeta,
-    code: u16,
-    message: String,
+/// A set of objects that follows the cluster. Reading from it is cancel-safe.
+pub struct Watch<T> {
+    items: BTreeMap<String, T>,
+    version: String,
+    events: mpsc::Receiver<Result<Learnt<T>>>,
+    watcher: JoinHandle<()>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct HeadMeta {
-    namespace: String,
-    name: String,
-    resource_version: String,
+impl<T> Drop for Watch<T> {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
 }
 
-#[derive(Deserialize)]
-struct Tail<T> {
-    object: T,
-}
-
-impl<T: Item> Watcher<T> {
-    pub(super) fn new(cluster: Cluster, query: Query, from: Start, sender: mpsc::Sender<Result<Learnt<T>>>) -> Self {
-        let (Start { version, known }, now) = (from, Instant::now());
-        Self { cluster, query, version, known, sender, lines: None, opened: now, heard: now, checked: now, brief: 0 }
+impl<T: Item> Watch<T> {
+    /// The objects as they are now, by name.
+    pub fn items(&self) -> &BTreeMap<String, T> {
+        &self.items
     }
 
-    /// Until it fails for good, and then tells that.
-    pub(super) async fn run(mut self) {
-        if let Err(error) = self.watch().await {
-            // A receiver that is gone has no use for the error.
-            let _unheard = self.sender.send(Err(error)).await;
-        }
+    /// The resourceVersion of the last event, list or bookmark in [`Self::items`]: the state of the cluster at this version
+    /// is exactly they. Moves only while [`Self::changed`] is waited for. (Of a single object that a GET did not find the
+    /// API server tells no version: empty until the watch tells one.)
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
-    async fn watch(&mut self) -> Result<()> {
-        let silence = Duration::from_secs(WATCH_SECONDS) + GRACE;
-        loop {
-            let Some(lines) = self.lines.as_mut() else {
-                self.pause().await?;
-                self.connect().await?;
-                continue;
+    /// Waits until something changed.
+    pub async fn changed(&mut self) -> Result<()> {
+        let mut changed = false;
+        while !changed {
+            let Some(learnt) = self.events.recv().await else {
+                return Err(Error::Internal("the watch ended without a word".to_owned()));
             };
-            let (dead, quiet) = (self.heard + silence, self.heard.max(self.checked) + QUIET);
-            match tokio::time::timeout_at(dead.min(quiet), lines.next()).await {
-                Ok(Some(Ok(line))) => {
-                    self.heard = Instant::now();
-                    self.event(&line).await?;
-                }
-                // Its time was over, it broke, or it fell silent: on from the last version that was seen.
-                Ok(None) => self.lines = None,
-                Ok(Some(Err(error))) => {
-                    tracing::debug!(%error, "the watch broke, opening it again");
-                    self.cluster.settle(false);
-                    self.lines = None;
-                }
-                Err(_) if Instant::now() < dead => self.check().await,
-                Err(_) => {
-                    tracing::warn!("the watch fell silent, opening it again");
-                    self.lines = None;
-                }
-            }
+            changed = self.apply(learnt?);
         }
-    }
-
-    /// A server (or what stands before it) that ends every watch at once is not asked as fast as it answers.
-    async fn pause(&mut self) -> Result<()> {
-        self.brief = if self.opened.elapsed() < BRIEF { self.brief + 1 } else { 0 };
-        let why = "the watch ended as soon as it had begun";
-        if self.brief < 2 || self.cluster.pause(self.brief - 2, &Failure::Network(why.into())).await {
-            return Ok(());
+        while let Ok(learnt) = self.events.try_recv() {
+            self.apply(learnt?);
         }
-        Err(Error::unavailable(format!("failed to watch {}", self.query.resource.plural()), why))
-    }
-
-    async fn event(&mut self, line: &str) -> Result<()> {
-        let unreadable = |error| Error::unavailable("failed to read a watch event", error);
-        let head: Head = match serde_json::from_str(line) {
-            Ok(head) => head,
-            // The last line of a connection that broke.
-            Err(error) if error.is_eof() => return Ok(()),
-            Err(error) => return Err(unreadable(error)),
-        };
-        if head.r#type == "ERROR" {
-            return self.error(&head.object).await;
-        }
-        // An event without a version says nothing of how far the watch has come.
-        if !head.object.metadata.resource_version.is_empty() {
-            self.version = head.object.metadata.resource_version;
-        }
-        let event = match head.r#type.as_str() {
-            "ADDED" | "MODIFIED" => {
-                let item = serde_json::from_str::<Tail<T>>(line).map_err(unreadable)?.object;
-                self.known.insert(item.key().to_owned(), self.version.clone());
-                Event::Set(item)
-            }
-            "DELETED" => {
-                let gone = key(T::BY_NAMESPACE, &head.object.metadata.namespace, head.object.metadata.name);
-                self.known.remove(&gone);
-                Event::Gone(gone)
-            }
-            "BOOKMARK" => Event::Bookmark,
-            _ => return Ok(()),
-        };
-        self.send(event).await;
         Ok(())
     }
 
-    pub(super) async fn send(&mut self, event: Event<T>) {
-        let learnt = Learnt { version: self.version.clone(), event };
-        // A receiver that is gone ends this task by its Drop.
-        let _unheard = self.sender.send(Ok(learnt)).await;
-    }
-
-    /// 410: the version is too old to go on from; everything is read anew. Any other error ends the connection.
-    async fn error(&mut self, object: &HeadObject) -> Result<()> {
-        self.lines = None;
-        if object.code == 410 {
-            return self.relist().await;
-        }
-        tracing::warn!(code = object.code, message = object.message, "the watch reported an error, opening it again");
-        if self.cluster.pause(0, &Failure::Network(object.message.clone().into())).await {
-            return Ok(());
-        }
-        Err(Error::unavailable("failed to watch", object.message.clone()))
-    }
-
-    /// Everything anew.
-    async fn relist(&mut self) -> Result<()> {
-        let (items, from) = self.cluster.read_anew(&self.query).await?;
-        self.replace(items, from).await;
-        Ok(())
-    }
-
-    /// Opens the watch, trying until the deadline.
-    pub(super) async fn connect(&mut self) -> Result<()> {
-        let mut attempt = 0;
-        loop {
-            let sent = Instant::now();
-            let failure = match self.request(attempt > 0).await? {
-                Ok(lines) => {
-                    (self.lines, self.opened) = (Some(lines), Instant::now());
-                    self.heard = self.opened;
-                    return Ok(());
-                }
-                Err(failure) => failure,
-            };
-            let too_old = matches!(&failure, Failure::Status(status) if status.code == 410);
-            let again = if too_old {
-                self.relist().await?;
-                // The first time at once.
-                attempt == 0 || self.cluster.pause(attempt - 1, &failure).await
-            } else {
-                self.cluster.goes_on(&failure, sent, attempt).await
-            };
-            if !again {
-                let what = format!("watch {}", self.query.resource.plural());
-                let permission = self.query.permission("watch");
-                let (namespace, name) = (self.query.namespace.as_ref(), self.query.name.as_ref());
-                return Err(self.cluster.read_error(&what, failure, &permission, namespace, name).await);
+    /// Whether it was about the objects.
+    fn apply(&mut self, learnt: Learnt<T>) -> bool {
+        self.version = learnt.version;
+        match learnt.event {
+            Event::Set(item) => {
+                self.items.insert(item.key().to_owned(), item);
             }
-            attempt += 1;
+            Event::Gone(name) => {
+                self.items.remove(&name);
+            }
+            Event::All(items) => self.items = index(items),
+            Event::Bookmark => return false,
         }
-    }
-
-    async fn request(&mut self, retry: bool) -> Result<Result<Lines, Failure>> {
-        // Where no version is known, from any: what there is comes as events then.
-        let version = if self.version.is_empty() { "0" } else { &self.version };
-        let pairs = [
-            ("watch", "true"),
-            ("allowWatchBookmarks", "true"),
-            ("resourceVersion", version),
-            ("timeoutSeconds", &WATCH_SECONDS.to_string()),
-            ("labelSelector", &self.query.labels),
-            ("fieldSelector", &self.query.fields()),
-        ];
-        let request = build(Method::GET, &with_query(&self.query.path(), &pairs), "", Vec::new())?;
-        let response = match self.cluster.exchange(request, READ_LIMIT, retry).await {
-            Ok(response) => response,
-            Err(failure) => return Ok(Err(failure)),
-        };
-        let (head, body) = response.into_parts();
-        if head.status.is_success() {
-            return Ok(Ok(lines(body)));
-        }
-        let body =
-            http_body_util::Limited::new(body, LINE_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
-        Ok(Err(Failure::answered(&head, &body.unwrap_or_default()).about(Asked::All(&self.query.resource))))
+        true
     }
 }
 
-fn lines(body: Body) -> Lines {
-    let stream = body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other)).boxed();
-    FramedRead::new(StreamReader::new(stream), LinesCodec::new_with_max_length(LINE_LIMIT))
+/// What an item is known by.
+pub fn key(by_namespace: bool, namespace: &str, name: String) -> String {
+    if by_namespace && !namespace.is_empty() { format!("{namespace}/{name}") } else { name }
+}
+
+fn index<T: Item>(items: Vec<T>) -> BTreeMap<String, T> {
+    items.into_iter().map(|item| (item.key().to_owned(), item)).collect()
+}
+
+impl Cluster {
+    /// Follows one object from the state in hand. When this returns, the watch is open: no later change is missed.
+    pub async fn watch_object(&self, object: &ObjectRef, now: Value) -> Result<Watch<Value>> {
+        let from = Start::at(&now);
+        self.open(Query::only(object), vec![now], from).await
+    }
+
+    /// Follows all objects of a query. When this returns, the watch is open.
+    pub async fn watch<T: Item>(&self, query: Query) -> Result<Watch<T>> {
+        let (items, from) = self.list_to_follow(&query).await?;
+        self.open(query, items, from).await
+    }
+
+    async fn open<T: Item>(&self, query: Query, items: Vec<T>, from: Start) -> Result<Watch<T>> {
+        let (sender, events) = mpsc::channel(CHANNEL);
+        let version = from.version.clone();
+        let mut watcher = Watcher::new(self.clone(), query, from, sender);
+        watcher.connect().await?;
+        let watcher = tokio::spawn(watcher.run());
+        Ok(Watch { items: index(items), version, events, watcher })
+    }
+}
+
+impl Cluster {
+    /// The first change of an object after the version in hand, from the history that the API server keeps (five
+    /// minutes by default); `None` when there is none until `wait` is over.
+    pub(super) async fn first_change(&self, object: &ObjectRef, version: &str, wait: Duration) -> Option<Value> {
+        let (sender, mut events) = mpsc::channel(CHANNEL);
+        let query = Query::only(object);
+        let known = BTreeMap::from([(object.name.to_string(), version.to_owned())]);
+        let from = Start { version: version.to_owned(), known };
+        let mut watcher = Watcher::new(self.clone(), query, from, sender);
+        watcher.connect().await.ok()?;
+        let task = tokio::spawn(watcher.run());
+        let first = async {
+            loop {
+                match events.recv().await {
+                    Some(Ok(Learnt { event: Event::Bookmark, .. })) => {}
+                    Some(Ok(Learnt { event: Event::Set(object), .. })) => return Some(object),
+                    // Gone at once, or a history that is no longer whole: it proves nothing.
+                    _ => return None,
+                }
+            }
+        };
+        let first = tokio::time::timeout(wait, first).await;
+        task.abort();
+        // Nothing yet proves nothing either.
+        first.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::fake::{Answer, cluster, object};
+    use crate::k8s::Kind;
+    use crate::k8s::object::number;
+    use serde_json::json;
+
+    fn deployment(version: &str, replicas: u32) -> Value {
+        json!({ "metadata": { "name": "web", "resourceVersion": version }, "spec": { "replicas": replicas } })
+    }
+
+    fn replicas(follow: &Watch<Value>) -> Option<i64> {
+        Some(number(follow.items().get("web")?, "/spec/replicas"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn its_version_is_that_of_what_was_applied() {
+        let bookmark = json!({ "type": "BOOKMARK", "object": { "metadata": { "resourceVersion": "9" } } });
+        let (cluster, _) = cluster(move |_, _| {
+            Answer::Watch(vec![
+                (1, json!({ "type": "MODIFIED", "object": deployment("7", 2) })),
+                (1, bookmark.clone()),
+                (1, json!({ "type": "DELETED", "object": deployment("12", 2) })),
+            ])
+        });
+        let mut follow = cluster.watch_object(&object(Kind::Deployment), deployment("5", 1)).await.unwrap();
+        assert_eq!((follow.version(), replicas(&follow)), ("5", Some(1)));
+        // What has arrived and was not looked at does not count.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!((follow.version(), replicas(&follow)), ("5", Some(1)));
+        follow.changed().await.unwrap();
+        assert_eq!((follow.version(), replicas(&follow)), ("7", Some(2)));
+        // A bookmark is no change: it does not wake, but it counts.
+        let early = tokio::time::timeout(Duration::from_secs(1), follow.changed()).await;
+        assert!(early.is_err());
+        assert_eq!((follow.version(), replicas(&follow)), ("9", Some(2)));
+        follow.changed().await.unwrap();
+        assert_eq!((follow.version(), replicas(&follow)), ("12", None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_change_is_no_bookmark() {
+        let bookmark = json!({ "type": "BOOKMARK", "object": { "metadata": { "resourceVersion": "6" } } });
+        let (cluster, _) = cluster(move |_, _| {
+            Answer::Watch(vec![(1, bookmark.clone()), (1, json!({ "type": "MODIFIED", "object": deployment("7", 2) }))])
+        });
+        let object = object(Kind::Deployment);
+        let first = cluster.first_change(&object, "5", Duration::from_secs(10)).await;
+        assert_eq!(first, Some(deployment("7", 2)));
+        assert_eq!(cluster.first_change(&object, "5", Duration::from_millis(1500)).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_that_is_too_old_is_read_anew() {
+        let (cluster, seen) = cluster(|asked, _| match asked {
+            asked if asked.contains("resourceVersion=5&") => {
+                Answer::Json(410, json!({ "kind": "Status", "code": 410, "message": "too old" }))
+            }
+            asked if asked.contains("watch=true") => Answer::Watch(Vec::new()),
+            _ => Answer::Json(200, deployment("8", 3)),
+        });
+        let mut follow = cluster.watch_object(&object(Kind::Deployment), deployment("5", 1)).await.unwrap();
+        follow.changed().await.unwrap();
+        assert_eq!((follow.version(), replicas(&follow)), ("8", Some(3)));
+        assert_eq!(seen.with("resourceVersion=8&").len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_on_the_way_is_tried_again() {
+        let (cluster, seen) = cluster(|_, before| match before {
+            0 => Answer::Lost,
+            1 => Answer::Text(502, "<html>"),
+            _ => Answer::Watch(vec![(1, json!({ "type": "MODIFIED", "object": deployment("7", 2) }))]),
+        });
+        let mut follow = cluster.watch_object(&object(Kind::Deployment), deployment("5", 1)).await.unwrap();
+        follow.changed().await.unwrap();
+        assert_eq!((follow.version(), seen.with("watch=true").len()), ("7", 3));
+    }
 }

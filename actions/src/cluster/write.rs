@@ -5,19 +5,19 @@
 
 use std::time::Duration;
 
+use contract::result::{Change, Operation};
 use http::Method;
-use json_patch::PatchOperation;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::lost::Lost;
 use super::status::{Failure, Status};
 use super::{Cluster, FIELD_MANAGER, build, read, with_query};
-use crate::error::{Error, Result};
-use crate::ledger::{Change, Operation};
-use crate::names::Namespace;
-use crate::object::{ObjectRef, text};
-use crate::permission::Permission;
+use crate::cluster::error::{Error, Result};
+use crate::cluster::patch::{Patch, Proof};
+use crate::k8s::names::Namespace;
+use crate::k8s::object::text;
+use crate::k8s::{ObjectRef, Permission};
 
 /// How long the server may work on a write. Admission webhooks may take up to 30 s, but default to 10.
 const WRITE_SECONDS: u64 = 10;
@@ -35,35 +35,6 @@ pub enum Commit {
     DryRun,
     /// For real.
     Execute,
-}
-
-/// How to recognise in the object that it was this run's write, and no other, that changed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
-    /// A text in an annotation that no other run writes.
-    Annotation {
-        /// The annotation.
-        key: &'static str,
-        /// What its value then contains.
-        holds: String,
-    },
-    /// A field manager that no other run has. `/scale` cannot carry an annotation, but the server keeps who set the
-    /// replicas; the next one to set them takes the entry over, so these do not pile up.
-    FieldManager,
-}
-
-/// A JSON Patch with the `test` operations that it rests on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Patch {
-    /// The sub-resource, if it is not the object itself.
-    pub subresource: Option<&'static str>,
-    /// First the tests, then the changes.
-    pub operations: Vec<PatchOperation>,
-    /// How to know it again.
-    pub proof: Proof,
-    /// The object's generation when the patch was decided on, where the tests do not hold it: after a lost answer the old
-    /// value alone does not prove that the patch was not applied; somebody may have set it back.
-    pub rests_on_generation: Option<i64>,
 }
 
 /// What became of a write.
@@ -119,7 +90,10 @@ impl Cluster {
         let path = object.path(patch.subresource);
         let request = |uri: &str| build(Method::PATCH, uri, "application/json-patch+json", body.clone());
         let change = |after: &Value| Change {
-            object: crate::object::Target { subresource: patch.subresource.map(str::to_owned), ..object.to_target() },
+            object: contract::result::ObjectReference {
+                subresource: patch.subresource.map(str::to_owned),
+                ..object.to_reference()
+            },
             operation: Operation::Patch,
             patch: Some(difference(before, after, patch.subresource)),
         };

@@ -6,14 +6,14 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::budget::Budget;
 use super::output::Output;
-use super::redact::Redactor;
 use super::sources::Served;
 use super::{CollectLogs, Destination, Details, Report, Source, Target};
-use crate::action::RunContext;
+use crate::cluster::error::{Error, Result};
+use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Line, LogError, LogOptions};
-use crate::error::{Error, Result};
+use crate::export::budget::Budget;
+use crate::export::redact_text::Redactor;
 
 /// Container runtimes split lines at 8 to 16 KiB; a line on stdout stays below.
 const LINE_LIMIT: usize = 8 << 10;
@@ -299,7 +299,7 @@ fn encode_json(source: &Source, timestamp: Option<&str>, line: &str) -> Vec<u8> 
 mod tests {
     use super::*;
     use crate::collect_logs::ContainerKind;
-    use crate::object::{Kind, ObjectRef};
+    use crate::k8s::{Kind, ObjectRef};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 

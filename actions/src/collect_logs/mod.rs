@@ -4,32 +4,32 @@
 //! the current and, where a container was restarted, the previous instance. The newest lines are kept, the budget is shared fairly,
 //! and secrets are redacted. One container that cannot be read does not stop the others; it is listed with its reason.
 
-mod budget;
 mod collection;
 mod output;
 mod pods;
-pub mod redact;
 mod sources;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use contract::result::RollbackInformation;
+use contract::waiting::Waits;
 use futures::StreamExt;
 use regex::bytes::RegexBuilder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
+use crate::action::{self, Action, Decision, TargetRef};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit};
-use crate::error::{Error, Result};
-use crate::object::{Kind, Resource};
-use crate::owner;
-use crate::parameters::{Waiting, yes};
-use crate::permission::Permission;
-use crate::upload::{self, UploadAddress};
-use crate::workload::Found;
+use crate::export::destination::UploadAddress;
+use crate::export::upload;
+use crate::k8s::{Kind, Permission, Resource};
+use crate::workload::lookup::LiveObject;
+use crate::workload::owners;
 use collection::{Collection, report};
 use output::{Bundle, Folder, Lines};
 pub use sources::{ContainerKind, Source};
@@ -45,7 +45,7 @@ const MOST_TO_ADDRESS: u64 = 16 << 20;
 
 /// Parameters of `collect-logs`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CollectLogs {
     /// Which instances of each container.
     #[serde(default)]
@@ -81,7 +81,11 @@ pub struct CollectLogs {
     pub url: Option<UploadAddress>,
 }
 
-fn one_mebibyte() -> u64 {
+const fn yes() -> bool {
+    true
+}
+
+const fn one_mebibyte() -> u64 {
     1 << 20
 }
 
@@ -161,23 +165,24 @@ pub struct Report {
 /// What was found to read.
 #[derive(Debug)]
 pub struct Target {
-    found: Option<Found>,
+    live: Option<LiveObject>,
     pods: usize,
     sources: Vec<Source>,
 }
 
-impl Subject for Target {
-    fn found(&self) -> Option<&Found> {
-        self.found.as_ref()
+impl action::Target for Target {
+    fn live(&self) -> Option<&LiveObject> {
+        self.live.as_ref()
     }
 }
 
 impl Action for CollectLogs {
     type Target = Target;
-    type Change = ();
+    type Plan = ();
     type Details = Details;
 
     const READ_ONLY: bool = true;
+    const WAITS: Waits = Waits::Never;
 
     fn repeatable(_run: &RunContext, _has_uid: bool) -> bool {
         true
@@ -199,7 +204,7 @@ impl Action for CollectLogs {
         json!({ "sinceSeconds": 600 })
     }
 
-    fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
+    fn permissions(&self, resource: &Resource, _waits: bool) -> BTreeSet<Permission> {
         let pods = Kind::Pod.resource();
         let mut all = BTreeSet::from([Permission::on_target("get", resource)]);
         if resource.built_in() == Some(Kind::Pod) {
@@ -208,11 +213,11 @@ impl Action for CollectLogs {
         }
         all.insert(Permission::of("list", &pods));
         all.insert(Permission::of("get", &pods).on_sub("log"));
-        all.extend(owner::permissions(resource));
+        all.extend(owners::permissions(resource));
         all
     }
 
-    fn check(&self, _named: &Named, run: &RunContext) -> Vec<String> {
+    fn check(&self, _named: &TargetRef, run: &RunContext) -> Vec<String> {
         let mut problems = Vec::new();
         if let Some(Err(error)) = self.containers.as_deref().map(container_pattern) {
             problems.push(format!("ACTION_PARAMETERS: containers: expected a regular expression ({error})"));
@@ -238,23 +243,23 @@ impl Action for CollectLogs {
         problems
     }
 
-    async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
+    async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
         let pattern = self.containers.as_deref().map(container_pattern).transpose().map_err(Error::InvalidRequest)?;
-        let (found, pods) = pods::find(cluster, named, &run.progress).await?;
+        let (live, pods) = pods::find(cluster, named, &run.progress).await?;
         let count = pods.len();
         let mut sources: Vec<Source> = pods.into_iter().flat_map(|pod| pod.sources(self.instances)).collect();
         sources.retain(|source| pattern.as_ref().is_none_or(|pattern| pattern.is_match(source.container.as_bytes())));
         if sources.is_empty() {
             run.progress.warn("no container matches: nothing was read");
         }
-        Ok(Target { found, pods: count, sources })
+        Ok(Target { live, pods: count, sources })
     }
 
     fn decide(&self, _target: &Target, _run: &RunContext) -> Decision<()> {
         Decision::Change(())
     }
 
-    async fn apply(&self, _cluster: &Cluster, _target: &Target, _change: &(), _commit: Commit) -> Result<Value> {
+    async fn apply(&self, _cluster: &Cluster, _target: &Target, _plan: &(), _commit: Commit) -> Result<Value> {
         Ok(Value::Null)
     }
 
@@ -297,26 +302,29 @@ impl Action for CollectLogs {
         RollbackInformation::unavailable("collecting logs changes nothing")
     }
 
-    fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
-        let from = format!("{} containers of {} pods", details.containers.len(), target.pods);
-        if told.dry_run {
-            return format!("would collect the logs of {from}");
-        }
+    fn intent(&self, target: &Target, details: &Details) -> String {
+        format!("collect the logs of {}", from(target, details))
+    }
+
+    fn done(&self, target: &Target, details: &Details) -> String {
+        let Details { lines, bytes, .. } = details;
+        format!("collected {lines} lines ({bytes} bytes) from {}", from(target, details))
+    }
+
+    fn proof(&self, _target: &Target, details: &Details, took: &str) -> String {
         let noted = |count: usize, what: &str| if count > 0 { format!("; {count} {what}") } else { String::new() };
         let incomplete = details.containers.iter().filter(|report| report.incomplete.is_some()).count();
         format!(
-            "collected {} lines ({} bytes) from {from} in {:.1} s{}{}",
-            details.lines,
-            details.bytes,
-            told.took.as_secs_f32(),
+            " in {took}{}{}",
             noted(details.dropped_lines, "older lines did not fit into maxBytes"),
             noted(incomplete, "logs may lack their beginning"),
         )
     }
+}
 
-    fn waiting(&self) -> Option<Waiting> {
-        None
-    }
+/// `3 containers of 2 pods`
+fn from(target: &Target, details: &Details) -> String {
+    format!("{} containers of {} pods", details.containers.len(), target.pods)
 }
 
 impl CollectLogs {

@@ -7,9 +7,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 
-use super::budget::Share;
 use super::{Details, Source};
-use crate::action::LogSink;
+use crate::cluster::run::LogSink;
+use crate::export::budget::Share;
 
 /// Takes what was kept of each log, one after the other.
 pub(super) trait Output {
@@ -109,8 +109,8 @@ mod tests {
 
     #[test]
     fn a_bundle_holds_each_log_and_an_index() {
-        let pod = crate::object::ObjectRef {
-            resource: crate::object::Kind::Pod.resource(),
+        let pod = crate::k8s::ObjectRef {
+            resource: crate::k8s::Kind::Pod.resource(),
             namespace: Some("shop".parse().unwrap()),
             name: "web-1".parse().unwrap(),
             uid: None,

@@ -5,18 +5,24 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::sources::{LogPod, PodSources, in_namespace};
-use crate::action::{Named, Progress};
+use crate::action::TargetRef;
+use crate::cluster::error::{Error, Result};
+use crate::cluster::run::Progress;
 use crate::cluster::{Cluster, Query};
-use crate::error::{Error, Result};
-use crate::names::Namespace;
-use crate::object::{Kind, ObjectRef};
-use crate::owner::controlled_uids;
-use crate::workload::{self, Found, selector};
+use crate::k8s::names::Namespace;
+use crate::k8s::selector::selector;
+use crate::k8s::{Kind, ObjectRef};
+use crate::workload::lookup::{self, LiveObject};
+use crate::workload::owners::controlled_uids;
 
 /// The pods that are meant, and the object that was named (none for a selector).
-pub async fn find(cluster: &Cluster, named: &Named, progress: &Progress) -> Result<(Option<Found>, Vec<PodSources>)> {
+pub async fn find(
+    cluster: &Cluster,
+    named: &TargetRef,
+    progress: &Progress,
+) -> Result<(Option<LiveObject>, Vec<PodSources>)> {
     let object = match named {
-        Named::Selection { namespace, selector } => {
+        TargetRef::Selection { namespace, selector } => {
             let pods = select(cluster, namespace, selector.clone()).await?;
             if pods.is_empty() {
                 return Err(Error::TargetNotFound(format!(
@@ -25,9 +31,9 @@ pub async fn find(cluster: &Cluster, named: &Named, progress: &Progress) -> Resu
             }
             return Ok((None, all_in(namespace, pods)?));
         }
-        Named::Object(object) => object,
+        TargetRef::Object(object) => object,
     };
-    let found = workload::find(cluster, object, |_| false).await?;
+    let found = lookup::find(cluster, object, |_| false).await?;
     let namespace = found
         .object
         .namespace
@@ -46,7 +52,7 @@ pub async fn find(cluster: &Cluster, named: &Named, progress: &Progress) -> Resu
 /// The pods that a workload controls. Its selector may find others', and they are told, because a selector that does is a mistake.
 async fn of_workload(
     cluster: &Cluster,
-    found: &Found,
+    found: &LiveObject,
     namespace: &Namespace,
     progress: &Progress,
 ) -> Result<Vec<LogPod>> {
@@ -59,7 +65,7 @@ async fn of_workload(
 }
 
 /// The pods of a CronJob's Jobs: they carry the Job's UID as a label, too.
-async fn of_jobs(cluster: &Cluster, cron: &Found, namespace: &Namespace) -> Result<Vec<LogPod>> {
+async fn of_jobs(cluster: &Cluster, cron: &LiveObject, namespace: &Namespace) -> Result<Vec<LogPod>> {
     let uids = controlled_uids(cluster, &cron.object, &cron.value).await?;
     if uids.is_empty() {
         return Ok(Vec::new());
@@ -134,7 +140,7 @@ mod tests {
 
     #[test]
     fn pods_that_are_left_out_are_named() {
-        let object = crate::guard::test_support::found(Kind::Deployment, json!({ "metadata": { "uid": "u" } })).object;
+        let object = crate::action::testing::live(Kind::Deployment, json!({ "metadata": { "uid": "u" } })).object;
         let others: Vec<LogPod> = ["a", "b", "c", "d"].map(|name| pod(name, json!([]))).into();
         let says = |others: &[LogPod]| left_out(&object, others);
         assert!(says(&others[..1]).contains("deployment shop/web also finds 1 pods that it does not control (a):"));

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Instances;
-use crate::error::Result;
-use crate::names::Namespace;
-use crate::object::{Kind, ObjectRef};
-use crate::wait::server_name;
+use crate::cluster::error::Result;
+use crate::cluster::server_name;
+use crate::k8s::names::Namespace;
+use crate::k8s::{Kind, ObjectRef};
 
 /// A container's role in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]

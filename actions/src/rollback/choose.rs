@@ -1,11 +1,12 @@
 //! Which revision is meant.
 
+use contract::annotations::RESTARTED_AT;
 use serde_json::Value;
 
 use super::Rollback;
-use crate::object::annotation;
-use crate::restart::workload::RESTARTED_AT;
-use crate::revision::{Revision, current, normalized};
+use crate::k8s::object::annotation;
+use crate::k8s::template::without_restarts;
+use crate::workload::revisions::{Revision, current};
 
 /// The revision that the parameters name; by default the newest one whose template differs from the present one by more
 /// than a restart. The error goes on after the object's name.
@@ -60,19 +61,6 @@ pub fn passed_over(rollback: &Rollback, revisions: &[Revision], workload: &Value
             format!("revision {} ({}{at})", one.number, one.name)
         })
         .collect()
-}
-
-/// A template without what a restart writes.
-fn without_restarts(template: &Value) -> Value {
-    let mut template = normalized(template);
-    let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) else { return template };
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove(RESTARTED_AT);
-        if annotations.is_empty() {
-            metadata.remove("annotations");
-        }
-    }
-    template
 }
 
 #[cfg(test)]

@@ -12,26 +12,30 @@ mod stuck;
 
 use std::collections::BTreeSet;
 
+use contract::annotations::{CHANGE_CAUSE, EXECUTIONS_ROLLBACK};
+use contract::result::RollbackInformation;
+use contract::waiting::Waits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Decision, Named, Progress, RollbackInformation, RunContext, Subject, Told, identity};
+use crate::action::{self, Action, Decision, TargetRef, identity};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::executions::{self, ChangeCause, Earlier, Execution, Intent};
+use crate::cluster::observed::{PodCounts, Versions};
+use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit, Patch};
-use crate::error::{Error, Result};
-use crate::guard::{self, CHANGE_CAUSE};
-use crate::mark::{self, ChangeCause, Earlier, Execution, Mark, Marker};
-use crate::object::{Kind, Resource, annotation, controller, text, uid};
-use crate::observed::{PodCounts, Versions};
-use crate::parameters::{Period, Settle, Terminating, Waiting, one_minute, yes};
-use crate::permission::Permission;
-use crate::revision::{self, Revision, normalized};
-use crate::wait::Rollout;
-use crate::workload::{self, Found, Workload, Written};
+use crate::k8s::object::{self, annotation, controller, text, uid};
+use crate::k8s::template::normalized;
+use crate::k8s::{Kind, ObjectRef, Permission, Resource};
+use crate::workload::Workload;
+use crate::workload::lookup::{self, LiveObject};
+use crate::workload::revisions::Revision;
+use crate::workload::rollout_target::RolloutTarget;
 
 /// Parameters of `rollback`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Rollback {
     /// The number of the revision to go back to; by default the last one before the present one whose pod template differs
     /// by more than a restart.
@@ -42,24 +46,6 @@ pub struct Rollback {
     /// place of `toRevision`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_revision_name: Option<String>,
-    /// Wait until the pods of that revision are ready and the others gone.
-    #[serde(default = "yes")]
-    pub wait: bool,
-    /// How long to wait; by default what is left of `ACTION_TIMEOUT`, less a tenth.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_timeout: Option<Period>,
-    /// How long an obstacle that may pass (no node has room, a quota is used up, an image cannot be pulled) may stand
-    /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
-    #[serde(default = "one_minute")]
-    pub stuck_after: Period,
-    /// How long new pods without a readiness probe are followed, which are ready as soon as they run: the same containers
-    /// must still run then. `0s` turns it off.
-    #[serde(default)]
-    pub settle: Settle,
-    /// `wait` until the abandoned pods are gone, or `ignore` those that are being deleted: they may run on for their grace
-    /// period.
-    #[serde(default)]
-    pub terminating: Terminating,
 }
 
 /// One revision, as results name it.
@@ -98,79 +84,57 @@ pub struct Details {
     pub verified_at: Versions,
 }
 
-/// The workload and its revisions, newest first.
+/// The workload with its revisions, and the run, for the evictions.
 #[derive(Debug)]
 pub struct Target {
-    found: Found,
-    kind: Kind,
-    revisions: Vec<Revision>,
-    progress: Progress,
+    rollout: RolloutTarget,
+    run: RunContext,
 }
 
-impl Subject for Target {
-    fn found(&self) -> Option<&Found> {
-        Some(&self.found)
+impl action::Target for Target {
+    fn live(&self) -> Option<&LiveObject> {
+        Some(&self.rollout.live)
     }
 }
 
 /// The patch, and the names of the two revisions: what a second decision must agree with.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Change {
+pub struct Plan {
     patch: Patch,
     from: Option<String>,
     to: String,
 }
 
-impl Target {
-    fn current(&self) -> Option<&Revision> {
-        revision::current(&self.revisions, &self.found.value)
-    }
-
-    fn named(&self, name: Option<&str>) -> Option<&Revision> {
-        self.revisions.iter().find(|revision| Some(revision.name.as_str()) == name)
-    }
-}
-
 impl Rollback {
-    fn request(&self, target: &Target) -> Value {
-        json!({ "rollback": uid(&target.found.value), "parameters": identity(self) })
+    fn request(&self, target: &RolloutTarget) -> Value {
+        json!({ "rollback": uid(&target.live.value), "parameters": identity(self) })
     }
 
-    fn earlier(&self, target: &Target, run: &RunContext) -> Earlier {
-        let objects =
-            std::iter::once(&target.found.value).chain(target.revisions.iter().map(|revision| &revision.object));
-        mark::earlier(run, &self.request(target), objects)
+    fn earlier(&self, target: &RolloutTarget, run: &RunContext) -> Earlier {
+        target.earlier(run, &self.request(target))
     }
 
-    fn patch(&self, target: &Target, to: &Revision, run: &RunContext) -> Patch {
+    fn patch(&self, target: &RolloutTarget, to: &Revision, run: &RunContext) -> Patch {
         let previous = target.current().map(|revision| revision.name.clone());
         let change = json!({ "op": "replace", "path": "/spec/template", "value": to.template });
-        let execution = Execution {
-            marker: Marker::Rollback,
+        let intent = Intent {
+            annotation: EXECUTIONS_ROLLBACK,
             request: self.request(target),
             template: to.template.clone(),
             goal: json!({ "revision": to.name, "number": to.number }),
             previous: json!({ "revision": previous }),
             cause: ChangeCause::OfRevision(annotation(&to.object, CHANGE_CAUSE).map(str::to_owned)),
         };
-        mark::patch(run, &execution, &target.found.value, vec![change])
-    }
-
-    fn asked(&self) -> Waiting {
-        Waiting {
-            wait: self.wait,
-            timeout: self.wait_timeout,
-            stuck_after: self.stuck_after,
-            settle: self.settle,
-            terminating: self.terminating,
-        }
+        executions::patch(run, &intent, &target.live.value, vec![change])
     }
 }
 
 impl Action for Rollback {
     type Target = Target;
-    type Change = Change;
+    type Plan = Plan;
     type Details = Details;
+
+    const WAITS: Waits = Waits::ForPods;
 
     fn kinds() -> &'static [Kind] {
         &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet, Kind::Pod]
@@ -180,30 +144,24 @@ impl Action for Rollback {
         json!({})
     }
 
-    fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
-        let mut all = guard::owner_permissions(resource);
-        all.insert(Permission::on_target("get", resource));
+    fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
         let Some(kind) = resource.built_in().filter(|kind| !matches!(kind, Kind::ReplicaSet | Kind::Pod)) else {
+            let mut all = lookup::owner_permissions(resource);
+            all.insert(Permission::on_target("get", resource));
             return all;
         };
-        all.insert(Permission::on_target("patch", resource));
-        all.insert(Permission::of("list", &revision::resource(kind)));
+        let mut all = RolloutTarget::permissions(kind, waits);
         if kind == Kind::StatefulSet {
             all.insert(Permission::of("create", &Kind::Pod.resource()).on_sub("eviction"));
-        }
-        if self.wait || kind == Kind::StatefulSet {
-            all.insert(Permission::on_target("watch", resource));
             // Also what becomes of an eviction whose answer is lost.
+            all.insert(Permission::on_target("watch", resource));
             all.insert(Permission::of("list", &Kind::Pod.resource()));
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
-        }
-        if self.wait {
-            all.extend(guard::set_permissions(kind));
         }
         all
     }
 
-    fn leads_to(kind: Kind) -> &'static [Kind] {
+    fn owner_kinds(kind: Kind) -> &'static [Kind] {
         match kind {
             Kind::Pod => &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet],
             Kind::ReplicaSet => &[Kind::Deployment],
@@ -211,7 +169,7 @@ impl Action for Rollback {
         }
     }
 
-    fn check(&self, _named: &Named, _run: &RunContext) -> Vec<String> {
+    fn check(&self, _named: &TargetRef, _run: &RunContext) -> Vec<String> {
         let mut problems = Vec::new();
         if self.to_revision.is_some() && self.to_revision_name.is_some() {
             problems.push("ACTION_PARAMETERS: toRevision, toRevisionName: expected one of them, got both".to_owned());
@@ -225,128 +183,124 @@ impl Action for Rollback {
         problems
     }
 
-    async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
-        let found =
-            workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
-        let kind = found.kind().filter(|kind| matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet));
+    async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
+        let leads_on = |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet);
+        let live = lookup::find(cluster, named.object()?, leads_on).await?;
+        let kind = live.kind().filter(|kind| matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet));
         let kind = kind.ok_or_else(|| {
-            Error::InvalidRequest(format!("{} has no revisions, and nothing that has some controls it", found.object))
+            Error::InvalidRequest(format!("{} has no revisions, and nothing that has some controls it", live.object))
         })?;
-        let (found, revisions) = revision::beside(cluster, kind, found, run).await?;
-        if let Some(tool) = guard::managed_by(&found.value) {
+        let rollout = RolloutTarget::new(live, kind, run).with_revisions(cluster, run).await?;
+        if let Some(tool) = object::managed_by(&rollout.live.value) {
             run.progress.warn(format!(
                 "{} is managed by {tool}, which may put the newer template back: change it there too",
-                found.object
+                rollout.live.object
             ));
         }
-        if let Some(warning) = Workload::read(kind, &found.value).partition_warning(&found.object) {
-            run.progress.warn(warning);
-        }
-        let target = Target { found, kind, revisions, progress: run.progress.clone() };
-        let passed = choose::passed_over(self, &target.revisions, &target.found.value);
-        if !passed.is_empty() && mark::of(run, &target.found.value).is_none() {
+        let passed = choose::passed_over(self, &rollout.revisions, &rollout.live.value);
+        if !passed.is_empty() && executions::of(run, &rollout.live.value).is_none() {
             run.progress.warn(format!(
                 "passed over {}: the present template, but for a restart; name one by toRevision if it is meant",
                 passed.join(", ")
             ));
         }
-        Ok(target)
+        Ok(Target { rollout, run: run.clone() })
     }
 
-    fn decide(&self, target: &Target, run: &RunContext) -> Decision<Change> {
-        let object = &target.found.object;
-        if let Some(why) = target.found.leaving() {
+    fn decide(&self, target: &Target, run: &RunContext) -> Decision<Plan> {
+        let target = &target.rollout;
+        let object = &target.live.object;
+        if let Some(why) = target.live.leaving() {
             return Decision::Refuse(why);
         }
         match self.earlier(target, run) {
-            Earlier::Same(mark) => {
-                let message = format!("{object} was rolled back by this execution at {}", mark.time);
+            Earlier::Same(execution) => {
+                let message = format!("{object} was rolled back by this execution at {}", execution.time);
                 return Decision::AlreadySo { message, resumed: true };
             }
-            Earlier::Different(mark) => return Decision::Refuse(mark::used_for_another(&mark)),
+            Earlier::Different(execution) => return Decision::Refuse(executions::used_for_another(&execution)),
             Earlier::Never => {}
         }
-        let to = match choose::revision(self, &target.revisions, &target.found.value) {
+        let to = match choose::revision(self, &target.revisions, &target.live.value) {
             Ok(to) => to,
             Err(why) => return Decision::Refuse(format!("{object} {why}")),
         };
-        if target.found.value.pointer("/spec/template").map(normalized).as_ref() == Some(&to.template) {
+        if target.live.value.pointer("/spec/template").map(normalized).as_ref() == Some(&to.template) {
             let message = format!("{object} has the template of revision {} ({}) already", to.number, to.name);
             return Decision::AlreadySo { message, resumed: false };
         }
-        if let Some(why) = target.found.protection().or_else(|| refusal(target)) {
+        if let Some(why) = target.live.protection().or_else(|| refusal(target)) {
             return Decision::Refuse(why);
         }
         let from = target.current().map(|revision| revision.name.clone());
-        Decision::Change(Change { patch: self.patch(target, to, run), from, to: to.name.clone() })
+        Decision::Change(Plan { patch: self.patch(target, to, run), from, to: to.name.clone() })
     }
 
-    fn still_meant(first: &Change, again: &Change) -> bool {
+    fn same_intent(first: &Plan, again: &Plan) -> bool {
         (&first.from, &first.to) == (&again.from, &again.to)
     }
 
-    async fn apply(&self, cluster: &Cluster, target: &Target, change: &Change, commit: Commit) -> Result<Value> {
-        let (object, value) = (&target.found.object, &target.found.value);
-        let after = cluster.patch(object, value, &change.patch, commit).await?;
-        if !Workload::read(target.kind, value).ordered {
+    async fn apply(&self, cluster: &Cluster, target: &Target, plan: &Plan, commit: Commit) -> Result<Value> {
+        let Target { rollout, run } = target;
+        let (object, value) = (&rollout.live.object, &rollout.live.value);
+        let after = cluster.patch(object, value, &plan.patch, commit).await?;
+        if !Workload::read(rollout.kind, value).ordered {
             return Ok(after);
         }
         match commit {
-            Commit::DryRun => warn_of(&stuck::try_out(cluster, object, value, &change.to).await?, target),
-            Commit::Execute => stuck::evict(cluster, object, &after, &change.to).await.map_err(stuck::applied)?,
+            Commit::DryRun => warn_of(&stuck::try_out(cluster, object, value, &plan.to).await?, object, run),
+            Commit::Execute => {
+                stuck::evict(cluster, object, (&after, &plan.to), run).await.map_err(stuck::applied)?;
+            }
         }
         Ok(after)
     }
 
-    /// A mark of release 0.1 has no goal but the revision's name.
+    /// An execution of release 0.1 has no goal but the revision's name.
     fn stands(&self, target: &Target, run: &RunContext) -> Result<()> {
-        let Earlier::Same(mark) = self.earlier(target, run) else { return Ok(()) };
-        let (object, now) = (&target.found.object, &target.found.value);
-        let to = goal(&mark);
+        let target = &target.rollout;
+        let Earlier::Same(execution) = self.earlier(target, run) else { return Ok(()) };
+        let (object, now) = (&target.live.object, &target.live.value);
+        let to = goal(&execution);
         let template = now.pointer("/spec/template").map(normalized);
         let undone = match target.named(Some(to)) {
-            None if mark.goal.is_null() => Some("that revision is gone by now".to_owned()),
-            Some(revision) if mark.goal.is_null() && template.as_ref() != Some(&revision.template) => {
+            None if execution.goal.is_null() => Some("that revision is gone by now".to_owned()),
+            Some(revision) if execution.goal.is_null() && template.as_ref() != Some(&revision.template) => {
                 Some("it has another pod template by now: someone else changed it".to_owned())
             }
-            _ => mark.undone(target.kind, now).map(|how| format!("it {how}")),
+            _ => target.undone(&execution).map(|how| format!("it {how}")),
         };
         undone.map_or(Ok(()), |how| {
             Err(Error::NotVerified(format!(
                 "{object} was rolled back to {to} by this execution at {}, and {how}",
-                mark.time
+                execution.time
             )))
         })
     }
 
     /// The pods that stand in its way must go, whether or not the first run got to them.
     async fn resume(&self, cluster: &Cluster, target: &Target, run: &RunContext) -> Result<()> {
-        let Earlier::Same(mark) = self.earlier(target, run) else { return Ok(()) };
-        let (object, now) = (&target.found.object, &target.found.value);
+        let target = &target.rollout;
+        let Earlier::Same(execution) = self.earlier(target, run) else { return Ok(()) };
+        let (object, now) = (&target.live.object, &target.live.value);
         if Workload::read(target.kind, now).ordered {
-            stuck::evict(cluster, object, now, goal(&mark)).await.map_err(stuck::applied)?;
+            stuck::evict(cluster, object, (now, goal(&execution)), run).await.map_err(stuck::applied)?;
         }
         Ok(())
     }
 
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
-        let written = Written::of(now);
-        let rollout = Rollout {
-            object: &target.found.object,
-            kind: target.kind,
-            now: now.clone(),
-            of_newest_revision: true,
-            overwritten: &|value| written.overwritten(value),
-            asked: self.asked(),
-        };
-        rollout.wait(cluster, run).await?;
+        target.rollout.verify(cluster, now, run, |_| None).await?;
         Ok(self.details(target, run))
     }
 
     fn details(&self, target: &Target, run: &RunContext) -> Details {
+        let target = &target.rollout;
         let (from, to) = match self.earlier(target, run) {
-            Earlier::Same(mark) => (target.named(text(&mark.previous, "/revision")), target.named(Some(goal(&mark)))),
-            _ => (target.current(), choose::revision(self, &target.revisions, &target.found.value).ok()),
+            Earlier::Same(execution) => {
+                (target.named(text(&execution.previous, "/revision")), target.named(Some(goal(&execution))))
+            }
+            _ => (target.current(), choose::revision(self, &target.revisions, &target.live.value).ok()),
         };
         let seen = run.progress.observation();
         Details {
@@ -360,44 +314,41 @@ impl Action for Rollback {
     }
 
     fn undo(&self, target: &Target, applied: bool, run: &RunContext) -> RollbackInformation {
-        let object = &target.found.object;
+        let target = &target.rollout;
         let previous = match self.earlier(target, run) {
-            Earlier::Same(mark) => text(&mark.previous, "/revision").map(str::to_owned),
+            Earlier::Same(execution) => text(&execution.previous, "/revision").map(str::to_owned),
             _ if applied => target.current().map(|revision| revision.name.clone()),
             _ => return RollbackInformation::unavailable("it had that template already; what was before is not known"),
         };
         match previous {
             Some(name) => RollbackInformation::request(
-                format!("rollback-{}", object.resource.kind().to_lowercase()),
+                format!("rollback-{}", target.kind.lower()),
                 json!({ "toRevisionName": name }),
             ),
             None => RollbackInformation::unavailable("the template before is kept in no revision"),
         }
     }
 
-    fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
-        let object = &target.found.object;
-        let to = details
-            .to_revision
-            .as_ref()
-            .map_or_else(|| "an earlier revision".to_owned(), |to| format!("revision {} ({})", to.number, to.name));
-        let ready = match (details.ready_replicas, details.desired_replicas) {
-            (Some(ready), Some(desired)) => {
-                format!("; {ready} of {desired} pods ready after {:.1} s", told.took.as_secs_f32())
-            }
-            _ => "; not waited for".to_owned(),
-        };
-        match (&told.already, told.dry_run) {
-            (Some(message), true) => message.clone(),
-            (Some(message), false) => format!("{message}{ready}"),
-            (None, true) => format!("would roll {object} back to {to}"),
-            (None, false) => format!("rolled {object} back to {to}{ready}"),
-        }
+    fn intent(&self, target: &Target, details: &Details) -> String {
+        format!("roll {} back to {}", target.rollout.live.object, shown(details))
     }
 
-    fn waiting(&self) -> Option<Waiting> {
-        Some(self.asked())
+    fn done(&self, target: &Target, details: &Details) -> String {
+        format!("rolled {} back to {}", target.rollout.live.object, shown(details))
     }
+
+    fn proof(&self, _target: &Target, details: &Details, took: &str) -> String {
+        match (details.ready_replicas, details.desired_replicas) {
+            (Some(ready), Some(desired)) => format!("; {ready} of {desired} pods ready after {took}"),
+            _ => "; not waited for".to_owned(),
+        }
+    }
+}
+
+/// `revision 2 (web-b)`
+fn shown(details: &Details) -> String {
+    let to = details.to_revision.as_ref();
+    to.map_or_else(|| "an earlier revision".to_owned(), |to| format!("revision {} ({})", to.number, to.name))
 }
 
 fn named(revision: &Revision) -> RevisionName {
@@ -408,43 +359,42 @@ fn named(revision: &Revision) -> RevisionName {
 }
 
 /// Why a workload cannot be rolled back as it is.
-fn refusal(target: &Target) -> Option<String> {
-    let object = &target.found.object;
-    if let Some(owner) = controller(&target.found.value) {
+fn refusal(target: &RolloutTarget) -> Option<String> {
+    let object = &target.live.object;
+    if let Some(owner) = controller(&target.live.value) {
         let (kind, name) = (text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default());
         return Some(format!(
             "{object} is controlled by the {kind} {name}, which would put its own template back: roll that back"
         ));
     }
-    let why = Workload::read(target.kind, &target.found.value).unreachable()?;
-    Some(format!("{object} {why}"))
+    target.unreachable()
 }
 
 /// Says what the evictions that were tried out leave open.
-fn warn_of(tried: &stuck::Tried, target: &Target) {
-    let object = &target.found.object;
+fn warn_of(tried: &stuck::Tried, object: &ObjectRef, run: &RunContext) {
     // Each is tried out by itself, and a dry run takes nothing from a budget: one of one pod would let both pass.
     if tried.number > 1 {
-        target.progress.warn(format!(
+        run.progress.warn(format!(
             "the evictions of the pods that keep {object} stuck were tried out one by one; a disruption budget that allows each may not allow all"
         ));
     }
     for blocked in &tried.blocked {
-        target.progress.warn(format!(
+        run.progress.warn(format!(
             "a pod of {object} that is not ready yet cannot be evicted: {blocked}; unless it becomes ready by itself, the rollback does not get past it"
         ));
     }
 }
 
 /// The name of the revision that an execution put back.
-fn goal(mark: &Mark) -> &str {
-    text(&mark.goal, "/revision").or_else(|| text(&mark.previous, "/to")).unwrap_or_default()
+fn goal(execution: &Execution) -> &str {
+    text(&execution.goal, "/revision").or_else(|| text(&execution.previous, "/to")).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::{found, run, told};
+    use crate::action::testing::{apply, live, run, sentence};
+    use contract::annotations::PROTECTED;
     use rstest::rstest;
 
     fn template(image: &str) -> Value {
@@ -459,19 +409,15 @@ mod tests {
         let mut value = json!({ "metadata": { "uid": "u", "generation": 7 }, "spec": { "template": template(image) } });
         json_patch::merge(&mut value, &extra);
         let revisions = vec![revision("web-c", 3, "c"), revision("web-b", 2, "b"), revision("web-a", 1, "a")];
-        Target {
-            found: found(Kind::Deployment, value),
-            kind: Kind::Deployment,
-            revisions,
-            progress: Progress::default(),
-        }
+        let rollout = RolloutTarget { live: live(Kind::Deployment, value), kind: Kind::Deployment, revisions };
+        Target { rollout, run: run() }
     }
 
     fn rollback(parameters: Value) -> Rollback {
         serde_json::from_value(parameters).unwrap()
     }
 
-    fn decide(parameters: Value, target: &Target) -> Decision<Change> {
+    fn decide(parameters: Value, target: &Target) -> Decision<Plan> {
         rollback(parameters).decide(target, &run())
     }
 
@@ -490,7 +436,7 @@ mod tests {
     #[case::on_delete(json!({}), json!({ "spec": { "updateStrategy": { "type": "OnDelete" } } }), "OnDelete")]
     #[case::no_such_name(json!({ "toRevisionName": "x" }), json!({}), "has no revision named \"x\"")]
     #[case::owned(json!({}), json!({ "metadata": { "ownerReferences": [{ "controller": true, "kind": "Rollout", "name": "r" }] } }), "Rollout r")]
-    #[case::protected(json!({}), json!({ "metadata": { "annotations": { workload::PROTECTED: "true" } } }), "is protected")]
+    #[case::protected(json!({}), json!({ "metadata": { "annotations": { PROTECTED: "true" } } }), "is protected")]
     fn refuses(#[case] parameters: Value, #[case] extra: Value, #[case] why: &str) {
         let Decision::Refuse(said) = decide(parameters, &target("c", extra)) else { panic!() };
         assert!(said.contains(why), "{said}");
@@ -511,7 +457,7 @@ mod tests {
         let (rollback, target) = (rollback(json!({})), target("c", json!({})));
         let desired = ready.map(|_| 5);
         let details = Details { ready_replicas: ready, desired_replicas: desired, ..rollback.details(&target, &run()) };
-        assert_eq!(rollback.sentence(&target, &details, &told(dry_run, already)), says);
+        assert_eq!(sentence(&rollback, &target, &details, (dry_run, already)), says);
         let images = details.to_revision.unwrap().images;
         assert_eq!((details.from_revision.unwrap().name, images), ("web-c".to_owned(), vec!["b".to_owned()]));
     }
@@ -528,7 +474,7 @@ mod tests {
         assert_eq!(name(rollback.undo(&target, true, &run)), expected);
         assert!(name(rollback.undo(&target, false, &run)).unwrap_err().contains("had that template already"));
         let Decision::Change(change) = rollback.decide(&target, &run) else { panic!() };
-        crate::guard::test_support::apply(&mut target.found.value, &change.patch.operations);
+        apply(&mut target.rollout.live.value, &change.patch.operations);
         assert!(matches!(rollback.decide(&target, &run), Decision::AlreadySo { resumed: true, .. }));
         assert_eq!(name(rollback.undo(&target, false, &run)), expected);
         let Decision::Refuse(why) = self::rollback(json!({ "toRevision": 1 })).decide(&target, &run) else { panic!() };
@@ -536,8 +482,8 @@ mod tests {
         let details = rollback.details(&target, &run);
         let names = [details.from_revision, details.to_revision].map(|one| one.unwrap().name);
         assert_eq!(names, ["web-c", "web-b"]);
-        target.revisions.clear();
-        target.found.value = json!({ "metadata": { "uid": "u" }, "spec": { "template": template("x") } });
+        target.rollout.revisions.clear();
+        target.rollout.live.value = json!({ "metadata": { "uid": "u" }, "spec": { "template": template("x") } });
         assert!(name(rollback.undo(&target, true, &run)).unwrap_err().contains("kept in no revision"));
     }
 
@@ -548,7 +494,7 @@ mod tests {
     #[case::none(json!({}), &[])]
     fn checks(#[case] parameters: Value, #[case] says: &[&str]) {
         let target = target("c", json!({}));
-        let problems = rollback(parameters).check(&Named::Object(target.found.object), &run());
+        let problems = rollback(parameters).check(&TargetRef::Object(target.rollout.live.object), &run());
         assert_eq!(problems.len(), says.len(), "{problems:?}");
         assert!(problems.iter().zip(says).all(|(problem, says)| problem.contains(says)), "{problems:?}");
     }
@@ -556,7 +502,7 @@ mod tests {
     #[test]
     fn a_workload_without_revisions_says_why() {
         let mut target = target("c", json!({}));
-        target.revisions.clear();
+        target.rollout.revisions.clear();
         let Decision::Refuse(said) = decide(json!({}), &target) else { panic!() };
         assert!(said.contains("it has none (its revisionHistoryLimit may be 0)"), "{said}");
     }
@@ -570,6 +516,6 @@ mod tests {
     fn a_rollout_in_between_changes_what_the_one_before_means() {
         let Decision::Change(first) = decide(json!({}), &target("c", json!({}))) else { panic!() };
         let Decision::Change(again) = decide(json!({}), &target("b", json!({}))) else { panic!() };
-        assert!(!Rollback::still_meant(&first, &again) && Rollback::still_meant(&first, &first));
+        assert!(!Rollback::same_intent(&first, &again) && Rollback::same_intent(&first, &first));
     }
 }

@@ -2,21 +2,30 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Commit, Eviction, Query};
-use crate::error::{Error, Result};
-use crate::object::{Kind, ObjectRef, number, text};
-use crate::pod::{Outlook, PodView};
-use crate::tally::ordinal;
-use crate::wait::{out_of_time, server_name};
-use crate::workload::{Workload, selector};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::run::RunContext;
+use crate::cluster::{Cluster, Commit, Eviction, Query, Watch, server_name};
+use crate::k8s::object::{number, text};
+use crate::k8s::selector::selector;
+use crate::k8s::{Kind, ObjectRef};
+use crate::workload::Workload;
+use crate::workload::pods::{Outlook, PodView};
+use crate::workload::rollout::{self, Pending, RolloutStatus};
+use crate::workload::tally::ordinal;
+use crate::workload::wait::{self, Wait};
 
 /// A kubelet writes the status of a crash-looping pod every few seconds; each time an eviction has to be bound anew.
 const ROUNDS: u32 = 5;
 
 /// Evicts the pods of other revisions that are not ready: the controller waits for them, forever. Only after it has seen
 /// the new template; before that it would make them anew from the bad one.
-pub async fn evict(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<()> {
-    let observed = wait_until_observed(cluster, set, patched).await?;
+pub async fn evict(
+    cluster: &Cluster,
+    set: &ObjectRef,
+    (patched, revision): (&Value, &str),
+    run: &RunContext,
+) -> Result<()> {
+    let observed = Observed::wait(cluster, set, patched, run).await?;
     // The controller may have made a revision anew for this template: then the pods to be are of that one.
     let revision = text(&observed, "/status/updateRevision").unwrap_or(revision);
     for _ in 0..ROUNDS {
@@ -131,18 +140,43 @@ fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, first: i64) -> bool 
         && ordinal(&pod.name).is_some_and(|ordinal| ordinal >= first)
 }
 
-async fn wait_until_observed(cluster: &Cluster, set: &ObjectRef, patched: &Value) -> Result<Value> {
-    let generation = number(patched, "/metadata/generation");
-    let mut following = cluster.follow_object(set, patched.clone()).await?;
-    loop {
-        let seen = following.items().get(set.name.as_str());
-        if let Some(value) = seen.filter(|value| Workload::read(Kind::StatefulSet, value).has_observed(generation)) {
-            return Ok(value.clone());
-        }
-        tokio::select! {
-            changed = following.changed() => changed?,
-            () = tokio::time::sleep(cluster.remaining()) => return Err(out_of_time(set, &crate::action::Progress::default())),
-        }
+/// A StatefulSet, while its controller is waited for.
+struct Observed<'a> {
+    set: &'a ObjectRef,
+    generation: i64,
+    now: Watch<Value>,
+}
+
+impl<'a> Observed<'a> {
+    /// Waits until its controller has seen the patch; returns the set as it then is.
+    async fn wait(cluster: &Cluster, set: &'a ObjectRef, patched: &Value, run: &RunContext) -> Result<Value> {
+        let now = cluster.watch_object(set, patched.clone()).await?;
+        let mut observed = Self { set, generation: number(patched, "/metadata/generation"), now };
+        wait::until_done(&mut observed, cluster, run).await?;
+        wait::still_there(set, observed.value()).cloned()
+    }
+
+    fn value(&self) -> Option<&Value> {
+        self.now.items().get(self.set.name.as_str())
+    }
+}
+
+impl Wait for Observed<'_> {
+    fn object(&self) -> &ObjectRef {
+        self.set
+    }
+
+    async fn look(&mut self, _cluster: &Cluster) -> Result<RolloutStatus> {
+        let seen = Workload::read(Kind::StatefulSet, wait::still_there(self.set, self.value())?);
+        Ok(if seen.has_observed(self.generation) {
+            RolloutStatus::Done { surge: 0 }
+        } else {
+            RolloutStatus::Pending(Pending::plain(rollout::not_observed(self.generation)))
+        })
+    }
+
+    async fn changed(&mut self) -> Result<()> {
+        self.now.changed().await
     }
 }
 

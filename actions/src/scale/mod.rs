@@ -12,26 +12,30 @@ mod other;
 
 use std::collections::BTreeSet;
 
+use contract::result::RollbackInformation;
+use contract::waiting::Waits;
 use json_patch::PatchOperation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
+use crate::action::{self, Action, Decision, TargetRef};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::observed::{PodCounts, Versions};
+use crate::cluster::patch::operations;
+use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit, Patch, Proof};
-use crate::error::{Error, Result};
-use crate::guard::{self, operations};
-use crate::object::{Kind, ObjectRef, Resource, controller, number, text, uid};
-use crate::observed::{PodCounts, Versions};
-use crate::parameters::{Period, Replicas, Settle, Terminating, Waiting, one_minute, yes};
-use crate::permission::Permission;
-use crate::related::{self, autoscalers};
-use crate::wait::Rollout;
-use crate::workload::{self, Found, Workload};
+use crate::k8s::object::{self, controller, number, text, uid};
+use crate::k8s::quantity::Replicas;
+use crate::k8s::{Kind, ObjectRef, Permission, Resource};
+use crate::workload::autoscaler::{autoscalers, autoscalers_of};
+use crate::workload::lookup::{self, LiveObject};
+use crate::workload::wait::RolloutWait;
+use crate::workload::{Workload, owners};
 
 /// Parameters of `scale`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Scale {
     /// How many pods there shall be.
     pub replicas: Replicas,
@@ -48,24 +52,6 @@ pub struct Scale {
     /// (`persistentVolumeClaimRetentionPolicy.whenScaled: Delete`).
     #[serde(default)]
     pub allow_volume_deletion: bool,
-    /// Wait until the pods are ready (or gone).
-    #[serde(default = "yes")]
-    pub wait: bool,
-    /// How long to wait; by default what is left of `ACTION_TIMEOUT`, less a tenth.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_timeout: Option<Period>,
-    /// How long an obstacle that may pass (no node has room, a quota is used up, an image cannot be pulled) may stand
-    /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
-    #[serde(default = "one_minute")]
-    pub stuck_after: Period,
-    /// How long pods without a readiness probe that become ready in this run are followed, since they are ready as soon as
-    /// they run: the same containers must still run then. `0s` turns it off.
-    #[serde(default)]
-    pub settle: Settle,
-    /// `wait` until the pods that go are gone, or `ignore` those that are being deleted: they may run on for their grace
-    /// period.
-    #[serde(default)]
-    pub terminating: Terminating,
 }
 
 /// What to do about an autoscaler.
@@ -104,21 +90,23 @@ pub struct Details {
 /// The object, its number, and who else sets it.
 #[derive(Debug)]
 pub struct Target {
-    found: Found,
+    live: LiveObject,
     replicas: i64,
     autoscalers: Vec<String>,
 }
 
-impl Subject for Target {
-    fn found(&self) -> Option<&Found> {
-        Some(&self.found)
+impl action::Target for Target {
+    fn live(&self) -> Option<&LiveObject> {
+        Some(&self.live)
     }
 }
 
 impl Action for Scale {
     type Target = Target;
-    type Change = Patch;
+    type Plan = Patch;
     type Details = Details;
+
+    const WAITS: Waits = Waits::ForPods;
 
     fn repeatable(_run: &RunContext, _has_uid: bool) -> bool {
         true
@@ -139,8 +127,8 @@ impl Action for Scale {
         json!({ "replicas": 5 })
     }
 
-    fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
-        let mut all = guard::owner_permissions(resource);
+    fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
+        let mut all = lookup::owner_permissions(resource);
         all.insert(Permission::on_target("get", resource));
         if resource.built_in() == Some(Kind::Pod) {
             return all;
@@ -152,12 +140,12 @@ impl Action for Scale {
         if self.on_autoscaler == OnAutoscaler::Refuse {
             all.insert(Permission::of("list", &autoscalers()));
         }
-        if self.wait {
+        if waits {
             all.insert(Permission::on_target("watch", resource));
             all.insert(Permission::of("list", &Kind::Pod.resource()));
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
             match resource.built_in() {
-                Some(kind) => all.extend(guard::set_permissions(kind)),
+                Some(kind) => all.extend(owners::set_permissions(kind)),
                 // Its pods may be its ReplicaSets'.
                 None => _ = all.insert(Permission::of("list", &Kind::ReplicaSet.resource())),
             }
@@ -165,7 +153,7 @@ impl Action for Scale {
         all
     }
 
-    fn leads_to(kind: Kind) -> &'static [Kind] {
+    fn owner_kinds(kind: Kind) -> &'static [Kind] {
         match kind {
             Kind::Pod => &[Kind::Deployment, Kind::StatefulSet, Kind::ReplicaSet, Kind::ReplicationController],
             Kind::ReplicaSet => &[Kind::Deployment],
@@ -173,29 +161,29 @@ impl Action for Scale {
         }
     }
 
-    async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
-        let found =
-            workload::find(cluster, guard::object(named)?, |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet)).await?;
-        if matches!(found.kind(), Some(Kind::Pod | Kind::Node | Kind::DaemonSet | Kind::Job | Kind::CronJob)) {
+    async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
+        let leads_on = |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet);
+        let live = lookup::find(cluster, named.object()?, leads_on).await?;
+        if matches!(live.kind(), Some(Kind::Pod | Kind::Node | Kind::DaemonSet | Kind::Job | Kind::CronJob)) {
             return Err(Error::InvalidRequest(format!(
                 "{} has no number of replicas, and nothing that has one controls it",
-                found.object
+                live.object
             )));
         }
-        let replicas = match found.kind() {
-            Some(_) => found.value.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
-            None => number(&scale_of(cluster, &found.object).await?, "/spec/replicas"),
+        let replicas = match live.kind() {
+            Some(_) => live.value.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
+            None => number(&scale_of(cluster, &live.object).await?, "/spec/replicas"),
         };
-        if let Some(owner) = controller(&found.value) {
+        if let Some(owner) = controller(&live.value) {
             run.progress.warn(format!(
                 "{} is controlled by {}, which may set its own number",
-                found.object,
+                live.object,
                 described(owner)
             ));
         }
         let ask = self.on_autoscaler == OnAutoscaler::Refuse && replicas != self.replicas.get();
-        let autoscalers = if ask { autoscalers_of(cluster, &found.object).await? } else { Vec::new() };
-        let target = Target { found, replicas, autoscalers };
+        let autoscalers = if ask { autoscalers_of(cluster, &live.object).await? } else { Vec::new() };
+        let target = Target { live, replicas, autoscalers };
         if let Some(warning) = self.volume_warning(&target) {
             run.progress.warn(warning);
         }
@@ -203,9 +191,9 @@ impl Action for Scale {
     }
 
     fn decide(&self, target: &Target, _run: &RunContext) -> Decision<Patch> {
-        let object = &target.found.object;
+        let object = &target.live.object;
         let (now, wanted) = (target.replicas, self.replicas.get());
-        if let Some(why) = target.found.leaving() {
+        if let Some(why) = target.live.leaving() {
             return Decision::Refuse(why);
         }
         if now == wanted {
@@ -217,18 +205,18 @@ impl Action for Scale {
         }
     }
 
-    async fn apply(&self, cluster: &Cluster, target: &Target, change: &Patch, commit: Commit) -> Result<Value> {
-        let object = &target.found.object;
+    async fn apply(&self, cluster: &Cluster, target: &Target, plan: &Patch, commit: Commit) -> Result<Value> {
+        let object = &target.live.object;
         // The patch in the result is about the number alone: a Scale has another shape than the object.
         let before = json!({ "metadata": { "name": object.name, "namespace": object.namespace, "uid": object.uid }, "spec": { "replicas": target.replicas } });
-        cluster.patch(object, &before, change, commit).await
+        cluster.patch(object, &before, plan, commit).await
     }
 
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
-        let object = &target.found.object;
+        let object = &target.live.object;
         let wanted = self.replicas.get();
-        let Some(kind) = target.found.kind() else {
-            other::Scaled { object, wanted, asked: self.asked(), run }.wait(cluster).await?;
+        let Some(kind) = target.live.kind() else {
+            other::Scaled::wait(cluster, object, wanted, run).await?;
             return Ok(self.details(target, run));
         };
         // A Scale does not carry the generation that its controller has to observe.
@@ -236,11 +224,10 @@ impl Action for Scale {
         let overwritten = |value: &Value| {
             let found = Workload::read(kind, value).desired;
             (found != wanted)
-                .then(|| format!("replicas are {found} now, not {wanted}{}", guard::last_writer(value, "scale")))
+                .then(|| format!("replicas are {found} now, not {wanted}{}", object::last_writer(value, "scale")))
         };
-        let asked = self.asked();
-        let rollout = Rollout { object, kind, now, of_newest_revision: false, overwritten: &overwritten, asked };
-        rollout.wait(cluster, run).await?;
+        let wait = RolloutWait { object, kind, now, of_newest_revision: false, overwritten: &overwritten, run };
+        wait.wait(cluster).await?;
         if let Some(surge) = run.progress.observation().surge {
             run.progress.warn(format!(
                 "{object} is paused in the middle of a rollout: it keeps {surge} pods beyond its {wanted} until it is resumed"
@@ -285,36 +272,29 @@ impl Action for Scale {
                 fields.insert("onAutoscaler".to_owned(), json!("ignore"));
             }
         }
-        RollbackInformation::request(
-            format!("scale-{}", target.found.object.resource.kind().to_lowercase()),
-            parameters,
-        )
+        RollbackInformation::request(format!("scale-{}", target.live.object.resource.kind().to_lowercase()), parameters)
     }
 
-    fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
-        let object = &target.found.object;
-        let (from, to) = (details.from_replicas, details.to_replicas);
-        let ready = details.ready_replicas.map_or("; not waited for".to_owned(), |ready| {
-            let ready = ready.min(to);
-            format!("; {ready} of {to} replicas ready after {:.1} s", told.took.as_secs_f32())
-        });
-        match (&told.already, told.dry_run) {
-            (Some(message), true) => message.clone(),
-            (Some(message), false) => format!("{message}{ready}"),
-            (None, true) => format!("would scale {object} from {from} to {to}"),
-            (None, false) => format!("scaled {object} from {from} to {to}{ready}"),
-        }
+    fn intent(&self, target: &Target, details: &Details) -> String {
+        format!("scale {} from {} to {}", target.live.object, details.from_replicas, details.to_replicas)
     }
 
-    fn waiting(&self) -> Option<Waiting> {
-        Some(self.asked())
+    fn done(&self, target: &Target, details: &Details) -> String {
+        format!("scaled {} from {} to {}", target.live.object, details.from_replicas, details.to_replicas)
+    }
+
+    fn proof(&self, _target: &Target, details: &Details, took: &str) -> String {
+        let to = details.to_replicas;
+        details.ready_replicas.map_or("; not waited for".to_owned(), |ready| {
+            format!("; {} of {to} replicas ready after {took}", ready.min(to))
+        })
     }
 }
 
 impl Target {
     /// Whether scaling to this number deletes the volumes of the pods that go.
     fn deletes_volumes(&self, wanted: i64) -> bool {
-        let value = &self.found.value;
+        let value = &self.live.value;
         let deletes = text(value, "/spec/persistentVolumeClaimRetentionPolicy/whenScaled") == Some("Delete");
         let claims = value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
         self.replicas > wanted && deletes && claims.is_some_and(|claims| !claims.is_empty())
@@ -322,34 +302,24 @@ impl Target {
 }
 
 impl Scale {
-    fn asked(&self) -> Waiting {
-        Waiting {
-            wait: self.wait,
-            timeout: self.wait_timeout,
-            stuck_after: self.stuck_after,
-            settle: self.settle,
-            terminating: self.terminating,
-        }
-    }
-
     /// Volumes that go, which is meant.
     fn volume_warning(&self, target: &Target) -> Option<String> {
         let wanted = self.replicas.get();
-        let first = number(&target.found.value, "/spec/ordinals/start") + wanted;
+        let first = number(&target.live.value, "/spec/ordinals/start") + wanted;
         (self.allow_volume_deletion && target.deletes_volumes(wanted)).then(|| {
             format!(
                 "{}: the volumes of the pods from ordinal {first} on are deleted with them \
                  (persistentVolumeClaimRetentionPolicy.whenScaled is Delete)",
-                target.found.object
+                target.live.object
             )
         })
     }
 
     /// The guard that says no.
     fn refusal(&self, target: &Target) -> Option<String> {
-        let object = &target.found.object;
+        let object = &target.live.object;
         let (now, wanted) = (target.replicas, self.replicas.get());
-        if let Some(why) = target.found.protection().or_else(|| controlled(target)) {
+        if let Some(why) = target.live.protection().or_else(|| controlled(target)) {
             return Some(why);
         }
         if let Some(expected) = self.current_replicas.filter(|expected| expected.get() != now) {
@@ -385,12 +355,12 @@ impl Scale {
 /// A ReplicaSet or ReplicationController under a controller that is not built in (Argo Rollouts, OpenShift): that one sets
 /// the number, and is what has to be scaled.
 fn controlled(target: &Target) -> Option<String> {
-    matches!(target.found.kind(), Some(Kind::ReplicaSet | Kind::ReplicationController)).then_some(())?;
-    let owner = controller(&target.found.value)?;
+    matches!(target.live.kind(), Some(Kind::ReplicaSet | Kind::ReplicationController)).then_some(())?;
+    let owner = controller(&target.live.value)?;
     let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
     Some(format!(
         "{} is controlled by {}, which sets its number; scale that: TARGET_KIND={} TARGET_API_VERSION={} TARGET_NAME={}",
-        target.found.object,
+        target.live.object,
         described(owner),
         own("/kind"),
         own("/apiVersion"),
@@ -406,19 +376,13 @@ fn patch(target: &Target, wanted: i64) -> Patch {
     // `/scale` leaves 0 replicas out, and a test of null passes where there is nothing.
     let expected = if target.replicas == 0 { Value::Null } else { json!(target.replicas) };
     let operations: Vec<PatchOperation> = operations(json!([
-        { "op": "test", "path": "/metadata/uid", "value": uid(&target.found.value) },
+        { "op": "test", "path": "/metadata/uid", "value": uid(&target.live.value) },
         { "op": "test", "path": "/spec/replicas", "value": expected },
         { "op": "add", "path": "/spec/replicas", "value": wanted },
     ]));
     // A Scale tells no generation; that of the object is the only trace that a number leaves that was set and set back.
-    let rests_on_generation = target.found.value.pointer("/metadata/generation").and_then(Value::as_i64);
+    let rests_on_generation = target.live.value.pointer("/metadata/generation").and_then(Value::as_i64);
     Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager, rests_on_generation }
-}
-
-/// The autoscalers that target the object.
-async fn autoscalers_of(cluster: &Cluster, object: &ObjectRef) -> Result<Vec<String>> {
-    let all = related::autoscalers_of(cluster, object).await?;
-    Ok(all.into_iter().map(|one| one.name).collect())
 }
 
 /// The `/scale` of a kind that is not built in.
@@ -434,13 +398,14 @@ async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::{found, run, told};
+    use crate::action::testing::{live, run, sentence};
+    use contract::annotations::PROTECTED;
     use rstest::rstest;
 
     fn target(replicas: i64, autoscalers: &[&str], annotations: &Value) -> Target {
         let value = json!({ "metadata": { "uid": "u", "annotations": annotations }, "spec": { "replicas": replicas } });
         Target {
-            found: found(Kind::Deployment, value),
+            live: live(Kind::Deployment, value),
             replicas,
             autoscalers: autoscalers.iter().map(ToString::to_string).collect(),
         }
@@ -458,7 +423,7 @@ mod tests {
     #[case::zero(json!({ "replicas": 0 }), target(3, &[], &json!({})), "allowZero")]
     #[case::another_number(json!({ "replicas": 5, "currentReplicas": 4 }), target(3, &[], &json!({})), "has 3 replicas, not 4")]
     #[case::autoscaler(json!({ "replicas": 5 }), target(3, &["web-hpa"], &json!({})), "HorizontalPodAutoscaler web-hpa")]
-    #[case::protected(json!({ "replicas": 5 }), target(3, &[], &json!({ workload::PROTECTED: "true" })), "is protected")]
+    #[case::protected(json!({ "replicas": 5 }), target(3, &[], &json!({ PROTECTED: "true" })), "is protected")]
     fn guards(#[case] parameters: Value, #[case] target: Target, #[case] refusal: &str) {
         match decide(parameters, &target) {
             Decision::Refuse(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
@@ -470,7 +435,7 @@ mod tests {
     #[test]
     fn a_number_that_is_there_already_comes_before_every_guard() {
         let parameters = json!({ "replicas": 3, "currentReplicas": 9 });
-        let decision = decide(parameters, &target(3, &["hpa"], &json!({ workload::PROTECTED: "true" })));
+        let decision = decide(parameters, &target(3, &["hpa"], &json!({ PROTECTED: "true" })));
         assert!(matches!(decision, Decision::AlreadySo { .. }));
     }
 
@@ -484,7 +449,7 @@ mod tests {
         let scale: Scale = serde_json::from_value(json!({ "replicas": 5 })).unwrap();
         let target = target(3, &[], &json!({}));
         let details = Details { ready_replicas: ready, ..scale.details(&target, &run()) };
-        assert_eq!(scale.sentence(&target, &details, &told(dry_run, already)), says);
+        assert_eq!(sentence(&scale, &target, &details, (dry_run, already)), says);
     }
 
     /// A set whose volumes go with its pods.
@@ -494,7 +459,7 @@ mod tests {
             "persistentVolumeClaimRetentionPolicy": { "whenScaled": "Delete" },
         });
         let value = json!({ "metadata": { "uid": "u" }, "spec": spec });
-        Target { found: found(Kind::StatefulSet, value), replicas, autoscalers: Vec::new() }
+        Target { live: live(Kind::StatefulSet, value), replicas, autoscalers: Vec::new() }
     }
 
     #[test]
@@ -521,7 +486,7 @@ mod tests {
         let details =
             Details { ready_replicas: Some(ready), surge_replicas: Some(1), ..scale.details(&target, &run()) };
         let says = "scaled deployment shop/web from 3 to 5; 5 of 5 replicas ready after 1.5 s";
-        assert_eq!(scale.sentence(&target, &details, &told(false, None)), says);
+        assert_eq!(sentence(&scale, &target, &details, (false, None)), says);
     }
 
     #[test]

@@ -1,147 +1,96 @@
 //! Kinds that are not built in: known through `/scale`, and by the pods that they own.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::scale_of;
-use crate::action::RunContext;
-use crate::cluster::{Cluster, Follow, Query};
-use crate::error::{Error, Result};
-use crate::object::{Kind, ObjectRef, number, text, uid};
-use crate::observed::Observation;
-use crate::owner::Owners;
-use crate::parameters::Waiting;
-use crate::pod::PodView;
-use crate::rollout::{self, State};
-use crate::tally::{Goal, Tally};
-use crate::wait::{Clock, Patience, changed, out_of_time};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::observed::Observation;
+use crate::cluster::run::RunContext;
+use crate::cluster::{Cluster, Query, Watch};
+use crate::k8s::object::{number, text};
+use crate::k8s::{Kind, ObjectRef};
 use crate::workload::Workload;
+use crate::workload::owners::Owners;
+use crate::workload::pods::PodView;
+use crate::workload::rollout::{self, Pending, RolloutStatus};
+use crate::workload::tally::{Goal, Tally};
+use crate::workload::wait::{self, Clock, Wait};
 
-/// What to wait for.
+/// An object of a kind that is not built in, while its number of pods is waited for: by its own count, and by the pods that
+/// it or its ReplicaSets own. Where it owns none of those that its selector finds, its count is all that there is.
 pub struct Scaled<'a> {
-    /// An object of a kind that is not built in.
-    pub object: &'a ObjectRef,
-    /// How many pods it is to have.
-    pub wanted: i64,
-    /// How the action waits.
-    pub asked: Waiting,
-    /// The run.
-    pub run: &'a RunContext,
-}
-
-/// What one look after the other builds on.
-struct Look {
-    object: Follow<Value>,
+    object: &'a ObjectRef,
+    wanted: i64,
+    run: &'a RunContext,
+    now: Watch<Value>,
     /// `None` when the object's `/scale` tells no selector.
-    pods: Option<Follow<PodView>>,
+    pods: Option<Watch<PodView>>,
     owners: Owners,
     clock: Clock,
+    began: Timestamp,
     /// Its selector.
     labels: String,
     /// Whether one of its own pods was ever seen.
     owns: bool,
 }
 
-/// What a look found.
-struct Seen {
-    state: State,
-    /// How many pods the object counts itself.
-    total: i64,
-    /// Whether there are pods to judge by: the object may own none of those that its selector finds.
-    blind: bool,
-}
-
-impl Scaled<'_> {
-    /// Waits until the object has its number: by its own count, and by the pods that it or its ReplicaSets own. Where it
-    /// owns none of those that its selector finds, its count is all that there is.
-    pub async fn wait(&self, cluster: &Cluster) -> Result<()> {
-        let (object, progress) = (self.object, &self.run.progress);
-        let follow = cluster.follow_object(object, cluster.get(object).await?).await?;
+impl<'a> Scaled<'a> {
+    /// Waits until it has this number.
+    pub async fn wait(cluster: &Cluster, object: &'a ObjectRef, wanted: i64, run: &'a RunContext) -> Result<()> {
+        let now = cluster.watch_object(object, cluster.get(object).await?).await?;
         let scale = scale_of(cluster, object).await?;
-        let selector = text(&scale, "/status/selector").unwrap_or_default().to_owned();
-        let pods = match selector.as_str() {
+        let labels = text(&scale, "/status/selector").unwrap_or_default().to_owned();
+        let pods = match labels.as_str() {
             "" => None,
-            selector => Some(cluster.follow(Query::beside(object, Kind::Pod.resource(), selector)).await?),
+            labels => Some(cluster.watch(Query::beside(object, Kind::Pod.resource(), labels)).await?),
         };
-        let mut look = Look {
-            object: follow,
-            pods,
-            owners: Owners::of(object, selector.clone()),
-            clock: Clock::default(),
-            labels: selector,
-            owns: false,
-        };
-        let mut patience = Patience::new(self.asked.stuck_after.get());
-        loop {
-            let seen = self.look(cluster, &mut look).await?;
-            let until = match seen.state {
-                _ if seen.blind && seen.total == self.wanted && self.owns_none(cluster, &mut look).await? => {
-                    progress.warn(format!(
-                        "{object} owns none of the pods that its /scale selects, or tells no selector: verified by its own count, not by ready pods"
-                    ));
-                    return Ok(());
-                }
-                State::Done { .. } if seen.total == self.wanted => return Ok(()),
-                State::Failed(why) if !seen.blind => return Err(self.failed(&why)),
-                State::Waiting(waiting) if !seen.blind => {
-                    progress.report(&format!("{object}: {}", waiting.status));
-                    let stuck = patience.until(&waiting).map_err(|why| self.failed(&why))?;
-                    stuck.into_iter().chain(waiting.again.map(|again| Instant::now() + again)).min()
-                }
-                _ => {
-                    progress.report(&format!("{object}: its own count says {}, not {}", seen.total, self.wanted));
-                    None
-                }
-            };
-            self.next(cluster, &mut look, until).await?;
-        }
+        let owners = Owners::of(object, labels.clone());
+        let (clock, began) = (Clock::default(), cluster.server_time(run.now));
+        let mut scaled = Self { object, wanted, run, now, pods, owners, clock, began, labels, owns: false };
+        wait::until_done(&mut scaled, cluster, run).await
     }
 
     /// Whether the API server, asked now, knows no pod of its own: the watch may be behind.
-    async fn owns_none(&self, cluster: &Cluster, look: &mut Look) -> Result<bool> {
-        if look.pods.is_some() {
-            let query = Query::beside(self.object, Kind::Pod.resource(), look.labels.as_str());
+    async fn owns_none(&mut self, cluster: &Cluster) -> Result<bool> {
+        if self.pods.is_some() {
+            let query = Query::beside(self.object, Kind::Pod.resource(), self.labels.as_str());
             let (pods, _) = cluster.list::<PodView>(&query).await?;
             let pods: Vec<&PodView> = pods.iter().collect();
-            look.owners.learn(cluster, &[], &pods).await?;
-            look.owns = pods.iter().any(|pod| !pod.finished && look.owners.own(pod));
+            self.owners.learn(cluster, &[], &pods).await?;
+            self.owns = pods.iter().any(|pod| !pod.finished && self.owners.own(pod));
         }
-        Ok(!look.owns)
+        Ok(!self.owns)
     }
 
-    fn failed(&self, why: &str) -> Error {
-        Error::NotVerified(format!("{} does not become ready: {why}", self.object))
-    }
-
-    async fn look(&self, cluster: &Cluster, look: &mut Look) -> Result<Seen> {
-        check(self.object, look.object.items().get(self.object.name.as_str()))?;
-        let total = total(cluster, self.object, self.wanted).await?;
-        let pods: Vec<&PodView> = look.pods.iter().flat_map(|pods| pods.items().values()).collect();
-        look.owners.learn(cluster, &[], &pods).await?;
-        let strangers = pods.iter().any(|pod| !pod.finished && !look.owners.own(pod));
-        let (began, now) = (cluster.server_time(self.run.now), cluster.server_now());
-        let own = look.clock.follow(pods.iter().copied().filter(|pod| look.owners.own(pod)), began, now);
+    /// How far its pods are; `None` where there are none to judge by: it may own none of those that its selector finds.
+    async fn look_at_pods(&mut self, cluster: &Cluster) -> Result<Option<RolloutStatus>> {
+        let pods: Vec<&PodView> = self.pods.iter().flat_map(|pods| pods.items().values()).collect();
+        self.owners.learn(cluster, &[], &pods).await?;
+        let strangers = pods.iter().any(|pod| !pod.finished && !self.owners.own(pod));
+        let now = cluster.server_now();
+        let own = self.clock.follow(pods.iter().copied().filter(|pod| self.owners.own(pod)), self.began, now);
         let goal = Goal {
             generation: 0,
             revision: None,
             stale_deadline: None,
-            terminating: self.asked.terminating,
-            settle: self.asked.settle.get(),
-            began,
+            terminating: self.run.wait.terminating,
+            settle: self.run.wait.settle.get(),
+            began: self.began,
             now,
         };
-        look.owns |= !own.is_empty();
-        let blind = look.pods.is_none() || (!look.owns && strangers);
+        self.owns |= !own.is_empty();
+        let blind = self.pods.is_none() || (!self.owns && strangers);
         let workload = Workload::read(Kind::ReplicaSet, &json!({ "spec": { "replicas": self.wanted } }));
         let tally = Tally::of(&workload, &own, goal);
-        self.run.progress.observe(self.observation(&tally, blind, look));
-        Ok(Seen { state: rollout::state(&workload, &tally, &[], goal), total, blind })
+        self.run.progress.observe(self.observation(&tally, blind));
+        Ok((!blind).then(|| rollout::state(&workload, &tally, &[], goal)))
     }
 
-    fn observation(&self, tally: &Tally<'_>, blind: bool, look: &Look) -> Observation {
+    fn observation(&self, tally: &Tally<'_>, blind: bool) -> Observation {
         let own = |resource: &str, version: &str| (resource.to_owned(), version.to_owned());
-        let object = own(self.object.resource.plural(), look.object.version());
-        let pods = look.pods.as_ref().map(|pods| own("pods", pods.version()));
+        let object = own(self.object.resource.plural(), self.now.version());
+        let pods = self.pods.as_ref().map(|pods| own("pods", pods.version()));
         Observation {
             pods: (!blind).then(|| tally.counts()),
             desired: Some(self.wanted),
@@ -149,26 +98,39 @@ impl Scaled<'_> {
             ..Observation::default()
         }
     }
-
-    async fn next(&self, cluster: &Cluster, look: &mut Look, until: Option<Instant>) -> Result<()> {
-        let deadline = Instant::now() + cluster.remaining();
-        let wake = until.unwrap_or(deadline).min(deadline);
-        tokio::select! {
-            changed = look.object.changed() => changed,
-            changed = changed(&mut look.pods) => changed,
-            () = tokio::time::sleep_until(wake) => if wake < deadline { Ok(()) } else { Err(out_of_time(self.object, &self.run.progress)) },
-        }
-    }
 }
 
-fn check(object: &ObjectRef, now: Option<&Value>) -> Result<()> {
-    if now.map(uid) != object.uid.as_deref() {
-        return Err(Error::NotVerified(format!("{object} was deleted while it was waited for")));
+impl Wait for Scaled<'_> {
+    fn object(&self) -> &ObjectRef {
+        self.object
     }
-    if now.is_some_and(|now| text(now, "/metadata/deletionTimestamp").is_some()) {
-        return Err(Error::NotVerified(format!("{object} is being deleted while it is waited for")));
+
+    async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus> {
+        wait::still_there(self.object, self.now.items().get(self.object.name.as_str()))?;
+        let total = total(cluster, self.object, self.wanted).await?;
+        let counted = total == self.wanted;
+        match self.look_at_pods(cluster).await? {
+            None if counted && self.owns_none(cluster).await? => {
+                self.run.progress.warn(format!(
+                    "{} owns none of the pods that its /scale selects, or tells no selector: verified by its own count, not by ready pods",
+                    self.object
+                ));
+                Ok(RolloutStatus::Done { surge: 0 })
+            }
+            Some(status) if counted || !matches!(status, RolloutStatus::Done { .. }) => Ok(status),
+            _ => {
+                let status = format!("its own count says {total}, not {}", self.wanted);
+                Ok(RolloutStatus::Pending(Pending::plain(status)))
+            }
+        }
     }
-    Ok(())
+
+    async fn changed(&mut self) -> Result<()> {
+        tokio::select! {
+            changed = self.now.changed() => changed,
+            changed = wait::changed(&mut self.pods) => changed,
+        }
+    }
 }
 
 /// How many pods the object counts itself; an error when the number is not ours any more.

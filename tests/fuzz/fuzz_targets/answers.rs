@@ -6,13 +6,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use action_runner::request::parse_parameters;
-use actions::action::{Action, Decision, LogSink, Named, Progress, RunContext, Subject, Told};
+use actions::action::parse::Parameters;
+use actions::action::{Action, Decision, RunOutcome, Target, TargetRef};
+use actions::catalogue::{Verb, Visitor, with_action};
+use actions::cluster::ledger::Ledger;
+use actions::cluster::run::{LogSink, Progress, RunContext};
 use actions::cluster::{Cluster, Commit, KnownRules};
-use actions::ledger::{Effect, Ledger};
-use actions::object::{Kind, ObjectRef};
-use actions::{Verb, Visitor, with_action};
+use actions::k8s::{Kind, ObjectRef};
 use bytes::Bytes;
+use contract::result::Effect;
 use futures::StreamExt;
 use http::{Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -123,7 +125,8 @@ async fn drive<A: Action>(kind: Kind, ledger: Ledger, truth: Arc<Mutex<Truth>>) 
     let namespace = "shop".parse().ok();
     let client = kube::Client::new(service, "shop");
     let cluster = Cluster::new(client, "https://fuzz".to_owned(), namespace, ledger, "run", Instant::now() + LIMIT);
-    let action: A = parse_parameters(&A::example().to_string()).expect("the example is what it should be");
+    let parameters = Parameters::<A>::parse(&A::example().to_string());
+    let Parameters { action, wait } = parameters.expect("the example is what it should be");
     let resource = kind.resource();
     let namespace = "shop".parse().ok().filter(|_| resource.namespaced());
     let object = ObjectRef {
@@ -132,27 +135,28 @@ async fn drive<A: Action>(kind: Kind, ledger: Ledger, truth: Arc<Mutex<Truth>>) 
         name: "web".parse().expect("a name"),
         uid: Some("1".to_owned()),
     };
-    let (name, named) = (object.name.clone(), Named::Object(object));
+    let (name, named) = (object.name.clone(), TargetRef::Object(object));
     let run = RunContext {
         id: "one".parse().ok(),
         reason: None,
         run: "run".to_owned(),
         now: jiff::Timestamp::UNIX_EPOCH,
+        wait,
         progress: Progress::default(),
         sink: Arc::new(Nowhere),
         upload_hosts: Vec::new(),
     };
-    let needed = action.permissions(&resource);
+    let needed = action.permissions(&resource, wait.wait);
     let _granted = cluster.missing(&needed, namespace.as_ref(), Some(&name), &mut KnownRules::default()).await;
     let Ok(target) = action.find(&cluster, &named, &run).await else { return };
     let now = match action.decide(&target, &run) {
         Decision::Refuse(_) => return,
         Decision::AlreadySo { .. } => target.value().cloned().unwrap_or_default(),
-        Decision::Change(change) => {
-            if action.apply(&cluster, &target, &change, Commit::DryRun).await.is_err() {
+        Decision::Change(plan) => {
+            if action.apply(&cluster, &target, &plan, Commit::DryRun).await.is_err() {
                 return;
             }
-            let Ok(now) = action.apply(&cluster, &target, &change, Commit::Execute).await else { return };
+            let Ok(now) = action.apply(&cluster, &target, &plan, Commit::Execute).await else { return };
             now
         }
     };
@@ -161,7 +165,8 @@ async fn drive<A: Action>(kind: Kind, ledger: Ledger, truth: Arc<Mutex<Truth>>) 
         Ok(details) => details,
         Err(_) => action.details(&target, &run),
     };
-    let _sentence = action.sentence(&target, &details, &Told { dry_run: false, already: None, took: LIMIT });
+    let outcome = RunOutcome { dry_run: false, already: None, took: LIMIT };
+    let _sentence = outcome.sentence(&action, &target, &details);
 }
 
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 #![no_main]
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here is a finding")]
 
-use action_runner::conditions::engine::{Answer, Task, answer};
 use action_runner::conditions::library;
+use action_runner::conditions::sandbox::child::{Answer, Task, answer};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &str| {

@@ -2,7 +2,7 @@
 #![no_main]
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here is a finding")]
 
-use actions::object::{Kind, ObjectRef, Resource};
+use actions::k8s::{Kind, ObjectRef, Resource};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -4,7 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here is a finding")]
 
 use actions::cluster::LogLines;
-use actions::collect_logs::redact::Redactor;
+use actions::export::redact_text::Redactor;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use libfuzzer_sys::fuzz_target;

@@ -3,8 +3,8 @@
 #![no_main]
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "what fails here is a finding")]
 
-use action_runner::conditions::Module;
-use action_runner::conditions::engine::{Answer, Task, answer};
+use action_runner::conditions::module::Module;
+use action_runner::conditions::sandbox::child::{Answer, Task, answer};
 use libfuzzer_sys::fuzz_target;
 
 /// regorus parses nested brackets in exponential time (a known finding of this target; the child is cut off after 5 s).

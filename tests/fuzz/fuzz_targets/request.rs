@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use action_runner::request::{Request, VARIABLES, parse_conditions, parse_parameters};
+use action_runner::request::Request;
 use actions::action::Action;
-use actions::{Visitor, with_action};
+use actions::action::parse::Parameters;
+use actions::catalogue::{Visitor, with_action};
+use contract::condition;
+use contract::variables::VARIABLES;
 use libfuzzer_sys::fuzz_target;
 
 /// Those that lead to files, which a fuzzer must not choose.
@@ -37,11 +40,11 @@ fuzz_target!(|text: &str| {
         assert!(!request.problems.is_empty(), "nothing is to be done, and nothing is wrong");
         return;
     };
-    with_action(verb, request.kind, Parameters(&request.parameters));
+    with_action(verb, request.kind, Again(&request.parameters));
     for name in ["ACTION_PRECONDITIONS", "ACTION_POSTCONDITIONS"] {
         if let Some(text) = variables.get(name) {
             // What is wrong with it is among the problems.
-            let _checked = parse_conditions(name, text);
+            let _checked = condition::parse(name, text);
         }
     }
     if request.problems.is_empty() {
@@ -56,18 +59,18 @@ fn read(variables: &BTreeMap<String, String>) -> Request {
     Request::read(variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))))
 }
 
-struct Parameters<'a>(&'a str);
+struct Again<'a>(&'a str);
 
-impl Visitor for Parameters<'_> {
+impl Visitor for Again<'_> {
     type Output = ();
 
     /// Parameters that are taken stay the same when they are written down and read again.
     fn visit<A: Action>(self) {
-        match parse_parameters::<A>(self.0) {
-            Ok(action) => {
-                let written = serde_json::to_value(&action).unwrap_or_default();
-                let again = parse_parameters::<A>(&written.to_string());
-                let again = again.map(|again| serde_json::to_value(&again).unwrap_or_default());
+        match Parameters::<A>::parse(self.0) {
+            Ok(parameters) => {
+                let written = parameters.to_value();
+                let again = Parameters::<A>::parse(&written.to_string());
+                let again = again.map(|again| again.to_value());
                 assert_eq!(again, Ok(written));
             }
             Err(problems) => {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::object::{annotation, number, text};
+use crate::k8s::object::{annotation, number, text};
 
 /// A Job's own account of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

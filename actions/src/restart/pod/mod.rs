@@ -10,28 +10,31 @@ mod replacer;
 
 use std::collections::BTreeSet;
 
+use contract::annotations::PROTECTED;
+use contract::duration::Duration;
+use contract::result::{ObjectReference, RollbackInformation};
+use contract::waiting::{WaitOptions, Waits};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Decision, Named, RollbackInformation, RunContext, Subject, Told};
-use crate::cluster::{Cluster, Commit, Eviction, Follow, Query};
-use crate::error::{Error, Result};
-use crate::guard;
-use crate::object::{Kind, ObjectRef, Resource, Target as ObjectTarget, annotation, controller, text, uid};
-use crate::observed::{PodCounts, Versions};
-use crate::parameters::{Period, Settle, Waiting, one_minute, yes};
-use crate::permission::Permission;
-use crate::pod::PodView;
-use crate::related::disruption_budgets;
-use crate::workload::{Found, PROTECTED, leaving_since, selector};
-use replaced::Replacement;
+use crate::action::{self, Action, Decision, TargetRef};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::observed::{PodCounts, Versions};
+use crate::cluster::run::RunContext;
+use crate::cluster::{Cluster, Commit, Eviction, Query, Watch};
+use crate::k8s::object::{annotation, controller, leaving_since, text, uid};
+use crate::k8s::selector::selector;
+use crate::k8s::{Kind, ObjectRef, Permission, Resource};
+use crate::workload::budget::{self, disruption_budgets};
+use crate::workload::lookup::LiveObject;
+use crate::workload::pods::PodView;
 use replacer::Replacer;
 
 /// Parameters of `restart` for a pod.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct RestartPod {
     /// How many seconds the containers get to end by themselves; by default what the pod says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,21 +42,6 @@ pub struct RestartPod {
     /// Evict also a pod that nothing would replace: it is then gone for good.
     #[serde(default)]
     pub force: bool,
-    /// Wait until the replacement is ready.
-    #[serde(default = "yes")]
-    pub wait: bool,
-    /// How long to wait, for a disruption budget and for the replacement; by default what is left of `ACTION_TIMEOUT`,
-    /// less a tenth.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_timeout: Option<Period>,
-    /// How long an obstacle that may pass (no node has room, an image cannot be pulled) may keep the replacement from
-    /// being ready before the wait is given up. Raise it where a cluster autoscaler adds nodes.
-    #[serde(default = "one_minute")]
-    pub stuck_after: Period,
-    /// How long a replacement without a readiness probe is followed, which is ready as soon as it runs: the same containers
-    /// must still run then. `0s` turns it off.
-    #[serde(default)]
-    pub settle: Settle,
 }
 
 /// What `restart` of a pod reports.
@@ -65,7 +53,7 @@ pub struct Details {
     pub replacement: Option<String>,
     /// The workload that is to have as many pods as it wants: the one at the top of the pod's owners.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub workload: Option<ObjectTarget>,
+    pub workload: Option<ObjectReference>,
     /// How many pods it wants; absent when it was not waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<i64>,
@@ -91,10 +79,12 @@ pub struct Target {
     siblings: Vec<String>,
     /// UID of the pod that has the name of one that is gone.
     namesake: Option<String>,
+    /// How the run waits.
+    wait: WaitOptions,
 }
 
-impl Subject for Target {
-    fn found(&self) -> Option<&Found> {
+impl action::Target for Target {
+    fn live(&self) -> Option<&LiveObject> {
         None
     }
     fn object(&self) -> Option<&ObjectRef> {
@@ -111,8 +101,10 @@ pub struct Evict;
 
 impl Action for RestartPod {
     type Target = Target;
-    type Change = Evict;
+    type Plan = Evict;
     type Details = Details;
+
+    const WAITS: Waits = Waits::ForPod;
 
     /// An eviction leaves no mark; the UID of a pod that is gone is enough.
     fn repeatable(_run: &RunContext, has_uid: bool) -> bool {
@@ -127,7 +119,7 @@ impl Action for RestartPod {
         json!({ "gracePeriodSeconds": 30 })
     }
 
-    fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
+    fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
         let mut all = BTreeSet::from([
             Permission::on_target("get", resource),
             Permission::on_target("create", resource).on_sub("eviction"),
@@ -139,35 +131,42 @@ impl Action for RestartPod {
         // What becomes of an eviction whose answer is lost.
         all.insert(Permission::of("list", resource));
         all.insert(Permission::of("watch", resource));
-        if self.wait {
+        if waits {
             all.insert(Permission::of("list", &Kind::ReplicaSet.resource()));
         }
         all
     }
 
-    fn check(&self, named: &Named, run: &RunContext) -> Vec<String> {
-        let has_uid = matches!(named, Named::Object(ObjectRef { uid: Some(_), .. }));
+    fn check(&self, named: &TargetRef, run: &RunContext) -> Vec<String> {
+        let has_uid = matches!(named, TargetRef::Object(ObjectRef { uid: Some(_), .. }));
         if run.id.is_some() && !has_uid {
             return vec!["TARGET_UID: restart-pod with an ACTION_ID needs it: an eviction leaves no mark, so only the UID tells that this pod is gone already".to_owned()];
         }
         Vec::new()
     }
 
-    async fn find(&self, cluster: &Cluster, named: &Named, run: &RunContext) -> Result<Target> {
-        let named = guard::object(named)?;
+    async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
+        let named = named.object()?;
         let now = match cluster.get(named).await {
             Err(Error::TargetNotFound(_)) if named.uid.is_some() => None,
             now => Some(now?),
         };
         let is_named = |pod: &&Value| named.uid.as_deref().is_none_or(|known| known == uid(pod));
         let Some(pod) = now.as_ref().filter(is_named) else {
-            let replacer = if self.wait {
+            let replacer = if run.wait.wait {
                 replacer::of_gone(cluster, named, now.as_ref()).await?
             } else {
                 Replacer::Unknown("it was not asked for".to_owned())
             };
             let namesake = now.as_ref().map(|pod| uid(pod).to_owned());
-            return Ok(Target { object: named.clone(), pod: None, replacer, siblings: Vec::new(), namesake });
+            return Ok(Target {
+                object: named.clone(),
+                pod: None,
+                replacer,
+                siblings: Vec::new(),
+                namesake,
+                wait: run.wait,
+            });
         };
         let object = ObjectRef { uid: Some(uid(pod).to_owned()), ..named.clone() };
         let replacer = replacer::of(cluster, &object, pod).await?;
@@ -176,8 +175,8 @@ impl Action for RestartPod {
                 "{object} is controlled by the {name}, of a kind that is not built in: whether it replaces its pods is not known"
             ));
         }
-        let siblings = if self.wait { siblings(cluster, &object, pod, &replacer).await? } else { Vec::new() };
-        Ok(Target { object, pod: Some(pod.clone()), replacer, siblings, namesake: None })
+        let siblings = if run.wait.wait { siblings(cluster, &object, pod, &replacer).await? } else { Vec::new() };
+        Ok(Target { object, pod: Some(pod.clone()), replacer, siblings, namesake: None, wait: run.wait })
     }
 
     fn decide(&self, target: &Target, _run: &RunContext) -> Decision<Evict> {
@@ -206,7 +205,7 @@ impl Action for RestartPod {
         }
     }
 
-    async fn apply(&self, cluster: &Cluster, target: &Target, _change: &Evict, commit: Commit) -> Result<Value> {
+    async fn apply(&self, cluster: &Cluster, target: &Target, _plan: &Evict, commit: Commit) -> Result<Value> {
         let pod = target.pod.clone().unwrap_or_default();
         let mut eviction = Eviction { pod, grace_period_seconds: self.grace_period_seconds };
         if commit == Commit::DryRun {
@@ -214,8 +213,8 @@ impl Action for RestartPod {
             return Ok(Value::Null);
         }
         // Opened only when a budget is in the way; the wait for it ends with `waitTimeout` at the latest.
-        let mut budgets: Option<Follow<Value>> = None;
-        let limit = self.wait_timeout.map_or(cluster.remaining(), Period::get);
+        let mut budgets: Option<Watch<Value>> = None;
+        let limit = target.wait.timeout.map_or(cluster.remaining(), Duration::get);
         let patient = cluster.until(tokio::time::Instant::now() + limit);
         let mut known = target.siblings.clone();
         loop {
@@ -225,8 +224,8 @@ impl Action for RestartPod {
                 Err(error) => return Err(error),
             };
             match &mut budgets {
-                None => budgets = Some(patient.follow(Query::beside(&target.object, disruption_budgets(), "")).await?),
-                Some(budgets) => wait_for_budget(&patient, budgets, &blocked).await?,
+                None => budgets = Some(patient.watch(Query::beside(&target.object, disruption_budgets(), "")).await?),
+                Some(budgets) => budget::wait_for_change(&patient, budgets, &blocked).await?,
             }
             // Its resourceVersion moves with its status; its UID must not.
             eviction.pod = cluster.get(&target.object).await?;
@@ -239,7 +238,7 @@ impl Action for RestartPod {
                 )));
             }
             // Pods that came meanwhile (they may be what moves the budget) are no replacements.
-            if self.wait {
+            if target.wait.wait {
                 known = siblings(cluster, &target.object, &eviction.pod, &target.replacer).await?;
             }
         }
@@ -252,8 +251,7 @@ impl Action for RestartPod {
             Some(known) => known.iter().filter_map(|uid| uid.as_str().map(str::to_owned)).collect(),
             None => target.siblings.clone(),
         };
-        let replacement = Replacement { action: self, target, run, known: &known };
-        let replacement = replacement.wait(cluster).await?;
+        let replacement = replaced::wait(cluster, self, target, run, &known).await?;
         Ok(Details { replacement, ..self.details(target, run) })
     }
 
@@ -273,32 +271,27 @@ impl Action for RestartPod {
         RollbackInformation::unavailable("an evicted pod does not come back; its controller makes another one")
     }
 
-    fn sentence(&self, target: &Target, details: &Details, told: &Told) -> String {
-        let object = &target.object;
-        let what = match (&told.already, told.dry_run) {
-            (Some(message), true) => return message.clone(),
-            (None, true) => return format!("would evict {object}"),
-            (Some(message), false) => message.clone(),
-            (None, false) => format!("evicted {object}"),
-        };
-        let after = format!("after {:.1} s", told.took.as_secs_f32());
+    fn intent(&self, target: &Target, _details: &Details) -> String {
+        format!("evict {}", target.object)
+    }
+
+    fn done(&self, target: &Target, _details: &Details) -> String {
+        format!("evicted {}", target.object)
+    }
+
+    fn proof(&self, target: &Target, details: &Details, took: &str) -> String {
         let nothing = target.pod.as_ref().filter(|_| self.force).and_then(|pod| target.replacer.none(pod));
         match (&details.replacement, details.ready_replicas.zip(details.desired_replicas), nothing) {
-            (_, None, _) => format!("{what}; not waited for a replacement"),
-            (_, _, Some(why)) => format!("{what}; it is gone, and nothing replaces it: {why}"),
-            (Some(replacement), _, _) => format!("{what}; its replacement {replacement} is ready {after}"),
+            (_, None, _) => "; not waited for a replacement".to_owned(),
+            (_, _, Some(why)) => format!("; it is gone, and nothing replaces it: {why}"),
+            (Some(replacement), _, _) => format!("; its replacement {replacement} is ready after {took}"),
             (None, Some((ready, desired)), None) => {
                 let owner = target.replacer.found();
                 let owner = owner.map_or("its controller".to_owned(), |found| found.object.to_string());
                 let gone = if target.pod.is_some() { "it is gone, and " } else { "" };
-                format!("{what}; {gone}{owner} has {ready} of {desired} pods ready {after}")
+                format!("; {gone}{owner} has {ready} of {desired} pods ready after {took}")
             }
         }
-    }
-
-    fn waiting(&self) -> Option<Waiting> {
-        let plain = Waiting::of(self.wait, self.wait_timeout, self.stuck_after);
-        Some(Waiting { settle: self.settle, ..plain })
     }
 }
 
@@ -322,31 +315,21 @@ async fn siblings(cluster: &Cluster, object: &ObjectRef, pod: &Value, replacer: 
     Ok(same.map(|pod| pod.uid).collect())
 }
 
-/// Until a budget changes; what blocks is named when the time is over.
-async fn wait_for_budget(cluster: &Cluster, budgets: &mut Follow<Value>, blocked: &str) -> Result<()> {
-    tracing::info!(blocked, "waiting for the disruption budget to change");
-    tokio::select! {
-        changed = budgets.changed() => changed,
-        () = tokio::time::sleep(cluster.remaining()) => Err(Error::DeadlineExceeded(format!(
-            "{blocked}; it did not allow the eviction until the wait was over: make more pods ready, or relax the budget"
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::{found, run, told};
+    use crate::action::testing::{live, run, sentence};
+    use crate::workload::rollout::RolloutStatus;
     use rstest::rstest;
 
     fn target(pod: Value) -> Target {
         let object =
             ObjectRef { resource: Kind::Pod.resource(), namespace: None, name: "web-1".parse().unwrap(), uid: None };
         let replacer = match controller(&pod) {
-            Some(_) => Replacer::Workload(Box::new(found(Kind::Deployment, json!({})))),
+            Some(_) => Replacer::Workload(Box::new(live(Kind::Deployment, json!({})))),
             None => Replacer::Nobody("no controller owns it".to_owned()),
         };
-        Target { object, pod: Some(pod), replacer, siblings: Vec::new(), namesake: None }
+        Target { object, pod: Some(pod), replacer, siblings: Vec::new(), namesake: None, wait: WaitOptions::default() }
     }
 
     fn restart() -> RestartPod {
@@ -360,7 +343,7 @@ mod tests {
 
     fn of_job(failed: i64) -> Target {
         let job = json!({ "spec": { "backoffLimit": 1 }, "status": { "failed": failed } });
-        Target { replacer: Replacer::Job(Box::new(found(Kind::Job, job))), ..target(owned(json!({}), "Running")) }
+        Target { replacer: Replacer::Job(Box::new(live(Kind::Job, job))), ..target(owned(json!({}), "Running")) }
     }
 
     #[rstest]
@@ -416,7 +399,7 @@ mod tests {
         let replacement = new.map(str::to_owned);
         let details =
             Details { replacement, ready_replicas: ready, desired_replicas: ready, ..restart.details(&target, &run()) };
-        assert_eq!(restart.sentence(&target, &details, &told(dry_run, already)), says);
+        assert_eq!(sentence(&restart, &target, &details, (dry_run, already)), says);
         assert!(!restart.undo(&target, true, &run()).available);
         assert_eq!(restart.details(&target, &run()).replacement, None);
     }
@@ -430,7 +413,7 @@ mod tests {
             let details =
                 Details { ready_replicas: Some(0), desired_replicas: Some(0), ..force.details(&target, &run()) };
             let says = format!("evicted pod web-1; it is gone, and nothing replaces it: {why}");
-            assert_eq!(force.sentence(&target, &details, &told(false, None)), says);
+            assert_eq!(sentence(&force, &target, &details, (false, None)), says);
         }
     }
 
@@ -438,26 +421,27 @@ mod tests {
     #[test]
     fn that_nothing_comes_is_a_success_only_by_force() {
         let failed = json!({ "status": { "conditions": [{ "type": "Failed", "status": "True", "message": "late" }] } });
-        let job = Target { replacer: Replacer::Job(Box::new(found(Kind::Job, failed.clone()))), ..of_job(1) };
+        let job = Target { replacer: Replacer::Job(Box::new(live(Kind::Job, failed.clone()))), ..of_job(1) };
         for (force, target) in [(false, &job), (true, &job), (false, &target(json!({}))), (true, &target(json!({})))] {
             let action: RestartPod = serde_json::from_value(json!({ "force": force })).unwrap();
-            let replacement = Replacement { action: &action, target, run: &run(), known: &[] };
-            match replacement.ended(&failed, std::iter::empty()) {
-                Some(replaced::Step::Failed(why)) => {
+            let asked = replaced::Asked { action: &action, target, run: &run(), known: &[] };
+            match asked.ended(&failed, std::iter::empty()) {
+                Some(RolloutStatus::Failed(why)) => {
                     assert!(
                         !force && (why.contains("has failed: late") || why.contains("no controller owns it")),
                         "{why}"
                     );
                 }
-                step => assert_eq!((step, force), (Some(replaced::Step::Done), true)),
+                status => assert_eq!((status, force), (Some(RolloutStatus::Done { surge: 0 }), true)),
             }
         }
     }
 
     #[test]
     fn an_id_needs_the_pods_uid() {
-        let object =
-            |uid: Option<&str>| Named::Object(ObjectRef { uid: uid.map(str::to_owned), ..target(json!({})).object });
+        let object = |uid: Option<&str>| {
+            TargetRef::Object(ObjectRef { uid: uid.map(str::to_owned), ..target(json!({})).object })
+        };
         let with_id = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
         assert_eq!(restart().check(&object(None), &with_id).len(), 1);
         assert!(restart().check(&object(Some("u")), &with_id).is_empty());

@@ -1,22 +1,24 @@
 //! Who replaces a pod: the workload at the top of its owners, a Job, a controller of a kind that is not built in, or nobody.
 //! Decided by owner references and UIDs; of a pod that is gone only its name is left.
 
+use contract::result::ObjectReference;
 use serde_json::Value;
 
 use super::job::JobView;
 use crate::cluster::Cluster;
-use crate::error::{Error, Result};
-use crate::object::{Kind, ObjectRef, Target as ObjectTarget, controller, text};
-use crate::tally::ordinal;
-use crate::workload::{self, Found};
+use crate::cluster::error::{Error, Result};
+use crate::k8s::object::{controller, text};
+use crate::k8s::{Kind, ObjectRef};
+use crate::workload::lookup::{self, LiveObject};
+use crate::workload::tally::ordinal;
 
 /// Who replaces a pod.
 #[derive(Debug)]
 pub enum Replacer {
     /// This workload has as many pods as it wants.
-    Workload(Box<Found>),
+    Workload(Box<LiveObject>),
     /// This Job may make another one.
-    Job(Box<Found>),
+    Job(Box<LiveObject>),
     /// A controller of a kind that is not built in: whether it replaces its pods is not known.
     Other {
         /// As sentences name it.
@@ -32,7 +34,7 @@ pub enum Replacer {
 
 impl Replacer {
     /// The object, where it was looked up.
-    pub fn found(&self) -> Option<&Found> {
+    pub fn found(&self) -> Option<&LiveObject> {
         match self {
             Self::Workload(found) | Self::Job(found) => Some(found),
             _ => None,
@@ -40,8 +42,8 @@ impl Replacer {
     }
 
     /// The object, as results name it.
-    pub fn target(&self) -> Option<ObjectTarget> {
-        self.found().map(|found| found.object.to_target())
+    pub fn target(&self) -> Option<ObjectReference> {
+        self.found().map(|found| found.object.to_reference())
     }
 
     /// Why nothing would come in the place of a pod that is there.
@@ -59,10 +61,10 @@ pub async fn of(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<Re
     let Some(owner) = controller(pod) else { return Ok(Replacer::Nobody("no controller owns it".to_owned())) };
     let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
     let described = format!("{} {}", own("/kind"), own("/name"));
-    let Some(owner) = workload::owner_ref(object, owner) else {
+    let Some(owner) = lookup::owner_ref(object, owner) else {
         return Ok(Replacer::Other { name: described, uid: own("/uid").to_owned() });
     };
-    match workload::find(cluster, &owner, |kind| kind == Kind::ReplicaSet).await {
+    match lookup::find(cluster, &owner, |kind| kind == Kind::ReplicaSet).await {
         Ok(found) => Ok(classify(found)),
         // Gone, or another one of the same name.
         Err(Error::TargetNotFound(_) | Error::Refused(_)) => {
@@ -72,7 +74,7 @@ pub async fn of(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<Re
     }
 }
 
-fn classify(found: Found) -> Replacer {
+fn classify(found: LiveObject) -> Replacer {
     if let Some(why) = found.leaving() {
         return Replacer::Nobody(why);
     }
@@ -95,7 +97,7 @@ pub async fn of_gone(cluster: &Cluster, object: &ObjectRef, now: Option<&Value>)
     for (kind, name) in &candidates {
         let Ok(name) = name.parse() else { continue };
         let named = object.sibling(kind.resource(), name, None);
-        match workload::find(cluster, &named, |kind| kind == Kind::ReplicaSet).await {
+        match lookup::find(cluster, &named, |kind| kind == Kind::ReplicaSet).await {
             Ok(one) => found.push(one),
             Err(Error::TargetNotFound(_) | Error::Refused(_)) => {}
             Err(error) => return Err(error),
@@ -133,7 +135,7 @@ fn candidates(name: &str) -> Vec<(Kind, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::test_support::found;
+    use crate::action::testing::live;
     use rstest::rstest;
     use serde_json::json;
 
@@ -151,9 +153,9 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_out_replaces_nothing() {
-        let leaving = found(Kind::Deployment, json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }));
+        let leaving = live(Kind::Deployment, json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } }));
         assert!(matches!(classify(leaving), Replacer::Nobody(why) if why.contains("is being deleted")));
-        assert!(matches!(classify(found(Kind::Deployment, json!({}))), Replacer::Workload(_)));
-        assert!(matches!(classify(found(Kind::Job, json!({}))), Replacer::Job(_)));
+        assert!(matches!(classify(live(Kind::Deployment, json!({}))), Replacer::Workload(_)));
+        assert!(matches!(classify(live(Kind::Job, json!({}))), Replacer::Job(_)));
     }
 }

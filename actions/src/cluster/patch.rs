@@ -1,0 +1,93 @@
+//! JSON Patches: what they rest on, what they write, and how they are known again.
+
+use contract::annotations::PROTECTED;
+use json_patch::PatchOperation;
+use serde_json::{Value, json};
+
+use crate::k8s::object::annotation;
+
+/// How to recognise in the object that it was this run's write, and no other, that changed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A text in an annotation that no other run writes.
+    Annotation {
+        /// The annotation.
+        key: &'static str,
+        /// What its value then contains.
+        holds: String,
+    },
+    /// A field manager that no other run has. `/scale` cannot carry an annotation, but the server keeps who set the
+    /// replicas; the next one to set them takes the entry over, so these do not pile up.
+    FieldManager,
+}
+
+/// A JSON Patch with the `test` operations that it rests on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Patch {
+    /// The sub-resource, if it is not the object itself.
+    pub subresource: Option<&'static str>,
+    /// First the tests, then the changes.
+    pub operations: Vec<PatchOperation>,
+    /// How to know it again.
+    pub proof: Proof,
+    /// The object's generation when the patch was decided on, where the tests do not hold it: after a lost answer the old
+    /// value alone does not prove that the patch was not applied; somebody may have set it back.
+    pub rests_on_generation: Option<i64>,
+}
+
+/// A JSON Patch written as JSON. The literals of this crate are well formed; what is not becomes a patch that tests for
+/// the impossible and so changes nothing.
+pub fn operations(patch: Value) -> Vec<PatchOperation> {
+    serde_json::from_value(patch).unwrap_or_else(|_| {
+        serde_json::from_value(json!([{ "op": "test", "path": "/metadata/uid", "value": "malformed patch" }]))
+            .unwrap_or_default()
+    })
+}
+
+/// The operations that set annotations of the object at `at` (empty for the object, `/spec/template` for its pods).
+pub fn annotate(value: &Value, at: &str, annotations: &[(&str, String)]) -> Vec<Value> {
+    let holder = format!("{at}/metadata/annotations");
+    let mut operations = Vec::new();
+    if !value.pointer(&format!("{at}/metadata")).is_some_and(Value::is_object) {
+        operations.push(json!({ "op": "add", "path": format!("{at}/metadata"), "value": {} }));
+    }
+    if !value.pointer(&holder).is_some_and(Value::is_object) {
+        // Annotations do not move the generation: what somebody adds meanwhile must not be wiped.
+        operations.push(json!({ "op": "test", "path": holder, "value": null }));
+        operations.push(json!({ "op": "add", "path": holder, "value": {} }));
+    }
+    if at.is_empty() && value.pointer(&holder).is_some_and(Value::is_object) {
+        // Protected in the meantime is protected all the same. (A test of null passes where there is nothing.)
+        let protected = annotation(value, PROTECTED);
+        operations.push(json!({ "op": "test", "path": format!("{holder}/{}", escape(PROTECTED)), "value": protected }));
+    }
+    operations.extend(annotations.iter().map(|(key, text)| {
+        let escaped = escape(key);
+        json!({ "op": "add", "path": format!("{holder}/{escaped}"), "value": text })
+    }));
+    operations
+}
+
+/// A key as a JSON pointer has it.
+pub fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The operation that fails a patch once the object is being deleted. (A test of null passes where there is nothing.)
+pub fn unless_leaving() -> Value {
+    json!({ "op": "test", "path": "/metadata/deletionTimestamp", "value": null })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::testing;
+
+    #[test]
+    fn annotates_what_has_no_annotations_yet() {
+        let mut value = json!({ "metadata": { "name": "x" }, "spec": { "template": {} } });
+        let patch = annotate(&value, "/spec/template", &[("a/b", "1".to_owned())]);
+        testing::apply(&mut value, &operations(json!(patch)));
+        assert_eq!(value["spec"]["template"]["metadata"]["annotations"]["a/b"], "1");
+    }
+}

@@ -1,0 +1,110 @@
+//! Where something may be sent that leaves the cluster.
+
+use std::str::FromStr;
+
+use contract::text::hash;
+use http::Uri;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A host that logs may be sent to: `host`, `host:port`, or `http://host:port` for one without TLS inside the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedHost {
+    host: String,
+    port: Option<u16>,
+    plain: bool,
+}
+
+impl FromStr for AllowedHost {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let wrong = || format!("a host, host:port or http://host:port, got {text:?}");
+        let (plain, rest) = text.strip_prefix("http://").map_or((false, text), |rest| (true, rest));
+        let authority: http::uri::Authority = rest.parse().map_err(|_| wrong())?;
+        let host_only = rest.len() == authority.host().len();
+        if authority.host().is_empty() || rest.contains('@') || !(host_only || authority.port_u16().is_some()) {
+            return Err(wrong());
+        }
+        Ok(Self { host: authority.host().to_lowercase(), port: authority.port_u16(), plain })
+    }
+}
+
+impl AllowedHost {
+    fn allows(&self, uri: &Uri) -> bool {
+        let plain = uri.scheme_str() == Some("http");
+        let usual = if plain { 80 } else { 443 };
+        plain == self.plain
+            && uri.host().is_some_and(|host| host.to_lowercase() == self.host)
+            && uri.port_u16().unwrap_or(usual) == self.port.unwrap_or(usual)
+    }
+}
+
+/// A presigned address. Its query is a credential: it is never shown, and results have a hash in its place.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UploadAddress(Uri);
+
+impl std::fmt::Debug for UploadAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl UploadAddress {
+    /// The whole address, for the request alone.
+    pub(super) const fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// The address without its query.
+    pub fn shown(&self) -> String {
+        let uri = &self.0;
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        format!("{}://{authority}{}", uri.scheme_str().unwrap_or_default(), uri.path())
+    }
+
+    /// Whether it is one of the hosts; if not, a sentence that says which are.
+    pub fn allowed_by(&self, hosts: &[AllowedHost]) -> std::result::Result<(), String> {
+        let host = self.0.authority().map(ToString::to_string).unwrap_or_default();
+        if hosts.iter().any(|allowed| allowed.allows(&self.0)) {
+            return Ok(());
+        }
+        Err(if hosts.is_empty() {
+            "url: no host may be sent to: the Job names those that may in ACTION_UPLOAD_HOSTS (or the image in its lock)".to_owned()
+        } else {
+            let scheme = self.0.scheme_str().unwrap_or_default();
+            format!(
+                "url: {scheme}://{host} is not among the hosts that the Job (ACTION_UPLOAD_HOSTS) or the image allows"
+            )
+        })
+    }
+}
+
+impl FromStr for UploadAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let uri: Uri = text.parse().map_err(|_| {
+            "expected an address, such as https://bucket.s3.amazonaws.com/key?X-Amz-Signature=…".to_owned()
+        })?;
+        let web = matches!(uri.scheme_str(), Some("https" | "http"));
+        match uri.authority() {
+            Some(authority) if web && !authority.as_str().contains('@') => Ok(Self(uri)),
+            Some(_) if web => Err("expected an address without user name and password".to_owned()),
+            _ => Err("expected an address that begins with https://".to_owned()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for UploadAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What the address is serialised for is the result: without the credential in its query.
+impl Serialize for UploadAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let query = self.0.query().map(|query| format!("?hash:{}", hash(query))).unwrap_or_default();
+        serializer.serialize_str(&(self.shown() + &query))
+    }
+}

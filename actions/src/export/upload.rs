@@ -1,0 +1,284 @@
+//! Sending a bundle to an address outside the cluster: one HTTP PUT to a presigned address.
+//!
+//! The address is a parameter, and parameters come from whoever asks for the action. So the host must be one that the
+//! image or the Job allows, redirects are not followed, and an address that leads to this node's own services (loopback,
+//! link-local: cloud metadata) is refused however it is spelled: what is checked is the very address that is connected to.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::Instant;
+
+use crate::cluster::error::{Error, Result};
+use crate::export::destination::UploadAddress;
+
+/// How often a PUT is sent: the same bytes to the same name, so that a second one changes nothing.
+const ATTEMPTS: u32 = 4;
+
+/// Sends the bytes, and tries again while the other side is not there or not well, until the deadline.
+pub async fn put(address: &UploadAddress, bytes: Vec<u8>, content_type: &str, deadline: Instant) -> Result<()> {
+    let shown = address.shown();
+    if let Some(host) = address.uri().host().map(|host| host.trim_matches(['[', ']']))
+        && let Ok(literal) = host.parse::<IpAddr>()
+        && let Some(why) = not_public(literal)
+    {
+        // The connector resolves no literal addresses, so the resolver below does not see this one.
+        return Err(Error::Refused(format!("logs are not sent to {shown}: {literal} is {why}")));
+    }
+    let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector()?);
+    let bytes = Bytes::from(bytes);
+    let mut attempt = 0;
+    loop {
+        let request = Request::put(address.uri().clone())
+            .header(header::CONTENT_TYPE, content_type)
+            .header(header::CONTENT_LENGTH, bytes.len())
+            .header(header::USER_AGENT, concat!("action-runner/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(bytes.clone()))
+            .map_err(|error| Error::Internal(format!("failed to build the upload: {error}")))?;
+        // Half of what is left for each but the last: a server that never answers gets more than one try.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = if attempt + 1 < ATTEMPTS { left / 2 } else { left };
+        let why = match tokio::time::timeout(limit, client.request(request)).await {
+            Err(_) if attempt + 1 < ATTEMPTS => format!("no answer within {:.1} s", limit.as_secs_f32()),
+            Err(_) => {
+                return Err(Error::DeadlineExceeded(format!("the upload to {shown} did not come to an end in time")));
+            }
+            Ok(Ok(response)) => match judge(response.status()) {
+                Verdict::Stored => return Ok(()),
+                Verdict::Refused(why) => {
+                    return Err(Error::Refused(format!("{shown} answered {}: {why}", response.status())));
+                }
+                Verdict::Later => format!("it answered {}", response.status()),
+            },
+            Ok(Err(error)) => match never_sent(&error) {
+                Some(why) => return Err(Error::Refused(format!("logs are not sent to {shown}: {why}"))),
+                None => root_cause(&error),
+            },
+        };
+        attempt += 1;
+        let wait = Duration::from_millis(500) * (1 << attempt);
+        if attempt >= ATTEMPTS || Instant::now() + wait >= deadline {
+            return Err(Error::Unavailable {
+                message: format!("failed to send the logs to {shown}: {why}"),
+                source: None,
+            });
+        }
+        tracing::warn!(why, "upload failed, trying again");
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn connector() -> Result<HttpsConnector<HttpConnector<Resolver>>> {
+    let mut http = HttpConnector::new_with_resolver(Resolver);
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(Duration::from_secs(5)));
+    let builder = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+        .map_err(|error| {
+            Error::InvalidRequest(format!(
+                "no certificate authorities to check the upload's host with: set SSL_CERT_FILE ({error})"
+            ))
+        })?;
+    Ok(builder.https_or_http().enable_http1().wrap_connector(http))
+}
+
+enum Verdict {
+    Stored,
+    Refused(&'static str),
+    Later,
+}
+
+fn judge(status: StatusCode) -> Verdict {
+    match status.as_u16() {
+        200..=299 => Verdict::Stored,
+        300..=399 => Verdict::Refused("redirects are not followed; give the address it leads to"),
+        401 | 403 => Verdict::Refused("the presigned address is not valid (any more); make a new one"),
+        408 | 429 | 500..=599 => Verdict::Later,
+        _ => Verdict::Refused("it does not take this upload; look at how the address was made"),
+    }
+}
+
+/// Why nothing is sent to an address, if nothing is.
+fn not_public(address: IpAddr) -> Option<&'static str> {
+    let v4 = match address {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(v6) => embedded(v6),
+    };
+    let metadata = METADATA
+        .iter()
+        .any(|known| known.parse() == Ok(address) || v4.is_some_and(|v4| known.parse() == Ok(IpAddr::V4(v4))));
+    let link_local =
+        v4.is_some_and(|v4| v4.is_link_local()) || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let loopback = address.is_loopback() || v4.is_some_and(|v4| v4.is_loopback());
+    let nowhere = address.is_unspecified() || v4.is_some_and(|v4| v4.octets()[0] == 0);
+    let many = address.is_multicast() || v4.is_some_and(|v4| v4.is_multicast() || v4.is_broadcast());
+    [
+        (metadata || link_local, "link-local, or a cloud metadata service"),
+        (loopback, "the pod itself"),
+        (nowhere, "no address"),
+        (many, "a group of hosts"),
+    ]
+    .into_iter()
+    .find_map(|(is, why)| is.then_some(why))
+}
+
+/// Metadata services of clouds that are not at link-local addresses: EC2 and GCE over IPv6, Alibaba, Azure.
+const METADATA: [&str; 4] = ["fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"];
+
+/// The IPv4 address that an IPv6 address leads to: mapped, compatible, NAT64 (both prefixes) and 6to4.
+fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let last = |segments: [u16; 2]| Ipv4Addr::from((u32::from(segments[0]) << 16) | u32::from(segments[1]));
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, a, b]
+        | [0x64, 0xff9b, 0, 0, 0, 0, a, b]
+        | [0x64, 0xff9b, 1, _, _, _, a, b]
+        | [0x2002, a, b, ..] => Some(last([a, b])),
+        _ => None,
+    }
+}
+
+/// Resolves names to addresses that something may be sent to; what is checked here is what is connected to.
+#[derive(Debug, Clone, Copy)]
+struct Resolver;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotThere(String);
+
+type Addresses = std::vec::IntoIter<SocketAddr>;
+
+impl tower_service::Service<Name> for Resolver {
+    type Response = Addresses;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Addresses>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            // One bad address is enough: a name that leads to both is made to.
+            if let Some((address, why)) = found.iter().find_map(|one| Some((one.ip(), not_public(one.ip())?))) {
+                return Err(io::Error::other(NotThere(format!("{name} leads to {address}, which is {why}"))));
+            }
+            Ok(found.into_iter())
+        })
+    }
+}
+
+/// What trying again cannot help.
+fn never_sent(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        if let Some(not_there) =
+            one.downcast_ref::<io::Error>().and_then(|error| error.get_ref()?.downcast_ref::<NotThere>())
+        {
+            return Some(not_there.to_string());
+        }
+        let text = one.to_string();
+        if text.contains("invalid peer certificate") {
+            return Some(format!("{text} (a private certificate authority: mount it and set SSL_CERT_FILE)"));
+        }
+        cause = one.source();
+    }
+    None
+}
+
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::destination::AllowedHost;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("https://s3.example.com/k?X=1", "s3.example.com", true)]
+    #[case("https://S3.Example.com:443/k", "s3.example.com", true)]
+    #[case("https://s3.example.com:8443/k", "s3.example.com", false)]
+    #[case("https://s3.example.com:8443/k", "s3.example.com:8443", true)]
+    #[case("http://s3.example.com/k", "s3.example.com", false)]
+    #[case("http://minio.minio.svc:9000/k", "http://minio.minio.svc:9000", true)]
+    #[case("https://evil.example/s3.example.com", "s3.example.com", false)]
+    #[case("https://s3.example.com.evil.example/", "s3.example.com", false)]
+    fn only_the_very_host_is_allowed(#[case] address: &str, #[case] host: &str, #[case] allowed: bool) {
+        let address: UploadAddress = address.parse().unwrap();
+        assert_eq!(address.allowed_by(&[host.parse().unwrap()]).is_ok(), allowed);
+    }
+
+    #[rstest]
+    #[case("h:99999")]
+    #[case("h:abc")]
+    #[case("h:")]
+    #[case("user@h")]
+    #[case("https://h")]
+    #[case("h/x")]
+    fn what_is_no_host_allows_nothing(#[case] text: &str) {
+        assert!(text.parse::<AllowedHost>().is_err());
+    }
+
+    #[rstest]
+    #[case("ftp://h/x")]
+    #[case("/etc/passwd")]
+    #[case("https://user:password@h/x")]
+    fn other_addresses_are_no_addresses(#[case] text: &str) {
+        assert!(text.parse::<UploadAddress>().is_err());
+    }
+
+    #[rstest]
+    #[case("169.254.169.254", true)]
+    #[case("::ffff:169.254.169.254", true)]
+    #[case("fe80::1", true)]
+    #[case("fd00:ec2::254", true)]
+    #[case("64:ff9b::a9fe:a9fe", true)]
+    #[case("64:ff9b:1::a9fe:a9fe", true)]
+    #[case("2002:a9fe:a9fe::", true)]
+    #[case("::169.254.169.254", true)]
+    #[case("fd20:ce::254", true)]
+    #[case("100.100.100.200", true)]
+    #[case("::ffff:168.63.129.16", true)]
+    #[case("0.1.2.3", true)]
+    #[case("127.0.0.1", true)]
+    #[case("::1", true)]
+    #[case("0.0.0.0", true)]
+    #[case("10.0.0.7", false)]
+    #[case("203.0.113.9", false)]
+    #[case("2001:db8::1", false)]
+    fn nothing_is_sent_to_the_node_itself(#[case] address: &str, #[case] refused: bool) {
+        assert_eq!(not_public(address.parse().unwrap()).is_some(), refused);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_there_is_refused_too() {
+        let address: UploadAddress = "http://localhost:9/x?token=secret".parse().unwrap();
+        let error = put(&address, Vec::new(), "x", Instant::now() + Duration::from_secs(5)).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_)) && error.to_string().contains("localhost leads to"), "{error}");
+        assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn the_credential_in_the_query_is_never_shown() {
+        let address: UploadAddress = "https://h/x?sig=secret".parse().unwrap();
+        let shown = format!("{address:?} {}", serde_json::to_string(&address).unwrap());
+        assert!(!shown.contains("secret") && shown.contains("https://h/x?hash:"), "{shown}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Looking an object up, and following it to its owner.
+
+use std::collections::BTreeSet;
+
+use contract::annotations::PROTECTED;
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+use crate::cluster::error::{Error, Result};
+use crate::k8s::object::{annotation, controller, leaving_since, text, uid};
+use crate::k8s::{Kind, ObjectRef, Permission, Resource};
+
+/// An object that was looked up.
+#[derive(Debug, Clone)]
+pub struct LiveObject {
+    /// Its name, with its UID.
+    pub object: ObjectRef,
+    /// The object as the API server gave it.
+    pub value: Value,
+    /// The object that was named, when it led to this one.
+    pub resolved_from: Option<ObjectRef>,
+}
+
+impl LiveObject {
+    /// Why every action that changes something must leave the object alone.
+    pub fn protection(&self) -> Option<String> {
+        (annotation(&self.value, PROTECTED) == Some("true")).then(|| {
+            format!("{} is protected by its annotation {PROTECTED}; remove it, or ask whoever set it", self.object)
+        })
+    }
+
+    /// Why every action that changes something must leave an object alone that is on its way out: what it would be asked to
+    /// become, it will not be for long.
+    pub fn leaving(&self) -> Option<String> {
+        let since = leaving_since(&self.value)?;
+        let finalizers = self.value.pointer("/metadata/finalizers").and_then(Value::as_array);
+        let finalizers: Vec<&str> = finalizers.into_iter().flatten().filter_map(Value::as_str).collect();
+        let held =
+            if finalizers.is_empty() { String::new() } else { format!(" (finalizers: {})", finalizers.join(", ")) };
+        Some(format!("{} is being deleted since {since}; wait until it is gone{held}", self.object))
+    }
+
+    /// The kind, when it is a built-in one.
+    pub fn kind(&self) -> Option<Kind> {
+        self.object.resource.built_in()
+    }
+}
+
+/// Looks an object up, and follows its controllers while `leads_on` says of a kind that its owner is meant.
+pub async fn find(cluster: &Cluster, named: &ObjectRef, leads_on: impl Fn(Kind) -> bool) -> Result<LiveObject> {
+    let mut object = named.clone();
+    let mut resolved_from = None;
+    loop {
+        let value = cluster.get(&object).await?;
+        object = same(&object, uid(&value))?;
+        let owner = controller(&value).filter(|_| object.resource.built_in().is_some_and(&leads_on));
+        let Some(next) = owner.and_then(|owner| owner_ref(&object, owner)) else {
+            return Ok(LiveObject { object, value, resolved_from });
+        };
+        resolved_from.get_or_insert_with(|| object.clone());
+        object = next;
+    }
+}
+
+/// The object with its UID; refused when `TARGET_UID` (or an owner reference) meant another one of the same name.
+pub fn same(object: &ObjectRef, uid: &str) -> Result<ObjectRef> {
+    match &object.uid {
+        Some(known) if known != uid => Err(Error::Refused(format!(
+            "{object} is another object by now: its UID is {uid}, not {known}; look at it before you decide again"
+        ))),
+        _ => Ok(ObjectRef { uid: Some(uid.to_owned()), ..object.clone() }),
+    }
+}
+
+/// The object that an owner reference names; `None` for kinds that are not built in.
+pub fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
+    let kind = Kind::parse(text(owner, "/kind")?)?;
+    let resource = kind.resource();
+    (text(owner, "/apiVersion") == Some(&resource.api_version())).then_some(())?;
+    let name = text(owner, "/name")?.parse().ok()?;
+    Some(object.sibling(resource, name, text(owner, "/uid").map(str::to_owned)))
+}
+
+/// What it takes, beside reading it, to follow a Pod to the workload that controls it.
+pub fn owner_permissions(resource: &Resource) -> BTreeSet<Permission> {
+    match resource.built_in() {
+        Some(Kind::Pod) => [Permission::of("get", &Kind::ReplicaSet.resource())].into(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn follows_an_owner_of_a_known_kind() {
+        let pod = crate::action::testing::live(Kind::Pod, json!({ "metadata": { "uid": "p" } })).object;
+        let owner = |kind: &str, api_version: &str| json!({ "kind": kind, "apiVersion": api_version, "name": "web", "uid": "o" });
+        let found = owner_ref(&pod, &owner("ReplicaSet", "apps/v1")).unwrap();
+        assert_eq!((found.to_string(), found.uid.as_deref()), ("replicaset shop/web".to_owned(), Some("o")));
+        assert!(owner_ref(&pod, &owner("ReplicaSet", "example.com/v1")).is_none());
+        assert!(owner_ref(&pod, &owner("Rollout", "argoproj.io/v1alpha1")).is_none());
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_is_refused() {
+        let known = crate::action::testing::live(Kind::Pod, json!({ "metadata": { "uid": "p" } })).object;
+        assert_eq!(same(&known, "p").unwrap().uid.as_deref(), Some("p"));
+        assert!(matches!(same(&known, "q"), Err(Error::Refused(why)) if why.contains("its UID is q, not p")));
+        let unknown = ObjectRef { uid: None, ..known };
+        assert_eq!(same(&unknown, "q").unwrap().uid.as_deref(), Some("q"));
+    }
+
+    #[test]
+    fn is_protected_only_by_true() {
+        let with = |value: &str| {
+            let object = json!({ "metadata": { "uid": "u", "annotations": { PROTECTED: value } } });
+            crate::action::testing::live(Kind::Deployment, object)
+        };
+        assert!(with("true").protection().unwrap().starts_with("deployment shop/web is protected"));
+        assert_eq!((with("false").protection(), with("true").kind()), (None, Some(Kind::Deployment)));
+    }
+}

@@ -1,0 +1,356 @@
+//! Deployments, StatefulSets, DaemonSets, ReplicaSets and ReplicationControllers: looked up, read, and followed with their
+//! pods and revisions.
+
+pub mod autoscaler;
+pub mod budget;
+pub mod lookup;
+pub mod owners;
+pub mod pods;
+pub mod revisions;
+pub mod rollout;
+pub mod rollout_target;
+pub mod tally;
+pub mod wait;
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::k8s::object::{managed_by, number, text};
+use crate::k8s::template::normalized;
+use crate::k8s::{Kind, ObjectRef};
+
+/// How many of a StatefulSet's first pods are left alone.
+const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
+
+/// A Deployment's own deadline, exceeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutOfTime {
+    /// What its controller says.
+    pub message: String,
+    /// When it last said so.
+    pub since: String,
+}
+
+/// A workload's own account of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Which of the kinds.
+    pub kind: Kind,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// The generation that its controller has seen.
+    pub observed: i64,
+    /// How many pods it should have.
+    pub desired: i64,
+    /// How many pods it has.
+    pub total: i64,
+    /// How many of them are of the newest revision.
+    pub updated: i64,
+    /// How many are ready.
+    pub ready: i64,
+    /// How many have been ready for `minReadySeconds`.
+    pub available: i64,
+    /// A Deployment that does not roll out.
+    pub paused: bool,
+    /// A StatefulSet or DaemonSet whose pods are only replaced when somebody deletes them.
+    pub on_delete: bool,
+    /// A StatefulSet that replaces its pods only one after the other, each ready.
+    pub ordered: bool,
+    /// How many of a StatefulSet's first pods an update leaves alone.
+    pub partition: i64,
+    /// A StatefulSet's first ordinal (`spec.ordinals.start`).
+    pub first_ordinal: i64,
+    /// How long a pod must have been ready to count.
+    pub min_ready: Duration,
+    /// How many pods a Deployment may have beyond its number while it rolls out.
+    pub max_surge: i64,
+    /// A StatefulSet's newest revision.
+    pub update_revision: Option<String>,
+    /// Why the Deployment's own deadline (`progressDeadlineSeconds`) was exceeded.
+    pub out_of_time: Option<OutOfTime>,
+    /// Why its pods cannot even be created (a quota, an admission plugin).
+    pub replica_failure: Option<String>,
+}
+
+impl Workload {
+    /// Reads the object. The API leaves zero values out; an absent `replicas` in the spec means 1.
+    pub fn read(kind: Kind, object: &Value) -> Self {
+        let daemon = kind == Kind::DaemonSet;
+        let status = |field: &str| number(object, &format!("/status/{field}"));
+        let strategy = text(object, "/spec/updateStrategy/type");
+        Self {
+            kind,
+            generation: number(object, "/metadata/generation"),
+            observed: status("observedGeneration"),
+            // Pods on nodes that it would not choose any more, as after a taint, run on; they are counted apart.
+            desired: if daemon {
+                status("desiredNumberScheduled") + status("numberMisscheduled")
+            } else {
+                object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1)
+            },
+            total: status(if daemon { "currentNumberScheduled" } else { "replicas" }),
+            updated: status(if daemon { "updatedNumberScheduled" } else { "updatedReplicas" }),
+            ready: status(if daemon { "numberReady" } else { "readyReplicas" }),
+            available: status(if daemon { "numberAvailable" } else { "availableReplicas" }),
+            paused: object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true),
+            on_delete: strategy == Some("OnDelete"),
+            ordered: kind == Kind::StatefulSet && text(object, "/spec/podManagementPolicy") != Some("Parallel"),
+            partition: number(object, PARTITION),
+            first_ordinal: number(object, "/spec/ordinals/start"),
+            min_ready: Duration::from_secs(number(object, "/spec/minReadySeconds").try_into().unwrap_or(0)),
+            max_surge: max_surge(object),
+            update_revision: text(object, "/status/updateRevision").map(str::to_owned),
+            out_of_time: condition(object, "Progressing", "False", Some("ProgressDeadlineExceeded")).map(|found| {
+                OutOfTime {
+                    message: message(found),
+                    since: text(found, "/lastUpdateTime").unwrap_or_default().to_owned(),
+                }
+            }),
+            replica_failure: condition(object, "ReplicaFailure", "True", None).map(message),
+        }
+    }
+
+    /// The first ordinal of a StatefulSet that a change of its template reaches.
+    pub fn first_in_reach(&self) -> i64 {
+        self.first_ordinal + self.partition
+    }
+
+    /// How many pods a change of the template reaches.
+    pub fn in_reach(&self) -> i64 {
+        (self.desired - self.partition).max(0)
+    }
+
+    /// Why a change of the template would replace no pod; the sentence goes on after the object's name.
+    pub fn unreachable(&self) -> Option<String> {
+        if self.paused {
+            return Some("is paused, its pods would only be replaced when it is resumed; resume it first (kubectl rollout resume)".to_owned());
+        }
+        if self.on_delete {
+            return Some(
+                "has the update strategy OnDelete, which replaces no pod by itself; change the strategy first"
+                    .to_owned(),
+            );
+        }
+        (self.partition > 0 && self.in_reach() == 0).then(|| {
+            format!(
+                "has the partition {} and {} replicas, so that no pod would be replaced; lower the partition first",
+                self.partition, self.desired
+            )
+        })
+    }
+
+    /// What is left alone by a partition, for a warning.
+    pub fn partition_warning(&self, object: &ObjectRef) -> Option<String> {
+        (self.partition > 0).then(|| {
+            format!(
+                "{object} has a partition: only its pods from ordinal {} on are replaced, {} of {}",
+                self.first_in_reach(),
+                self.in_reach(),
+                self.desired
+            )
+        })
+    }
+
+    /// Whether its controller has seen this spec; before that, its status speaks of an earlier one.
+    pub fn has_observed(&self, generation: i64) -> bool {
+        self.observed >= generation
+    }
+}
+
+/// `maxSurge` as a number of pods: a percentage is of the replicas, rounded up; nothing without rolling updates.
+fn max_surge(object: &Value) -> i64 {
+    let replicas = object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    match object.pointer("/spec/strategy/rollingUpdate/maxSurge") {
+        Some(Value::String(percent)) => {
+            let percent: i64 = percent.trim_end_matches('%').parse().unwrap_or(0);
+            percent.saturating_mul(replicas).saturating_add(99) / 100
+        }
+        Some(surge) => surge.as_i64().unwrap_or(0),
+        None => 0,
+    }
+}
+
+/// What a change of the pod template wrote, and what must stay so until its pods are there. A number of replicas that
+/// others set is theirs.
+#[derive(Debug)]
+pub struct Written {
+    template: Option<Value>,
+    paused: bool,
+    strategy: Option<String>,
+    partition: i64,
+}
+
+impl Written {
+    /// The object as the write left it.
+    pub fn of(now: &Value) -> Self {
+        Self {
+            template: now.pointer("/spec/template").map(normalized),
+            paused: now.pointer("/spec/paused") == Some(&Value::Bool(true)),
+            strategy: text(now, "/spec/updateStrategy/type").map(str::to_owned),
+            partition: number(now, PARTITION),
+        }
+    }
+
+    /// How somebody changed it since.
+    pub fn overwritten(&self, value: &Value) -> Option<String> {
+        let managed = managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
+        if value.pointer("/spec/template").map(normalized) != self.template {
+            return Some(format!("its pod template is another one now{managed}"));
+        }
+        if !self.paused && value.pointer("/spec/paused") == Some(&Value::Bool(true)) {
+            return Some("it is paused now".to_owned());
+        }
+        let strategy = text(value, "/spec/updateStrategy/type");
+        if strategy != self.strategy.as_deref() {
+            return Some(format!("its update strategy is {} now", strategy.unwrap_or("unset")));
+        }
+        let partition = number(value, PARTITION);
+        (partition > self.partition).then(|| format!("its partition is {partition} now, not {}", self.partition))
+    }
+}
+
+fn message(condition: &Value) -> String {
+    text(condition, "/message").unwrap_or("no message").to_owned()
+}
+
+fn condition<'a>(object: &'a Value, kind: &str, status: &str, reason: Option<&str>) -> Option<&'a Value> {
+    let fits = |one: &&Value| {
+        text(one, "/type") == Some(kind)
+            && text(one, "/status") == Some(status)
+            && (reason.is_none() || text(one, "/reason") == reason)
+    };
+    object.pointer("/status/conditions")?.as_array()?.iter().find(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[test]
+    fn reads_what_controllers_say() {
+        let object = json!({
+            "metadata": { "generation": 4 },
+            "spec": { "replicas": 3, "paused": true, "ordinals": { "start": 5 }, "minReadySeconds": 10, "podManagementPolicy": "OrderedReady", "updateStrategy": { "type": "OnDelete", "rollingUpdate": { "partition": 1 } } },
+            "status": { "observedGeneration": 3, "replicas": 5, "updatedReplicas": 2, "readyReplicas": 4, "availableReplicas": 1, "updateRevision": "web-2",
+                "desiredNumberScheduled": 12, "numberMisscheduled": 1, "currentNumberScheduled": 15, "updatedNumberScheduled": 12, "numberReady": 14, "numberAvailable": 11,
+                "conditions": [
+                    { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late", "lastUpdateTime": "t" },
+                    { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota" } ] },
+        });
+        let set = Workload::read(Kind::StatefulSet, &object);
+        let expected = Workload {
+            kind: Kind::StatefulSet,
+            generation: 4,
+            observed: 3,
+            desired: 3,
+            total: 5,
+            updated: 2,
+            ready: 4,
+            available: 1,
+            paused: true,
+            on_delete: true,
+            ordered: true,
+            partition: 1,
+            first_ordinal: 5,
+            min_ready: Duration::from_secs(10),
+            max_surge: 0,
+            update_revision: Some("web-2".to_owned()),
+            out_of_time: Some(OutOfTime { message: "late".to_owned(), since: "t".to_owned() }),
+            replica_failure: Some("quota".to_owned()),
+        };
+        assert_eq!(set, expected);
+        assert!(set.has_observed(3) && set.has_observed(2) && !set.has_observed(4));
+        let daemons = Workload::read(Kind::DaemonSet, &object);
+        let counts =
+            (daemons.desired, daemons.total, daemons.updated, daemons.ready, daemons.available, daemons.ordered);
+        assert_eq!(counts, (13, 15, 12, 14, 11, false));
+        let parallel = json!({ "spec": { "podManagementPolicy": "Parallel" }, "status": { "conditions": [
+            { "type": "Progressing", "status": "False", "reason": "Other" }, { "type": "Progressing", "status": "True", "reason": "ProgressDeadlineExceeded" },
+            { "type": "ReplicaFailure", "status": "False" } ] } });
+        let read = Workload::read(Kind::StatefulSet, &parallel);
+        assert_eq!(
+            (read.ordered, read.paused, read.on_delete, read.out_of_time, read.replica_failure),
+            (false, false, false, None, None)
+        );
+    }
+
+    #[rstest]
+    #[case::same(json!({}), "")]
+    #[case::scaled(json!({ "replicas": 9 }), "")]
+    #[case::template(json!({ "template": { "spec": { "image": "b" } } }), "its pod template is another one now")]
+    #[case::paused(json!({ "paused": true }), "it is paused now")]
+    #[case::strategy(json!({ "updateStrategy": { "type": "OnDelete" } }), "its update strategy is OnDelete now")]
+    #[case::raised(json!({ "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), "its partition is 2 now, not 1")]
+    #[case::lowered(json!({ "updateStrategy": { "rollingUpdate": { "partition": 0 } } }), "")]
+    fn what_was_written_must_stay(#[case] change: Value, #[case] says: &str) {
+        let mut object = json!({ "spec": { "replicas": 3, "template": { "spec": { "image": "a" } },
+            "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 1 } } } });
+        let written = Written::of(&object);
+        json_patch::merge(&mut object["spec"], &change);
+        assert_eq!(written.overwritten(&object).unwrap_or_default(), says);
+    }
+
+    #[rstest]
+    #[case::none(json!({}), 0)]
+    #[case::number(json!({ "rollingUpdate": { "maxSurge": 2 } }), 2)]
+    #[case::percent(json!({ "rollingUpdate": { "maxSurge": "25%" } }), 3)]
+    fn a_percentage_of_surge_is_rounded_up(#[case] strategy: Value, #[case] surge: i64) {
+        let object = json!({ "spec": { "replicas": 10, "strategy": strategy } });
+        assert_eq!(Workload::read(Kind::Deployment, &object).max_surge, surge);
+    }
+
+    #[rstest]
+    #[case::plain(json!({ "replicas": 2 }), 2, "")]
+    #[case::paused(json!({ "replicas": 2, "paused": true }), 2, "is paused")]
+    #[case::on_delete(json!({ "updateStrategy": { "type": "OnDelete" } }), 1, "OnDelete")]
+    #[case::some(json!({ "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), 1, "")]
+    #[case::all(json!({ "replicas": 2, "updateStrategy": { "rollingUpdate": { "partition": 2 } } }), 0, "no pod would be replaced")]
+    #[case::beyond(json!({ "replicas": 2, "updateStrategy": { "rollingUpdate": { "partition": 9 } } }), 0, "no pod would be replaced")]
+    fn knows_what_a_change_reaches(#[case] spec: Value, #[case] reach: i64, #[case] refusal: &str) {
+        let set = Workload::read(Kind::StatefulSet, &json!({ "spec": spec }));
+        assert_eq!(set.in_reach(), reach);
+        match set.unreachable() {
+            Some(why) => assert!(!refusal.is_empty() && why.contains(refusal), "{why}"),
+            None => assert_eq!(refusal, ""),
+        }
+    }
+
+    #[test]
+    fn a_partition_counts_from_the_first_ordinal() {
+        let spec = json!({ "replicas": 3, "ordinals": { "start": 5 }, "updateStrategy": { "rollingUpdate": { "partition": 1 } } });
+        let found = crate::action::testing::live(Kind::StatefulSet, json!({ "spec": spec }));
+        let warning = Workload::read(Kind::StatefulSet, &found.value).partition_warning(&found.object).unwrap();
+        assert!(warning.ends_with("only its pods from ordinal 6 on are replaced, 2 of 3"), "{warning}");
+    }
+
+    #[rstest]
+    #[case::it_stays(json!({}), None)]
+    #[case::at_once(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "deletionGracePeriodSeconds": 0 }),
+        Some("is being deleted since 2026-11-23T03:00:30Z; wait until it is gone")
+    )]
+    #[case::in_its_grace_period(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "deletionGracePeriodSeconds": 30 }),
+        Some("is being deleted since 2026-11-23T03:00:00Z; wait until it is gone")
+    )]
+    #[case::held(
+        json!({ "deletionTimestamp": "2026-11-23T03:00:30Z", "finalizers": ["a/b", "foregroundDeletion"] }),
+        Some("is being deleted since 2026-11-23T03:00:30Z; wait until it is gone (finalizers: a/b, foregroundDeletion)")
+    )]
+    #[case::no_time_that_we_know(
+        json!({ "deletionTimestamp": "soon", "finalizers": [] }),
+        Some("is being deleted since soon; wait until it is gone")
+    )]
+    fn tells_what_is_on_its_way_out(#[case] metadata: Value, #[case] says: Option<&str>) {
+        let found = crate::action::testing::live(Kind::Deployment, json!({ "metadata": metadata }));
+        assert_eq!(found.leaving(), says.map(|says| format!("deployment shop/web {says}")));
+    }
+
+    #[test]
+    fn absent_replicas_mean_one() {
+        assert_eq!(Workload::read(Kind::Deployment, &json!({})).desired, 1);
+    }
+}

@@ -1,0 +1,350 @@
+//! Waiting: by watch, never by polling at an interval, and with patience for what may pass.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Workload;
+use super::owners::Owners;
+use super::pods::PodView;
+use super::revisions::{self, SetView};
+use super::rollout::{self, Pending, RolloutStatus};
+use super::tally::{Followed, Goal, Tally};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::observed::{Observation, Versions};
+use crate::cluster::run::{Progress, RunContext};
+use crate::cluster::{Cluster, Item, Query, Watch};
+use crate::k8s::object::{text, uid};
+use crate::k8s::selector::selector;
+use crate::k8s::{Kind, ObjectRef};
+
+/// Something that is waited for.
+#[allow(async_fn_in_trait, reason = "never used as a trait object, and everything runs on one thread")]
+pub trait Wait {
+    /// What the sentences are about.
+    fn object(&self) -> &ObjectRef;
+    /// Looks how far it is.
+    async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus>;
+    /// Returns once something that is watched has changed.
+    async fn changed(&mut self) -> Result<()>;
+    /// The error of something that will not come.
+    fn failed(&self, why: &str) -> Error {
+        Error::NotVerified(format!("{} does not become ready: {why}", self.object()))
+    }
+}
+
+/// Waits until it is there, cannot be, what stands in the way has stood there for `stuckAfter`, or the cluster's deadline
+/// comes.
+pub async fn until_done(wait: &mut impl Wait, cluster: &Cluster, run: &RunContext) -> Result<()> {
+    let stuck_after = run.wait.stuck_after.get();
+    let mut patience = Patience::new(stuck_after);
+    loop {
+        let pending = match wait.look(cluster).await? {
+            RolloutStatus::Done { .. } => return Ok(()),
+            RolloutStatus::Failed(why) => return Err(wait.failed(&why)),
+            RolloutStatus::Pending(pending) => pending,
+        };
+        let obstacle = pending.obstacle.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+        run.progress.report(&format!("{}: {}{obstacle}", wait.object(), pending.status));
+        let patient = patience.until(&pending).map_err(|why| {
+            wait.failed(&format!(
+                "{why} (no progress for {} s; raise stuckAfter if this may take longer)",
+                stuck_after.as_secs()
+            ))
+        })?;
+        let deadline = Instant::now() + cluster.remaining();
+        let again = pending.again.map(|again| Instant::now() + again);
+        let wake = patient.into_iter().chain(again).chain([deadline]).min().unwrap_or(deadline);
+        tokio::select! {
+            changed = wait.changed() => changed?,
+            () = tokio::time::sleep_until(wake) => if wake >= deadline { return Err(out_of_time(wait.object(), &run.progress)) },
+        }
+    }
+}
+
+/// A rollout that is waited for: what it is, and how it is known to be overwritten.
+pub struct RolloutWait<'a> {
+    /// The workload.
+    pub object: &'a ObjectRef,
+    /// Which of the kinds.
+    pub kind: Kind,
+    /// The object as the write left it.
+    pub now: Value,
+    /// Whether its pods must be of its newest revision (restart, rollback), or any will do (scale).
+    pub of_newest_revision: bool,
+    /// Why the value is not ours any more, if it is not.
+    pub overwritten: &'a dyn Fn(&Value) -> Option<String>,
+    /// The run.
+    pub run: &'a RunContext,
+}
+
+impl RolloutWait<'_> {
+    /// Waits for it. What it saw last stands in the run's progress, however it ends.
+    pub async fn wait(&self, cluster: &Cluster) -> Result<()> {
+        let before = Workload::read(self.kind, &self.now);
+        let workload = cluster.watch_object(self.object, self.now.clone()).await?;
+        let labels = selector(&self.now);
+        // From the beginning, so that the time in which they are ready counts also while the workload's own watch is slow.
+        let pods = cluster.watch(Query::beside(self.object, Kind::Pod.resource(), labels.as_str())).await?;
+        let mut rollout = Rollout {
+            wait: self,
+            workload,
+            sets: None,
+            pods,
+            owners: Owners::of(self.object, labels),
+            clock: Clock::default(),
+            began: cluster.server_time(self.run.now),
+            generation: before.generation,
+            stale_deadline: before.out_of_time.map(|late| late.since),
+            revision: None,
+        };
+        until_done(&mut rollout, cluster, self.run).await
+    }
+}
+
+/// A rollout while it is waited for.
+struct Rollout<'a> {
+    wait: &'a RolloutWait<'a>,
+    workload: Watch<Value>,
+    sets: Option<Watch<SetView>>,
+    pods: Watch<PodView>,
+    owners: Owners,
+    clock: Clock,
+    began: Timestamp,
+    generation: i64,
+    stale_deadline: Option<String>,
+    /// The label of the pods that are to be, once its controller has made a revision of the change.
+    revision: Option<String>,
+}
+
+impl Wait for Rollout<'_> {
+    fn object(&self) -> &ObjectRef {
+        self.wait.object
+    }
+
+    async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus> {
+        let value = self.ours()?.clone();
+        let seen = Workload::read(self.wait.kind, &value);
+        if let Some(pending) = self.beginning(cluster, &seen, &value).await? {
+            // They may be ready long before that.
+            self.clock.follow(self.pods.items().values(), self.began, cluster.server_now());
+            return Ok(RolloutStatus::Pending(pending));
+        }
+        let pods: Vec<&PodView> = self.pods.items().values().collect();
+        let sets = self.own_sets();
+        self.owners.learn(cluster, &sets, &pods).await?;
+        let options = &self.wait.run.wait;
+        let goal = Goal {
+            generation: self.generation,
+            revision: self.revision.as_deref(),
+            stale_deadline: self.stale_deadline.as_deref(),
+            terminating: options.terminating,
+            settle: options.settle.get(),
+            began: self.began,
+            now: cluster.server_now(),
+        };
+        let ours = pods.into_iter().filter(|pod| self.owners.own(pod));
+        let followed: Vec<Followed<'_>> = self.clock.follow(ours, self.began, goal.now);
+        let tally = Tally::of(&seen, &followed, goal);
+        let status = rollout::state(&seen, &tally, &sets, goal);
+        self.wait.run.progress.observe(Observation {
+            pods: Some(tally.counts()),
+            desired: Some(rollout::wanted(&seen, goal)),
+            revision: self.revision.clone(),
+            surge: match status {
+                RolloutStatus::Done { surge } if surge > 0 => Some(surge),
+                _ => None,
+            },
+            verified_at: self.versions(),
+        });
+        Ok(status)
+    }
+
+    async fn changed(&mut self) -> Result<()> {
+        let Self { workload, sets, pods, .. } = self;
+        tokio::select! {
+            changed = workload.changed() => changed,
+            changed = changed(sets) => changed,
+            changed = pods.changed() => changed,
+        }
+    }
+}
+
+impl Rollout<'_> {
+    /// What is missing until its controller has begun: it has seen the change and, where that matters, made a revision of
+    /// it. It may have seen the change and not made its revision yet: as when it is also scaled at that moment.
+    async fn beginning(&mut self, cluster: &Cluster, seen: &Workload, value: &Value) -> Result<Option<Pending>> {
+        let RolloutWait { object, kind, .. } = *self.wait;
+        if !seen.has_observed(self.generation) {
+            return Ok(Some(Pending::plain(rollout::not_observed(self.generation))));
+        }
+        if kind == Kind::Deployment && self.sets.is_none() {
+            let query = Query::beside(object, Kind::ReplicaSet.resource(), selector(&self.wait.now));
+            self.sets = Some(cluster.watch(query).await?);
+        }
+        if self.wait.of_newest_revision && self.revision.is_none() {
+            self.revision = revisions::current_pod_label(cluster, kind, object, value, &self.own_sets()).await?;
+            if self.revision.is_none() {
+                return Ok(Some(Pending::plain("waiting for its new revision")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A Deployment's own ReplicaSets.
+    fn own_sets(&self) -> Vec<SetView> {
+        let sets = self.sets.iter().flat_map(|sets| sets.items().values());
+        sets.filter(|set| set.owner == self.wait.object.uid).cloned().collect()
+    }
+
+    fn versions(&self) -> Versions {
+        let own = |resource: &str, version: &str| (resource.to_owned(), version.to_owned());
+        let workload = own(self.wait.object.resource.plural(), self.workload.version());
+        let sets = self.sets.as_ref().map(|sets| own("replicasets", sets.version()));
+        sets.into_iter().chain([workload, own("pods", self.pods.version())]).collect()
+    }
+
+    /// The workload as it is now; an error when it is gone, another one, or no longer what we made it.
+    fn ours(&self) -> Result<&Value> {
+        let object = self.wait.object;
+        let value = still_there(object, self.workload.items().get(object.name.as_str()))?;
+        match (self.wait.overwritten)(value) {
+            Some(how) => {
+                Err(Error::NotVerified(format!("{object} was changed by someone else while it was waited for: {how}")))
+            }
+            None => Ok(value),
+        }
+    }
+}
+
+/// An object that is waited for, as a watch has it now; an error when it is gone, leaving, or another one.
+pub fn still_there<'a>(object: &ObjectRef, now: Option<&'a Value>) -> Result<&'a Value> {
+    let lost = |how: &str| Err(Error::NotVerified(format!("{object} {how}")));
+    match now {
+        None => lost("was deleted while it was waited for"),
+        Some(now) if object.uid.as_deref().is_some_and(|known| known != uid(now)) => {
+            lost("was deleted and recreated while it was waited for")
+        }
+        Some(now) if text(now, "/metadata/deletionTimestamp").is_some() => {
+            lost("is being deleted while it is waited for")
+        }
+        Some(now) => Ok(now),
+    }
+}
+
+/// Returns once what may be watched has changed; never, where it is not.
+pub async fn changed<T: Item>(watch: &mut Option<Watch<T>>) -> Result<()> {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// For how long each pod has been ready, by our own clock.
+#[derive(Default)]
+pub struct Clock(BTreeMap<String, (String, Instant)>);
+
+impl Clock {
+    /// Pods with the time that each has been ready without a container starting again. What was there before the run may
+    /// have been ready for longer than we have looked, and its kubelet says since when; that has whole seconds.
+    pub fn follow<'a>(
+        &mut self,
+        pods: impl Iterator<Item = &'a PodView>,
+        began: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Followed<'a>> {
+        let mut seen = BTreeMap::new();
+        let followed = pods.map(|pod| Followed { pod, steady: self.steady(pod, began, now, &mut seen) }).collect();
+        self.0 = seen;
+        followed
+    }
+
+    fn steady(
+        &self,
+        pod: &PodView,
+        began: Timestamp,
+        now: Timestamp,
+        seen: &mut BTreeMap<String, (String, Instant)>,
+    ) -> Duration {
+        if !pod.ready {
+            return Duration::ZERO;
+        }
+        let known = self.0.get(&pod.uid).filter(|(instances, _)| *instances == pod.instances);
+        let since = known.map_or_else(Instant::now, |(_, since)| *since);
+        seen.insert(pod.uid.clone(), (pod.instances.clone(), since));
+        // Times have whole seconds: what was made in the run's first one may be new.
+        let from_before = pod.created.is_some_and(|created| created < began - SignedDuration::from_secs(1));
+        // By its kubelet's clock, which may be behind; no longer than there is a pod, by the API server's.
+        let since_then = |time: Option<Timestamp>| Duration::try_from(now.duration_since(time?)).ok();
+        let told = since_then(pod.ready_since).filter(|_| from_before).min(since_then(pod.created)).unwrap_or_default();
+        since.elapsed().max(told.saturating_sub(Duration::from_secs(1)))
+    }
+}
+
+/// The wait is over, and the effect is not there.
+fn out_of_time(object: &ObjectRef, progress: &Progress) -> Error {
+    let last = progress.last().unwrap_or_else(|| object.to_string());
+    Error::NotVerified(format!("waitTimeout is over; {last}"))
+}
+
+/// How long an obstacle that may pass has stood, without progress.
+struct Patience {
+    allowed: Duration,
+    best: i64,
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// So long.
+    fn new(allowed: Duration) -> Self {
+        Self { allowed, best: i64::MIN, since: None }
+    }
+
+    /// Until when to wait for the next change; an error names the obstacle that stood too long.
+    fn until(&mut self, waiting: &Pending) -> Result<Option<Instant>, String> {
+        let Some(obstacle) = &waiting.obstacle else {
+            self.since = None;
+            self.best = self.best.max(waiting.reached);
+            return Ok(None);
+        };
+        if waiting.reached > self.best {
+            self.best = waiting.reached;
+            self.since = None;
+        }
+        let over = *self.since.get_or_insert_with(Instant::now) + self.allowed;
+        if over <= Instant::now() { Err(obstacle.clone()) } else { Ok(Some(over)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(reached: i64, obstacle: bool) -> Pending {
+        Pending { status: String::new(), reached, obstacle: obstacle.then(|| "no room".to_owned()), again: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_only_without_progress() {
+        let mut patience = Patience::new(Duration::from_mins(1));
+        assert!(patience.until(&waiting(0, true)).is_ok());
+        tokio::time::advance(Duration::from_secs(50)).await;
+        assert!(patience.until(&waiting(1, true)).is_ok(), "one more is ready: it begins anew");
+        tokio::time::advance(Duration::from_secs(50)).await;
+        assert!(patience.until(&waiting(1, true)).is_ok());
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(patience.until(&waiting(1, true)).unwrap_err(), "no room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_obstacle_that_passed_is_forgotten() {
+        let mut patience = Patience::new(Duration::from_mins(1));
+        assert!(patience.until(&waiting(0, true)).is_ok());
+        assert_eq!(patience.until(&waiting(0, false)), Ok(None));
+        tokio::time::advance(Duration::from_secs(70)).await;
+        assert!(patience.until(&waiting(0, true)).is_ok());
+    }
+}

@@ -1,0 +1,319 @@
+//! What else stands beside a target: autoscalers, budgets, quotas, pull secrets, revisions, events, usage.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actions::cluster::error::{Error, Result};
+use actions::cluster::{Cluster, Query, server_name};
+use actions::k8s::object::{number, text};
+use actions::k8s::quantity::quantity;
+use actions::k8s::selector::selects;
+use actions::k8s::{ObjectRef, Resource};
+use actions::workload::autoscaler::ScaleTarget;
+use actions::workload::revisions;
+use contract::text::shorten;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::pods::{Limits, Resources, limits};
+use super::target::{ConditionTarget, Owned};
+use super::{Document, Entry, listed};
+
+/// A HorizontalPodAutoscaler that targets the object. KEDA's ScaledObjects work through one too.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoscalerDocument {
+    /// Name.
+    pub name: String,
+    /// `minReplicas`; 1 where it is not set.
+    pub min_replicas: i64,
+    /// `maxReplicas`
+    pub max_replicas: i64,
+    /// How many pods it sees.
+    pub current_replicas: i64,
+    /// How many it wants.
+    pub desired_replicas: i64,
+    #[serde(skip)]
+    target: ScaleTarget,
+}
+
+impl Document for AutoscalerDocument {
+    fn read(autoscaler: &Value) -> Self {
+        let own = |pointer: &str| text(autoscaler, pointer).unwrap_or_default().to_owned();
+        Self {
+            name: own("/metadata/name"),
+            min_replicas: autoscaler.pointer("/spec/minReplicas").and_then(Value::as_i64).unwrap_or(1),
+            max_replicas: number(autoscaler, "/spec/maxReplicas"),
+            current_replicas: number(autoscaler, "/status/currentReplicas"),
+            desired_replicas: number(autoscaler, "/status/desiredReplicas"),
+            target: ScaleTarget::of(autoscaler),
+        }
+    }
+
+    fn concerns(&self, about: &ConditionTarget) -> bool {
+        about.object.as_ref().is_some_and(|object| self.target.is(object))
+    }
+}
+
+/// A PodDisruptionBudget that holds for the target's pods.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DisruptionBudgetDocument {
+    /// Name.
+    pub name: String,
+    /// How many pods may be evicted now.
+    pub disruptions_allowed: i64,
+    /// How many of its pods are healthy.
+    pub current_healthy: i64,
+    /// How many must be.
+    pub desired_healthy: i64,
+    /// How many pods it counts.
+    pub expected_pods: i64,
+    #[serde(skip)]
+    selector: Option<Value>,
+}
+
+impl Document for DisruptionBudgetDocument {
+    fn read(budget: &Value) -> Self {
+        let status = |field: &str| number(budget, &format!("/status/{field}"));
+        Self {
+            name: text(budget, "/metadata/name").unwrap_or_default().to_owned(),
+            disruptions_allowed: status("disruptionsAllowed"),
+            current_healthy: status("currentHealthy"),
+            desired_healthy: status("desiredHealthy"),
+            expected_pods: status("expectedPods"),
+            selector: budget.pointer("/spec/selector").cloned(),
+        }
+    }
+
+    fn concerns(&self, about: &ConditionTarget) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selects(selector, &about.pod_labels()))
+    }
+}
+
+/// A `ResourceQuota` of the namespace.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct QuotaDocument {
+    /// Name.
+    pub name: String,
+    /// The most of each resource, such as `pods` or `requests.cpu`: cores, bytes, or a count.
+    pub hard: BTreeMap<String, f64>,
+    /// How much of it is used.
+    pub used: BTreeMap<String, f64>,
+    /// Whether it holds only for some pods (`scopes`, `scopeSelector`).
+    pub scoped: bool,
+}
+
+/// Where they are served.
+pub fn quotas() -> Resource {
+    Resource::known(("", "v1"), "ResourceQuota", "resourcequotas")
+}
+
+impl Document for QuotaDocument {
+    fn read(quota: &Value) -> Self {
+        let amounts = |at: &str| {
+            let all = quota.pointer(at).and_then(Value::as_object).into_iter().flatten();
+            all.filter_map(|(name, amount)| Some((name.clone(), quantity(amount)?))).collect()
+        };
+        let name = text(quota, "/metadata/name").unwrap_or_default().to_owned();
+        let scoped = quota.pointer("/spec/scopes").is_some() || quota.pointer("/spec/scopeSelector").is_some();
+        Self { name, hard: amounts("/status/hard"), used: amounts("/status/used"), scoped }
+    }
+}
+
+/// A Secret that the pods pull images with.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PullSecretDocument {
+    /// Name.
+    pub name: String,
+    /// Whether there is one of this name. Its content is not asked for.
+    pub exists: bool,
+}
+
+/// Where they are served.
+pub fn secrets() -> Resource {
+    Resource::known(("", "v1"), "Secret", "secrets")
+}
+
+/// The Secrets that the template names (not those that the ServiceAccount adds).
+pub(super) async fn pull_secrets(cluster: &Cluster, about: &ConditionTarget) -> Result<Vec<PullSecretDocument>> {
+    let named = about.pod_spec().and_then(|spec| spec.get("imagePullSecrets")?.as_array());
+    let mut all = Vec::new();
+    for name in named.into_iter().flatten().filter_map(|one| text(one, "/name")) {
+        let resource = secrets();
+        let object = ObjectRef { resource, namespace: about.namespace.clone(), name: server_name(name)?, uid: None };
+        all.push(PullSecretDocument { name: name.to_owned(), exists: cluster.exists(&object).await? });
+    }
+    Ok(all)
+}
+
+/// A revision of the workload, newest first.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RevisionDocument {
+    /// The ReplicaSet or ControllerRevision that holds it.
+    pub name: String,
+    /// Its number; the highest is the newest.
+    pub number: i64,
+    /// Whether its template is the workload's present one.
+    pub current: bool,
+    /// The images of its containers.
+    pub images: Vec<String>,
+}
+
+pub(super) async fn revisions(cluster: &Cluster, about: &ConditionTarget) -> Result<Vec<RevisionDocument>> {
+    let (Some(object), Some(kind)) = (about.object.as_ref(), about.kind()) else { return Ok(Vec::new()) };
+    let all = revisions::list(cluster, kind, object, &about.value).await?;
+    let current = revisions::current(&all, &about.value).map(|revision| revision.name.clone());
+    let images = |template: &Value| {
+        let containers = template.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
+        containers.filter_map(|one| text(one, "/image")).map(str::to_owned).collect()
+    };
+    let document = |one: revisions::Revision| RevisionDocument {
+        current: current.as_ref() == Some(&one.name),
+        number: one.number,
+        images: images(&one.template),
+        name: one.name,
+    };
+    Ok(all.into_iter().map(document).collect())
+}
+
+/// An event about the target itself.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventDocument {
+    /// `Normal` or `Warning`.
+    pub r#type: String,
+    /// Reason, such as `FailedScheduling`.
+    pub reason: String,
+    /// Message, cut to 200 bytes.
+    pub message: String,
+    /// How often.
+    pub count: i64,
+    /// When last, as RFC 3339.
+    pub last_seen: String,
+}
+
+/// Where they are served.
+pub fn events() -> Resource {
+    Resource::known(("", "v1"), "Event", "events")
+}
+
+impl Document for EventDocument {
+    fn read(event: &Value) -> Self {
+        let own = |pointer: &str| text(event, pointer).unwrap_or_default().to_owned();
+        let count = number(event, "/count").max(number(event, "/series/count")).max(1);
+        let last = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+        Self {
+            r#type: own("/type"),
+            reason: own("/reason"),
+            message: shorten(&own("/message"), MESSAGE_LIMIT),
+            count,
+            last_seen: last.into_iter().find_map(|at| text(event, at)).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// The longest message: enough to know it by.
+pub(super) const MESSAGE_LIMIT: usize = 200;
+
+/// The newest events about the target, at most 50.
+pub(super) async fn events_about(cluster: &Cluster, about: &ConditionTarget) -> Result<Vec<EventDocument>> {
+    const MOST: usize = 50;
+    let Some(uid) = about.object.as_ref().and_then(|object| object.uid.clone()) else { return Ok(Vec::new()) };
+    // Kubelets name their node in place of its UID; which namespace those events are in is up to whoever posts them.
+    let field = match (&about.namespace, &about.object) {
+        (None, Some(node)) => ("involvedObject.name", node.name.to_string()),
+        _ => ("involvedObject.uid", uid),
+    };
+    let namespace = about.namespace.clone();
+    let query = Query { resource: events(), namespace, labels: String::new(), name: None, field: Some(field) };
+    let (events, _) = cluster.list::<Entry<EventDocument>>(&query).await?;
+    let mut events: Vec<EventDocument> = events.into_iter().map(Entry::into_document).collect();
+    events.sort_by(|a, b| b.last_seen.cmp(&a.last_seen));
+    events.truncate(MOST);
+    Ok(events)
+}
+
+/// What a running pod of the target uses now, by the metrics API.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub struct UsageDocument {
+    /// The pod.
+    pub pod: String,
+    /// What its containers use; null where the metrics server has not looked at it yet.
+    pub usage: Option<Resources>,
+    /// The most they may use.
+    pub limits: Limits,
+}
+
+/// A pod's limits, until its usage is known.
+#[derive(Debug)]
+struct Limited {
+    pod: String,
+    running: bool,
+    limits: Limits,
+    owned: Owned,
+}
+
+impl Document for Limited {
+    fn read(pod: &Value) -> Self {
+        Self {
+            pod: text(pod, "/metadata/name").unwrap_or_default().to_owned(),
+            running: text(pod, "/status/phase") == Some("Running")
+                && pod.pointer("/metadata/deletionTimestamp").is_none(),
+            limits: pod.get("spec").map(limits).unwrap_or_default(),
+            owned: Owned::read(pod),
+        }
+    }
+
+    fn concerns(&self, about: &ConditionTarget) -> bool {
+        self.running && about.owns(&self.owned)
+    }
+}
+
+/// What the metrics API says of a pod.
+#[derive(Debug)]
+struct Used(Resources);
+
+/// Where it is served, where there is a metrics server.
+pub fn pod_metrics() -> Resource {
+    Resource::known(("metrics.k8s.io", "v1beta1"), "PodMetrics", "pods")
+}
+
+impl Document for Used {
+    fn read(metrics: &Value) -> Self {
+        let containers = metrics.get("containers").and_then(Value::as_array).into_iter().flatten();
+        let mut usage = Resources::default();
+        for container in containers {
+            let amount =
+                |name: &str| container.pointer("/usage").and_then(|all| quantity(all.get(name)?)).unwrap_or(0.0);
+            usage.cpu += amount("cpu");
+            usage.memory += amount("memory");
+        }
+        Self(usage.rounded())
+    }
+}
+
+/// Usage, or why there is none to be had.
+pub(super) async fn usage(
+    cluster: &Cluster,
+    about: &ConditionTarget,
+) -> Result<std::result::Result<Vec<UsageDocument>, String>> {
+    /// It is an answer from memory; one that is not there must not hold the run.
+    const LIMIT: Duration = Duration::from_secs(5);
+    let Some(query) = about.pods() else { return Ok(Err("the target has no pods of its own".to_owned())) };
+    let metrics = Query { resource: pod_metrics(), ..query.clone() };
+    match cluster.until(Instant::now() + LIMIT).list::<Entry<Used>>(&metrics).await {
+        Ok((all, _)) => {
+            let mut used: BTreeMap<String, Resources> = all.into_iter().map(|one| (one.name, one.document.0)).collect();
+            let pods = listed::<Limited>(cluster, about, query).await?;
+            let document =
+                |one: Limited| UsageDocument { usage: used.remove(&one.pod), limits: one.limits, pod: one.pod };
+            Ok(Ok(pods.into_iter().map(document).collect()))
+        }
+        Err(Error::NotServed(_)) => Ok(Err("this cluster serves no metrics.k8s.io: no metrics server".to_owned())),
+        Err(Error::Unavailable { message, .. }) => Ok(Err(format!("metrics.k8s.io does not answer: {message}"))),
+        Err(error) => Err(error),
+    }
+}

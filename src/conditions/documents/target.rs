@@ -1,0 +1,111 @@
+//! What the documents are about: the target, as far as they need it.
+
+use actions::action::{Target, TargetRef};
+use actions::cluster::Query;
+use actions::k8s::names::Namespace;
+use actions::k8s::object::{controller, text};
+use actions::k8s::selector::selector;
+use actions::k8s::{Kind, ObjectRef};
+use serde_json::{Map, Value};
+
+/// The target, and how its pods are found.
+#[derive(Debug, Clone)]
+pub struct ConditionTarget {
+    /// Where it is; `None` for a node.
+    pub namespace: Option<Namespace>,
+    /// The object; `None` for a selection of pods.
+    pub object: Option<ObjectRef>,
+    /// The object as it was found; null for a selection.
+    pub value: Value,
+    selection: String,
+}
+
+impl ConditionTarget {
+    /// A target that was found.
+    pub fn found(target: &impl Target, named: &TargetRef) -> Self {
+        let (namespace, selection) = match named {
+            TargetRef::Object(object) => (object.namespace.clone(), String::new()),
+            TargetRef::Selection { namespace, selector } => (Some(namespace.clone()), selector.clone()),
+        };
+        let value = target.value().cloned().unwrap_or_default();
+        Self { namespace, object: target.object().cloned(), value, selection }
+    }
+
+    /// The object's kind, when it is a built-in one.
+    pub fn kind(&self) -> Option<Kind> {
+        self.object.as_ref().and_then(|object| object.resource.built_in())
+    }
+
+    /// The kind that conditions are for: a selection is one of pods.
+    pub fn target_kind(&self) -> Option<Kind> {
+        if self.object.is_none() { Some(Kind::Pod) } else { self.kind() }
+    }
+
+    /// How sentences name it.
+    pub fn shown(&self) -> String {
+        self.object.as_ref().map_or_else(|| format!("the pods with {}", self.selection), ToString::to_string)
+    }
+
+    /// The pod template, or a pod's own spec.
+    pub fn pod_spec(&self) -> Option<&Value> {
+        let at = if self.kind() == Some(Kind::Pod) { "/spec" } else { "/spec/template/spec" };
+        self.value.pointer(at)
+    }
+
+    /// The labels of its pods.
+    pub fn pod_labels(&self) -> Map<String, Value> {
+        let at = if self.kind() == Some(Kind::Pod) { "/metadata/labels" } else { "/spec/template/metadata/labels" };
+        self.value.pointer(at).and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// Its pods, or more than those: [`ConditionTarget::owns`] tells which of them.
+    pub(super) fn pods(&self) -> Option<Query> {
+        let pods = Kind::Pod.resource();
+        let everywhere =
+            Query { resource: pods.clone(), namespace: None, labels: String::new(), name: None, field: None };
+        match (&self.object, self.kind()) {
+            (None, _) => {
+                Some(Query { namespace: self.namespace.clone(), labels: self.selection.clone(), ..everywhere })
+            }
+            (Some(node), Some(Kind::Node)) => {
+                Some(Query { field: Some(("spec.nodeName", node.name.to_string())), ..everywhere })
+            }
+            (Some(_), Some(Kind::CronJob) | None) => None,
+            // What replaces a pod has its controller, and most of its labels.
+            (Some(pod), Some(Kind::Pod)) => Some(Query::beside(pod, pods, "")),
+            (Some(object), Some(_)) => Some(Query::beside(object, pods, selector(&self.value))),
+        }
+    }
+
+    /// Whether a pod of [`ConditionTarget::pods`] is one of its: selectors may overlap.
+    pub(super) fn owns(&self, pod: &Owned) -> bool {
+        match (&self.object, self.kind()) {
+            (None, _) | (_, Some(Kind::Node)) => true,
+            // The ReplicaSets between a Deployment and its pods are not read; their hash is on the pods.
+            (_, Some(Kind::Deployment)) => pod.hashed,
+            (Some(target), Some(Kind::Pod)) => {
+                let owner = controller(&self.value).and_then(|owner| text(owner, "/uid"));
+                pod.uid.as_deref() == target.uid.as_deref() || (owner.is_some() && pod.owner.as_deref() == owner)
+            }
+            (Some(target), _) => pod.owner.is_some() && pod.owner == target.uid,
+        }
+    }
+}
+
+/// Whose a pod is.
+#[derive(Debug, Clone, Default)]
+pub struct Owned {
+    uid: Option<String>,
+    owner: Option<String>,
+    hashed: bool,
+}
+
+impl Owned {
+    pub(super) fn read(pod: &Value) -> Self {
+        Self {
+            uid: text(pod, "/metadata/uid").map(str::to_owned),
+            owner: controller(pod).and_then(|owner| text(owner, "/uid")).map(str::to_owned),
+            hashed: actions::k8s::object::label(pod, "pod-template-hash").is_some(),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The verdicts: what a policy denies, which conditions hold.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use actions::cluster::Cluster;
+use actions::cluster::error::{Error, Result};
+use actions::cluster::run::Progress;
+use contract::condition::ConditionResult;
+use contract::text::shorten;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::documents::{self, ConditionTarget, Documents, Related, Watched};
+use super::input::ConditionInput;
+use super::module::Module;
+use super::parse::{Conditions, ParsedCondition};
+use super::policy_dir;
+use super::sandbox::child::{Answer, Task, Trouble};
+use super::sandbox::parent;
+use crate::run::record::millis;
+
+/// How long at least lies between two evaluations of a postcondition: a rollout changes many objects a second.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How much time an evaluation needs at least, with what it reads.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// The longest message about one condition: a result has room for many only when none of them takes all of it.
+const MESSAGE_LIMIT: usize = 400;
+
+/// What the policy says against it; `Refused` when it could not be evaluated.
+pub async fn denials(
+    modules: &[Module],
+    input: &ConditionInput,
+    target: &Value,
+    limit: Duration,
+) -> Result<Vec<String>> {
+    let cannot = |why: String| {
+        Error::Refused(format!(
+            "the policy could not be evaluated ({why}), so it lets nothing pass; mend ACTION_POLICY_DIR"
+        ))
+    };
+    let input = text(&input.with(target.clone(), Documents::default())).map_err(cannot)?;
+    let task = Task { modules: modules.to_vec(), rules: vec![format!("{}.{}", policy_dir::PACKAGE, policy_dir::RULE)] };
+    match values(&task, &input, limit).await.map_err(cannot)?.remove(0) {
+        Ok(Some(Value::Array(denials))) => Ok(denials.iter().map(shown).collect()),
+        Ok(Some(other)) => {
+            Err(cannot(format!("deny is no set of messages but {}; write `deny contains msg if …`", kind(&other))))
+        }
+        Ok(None) => Err(cannot("deny is undefined; write `deny contains msg if …`".to_owned())),
+        Err(trouble) => Err(cannot(trouble.to_string())),
+    }
+}
+
+/// Evaluates the preconditions, each once, and all of them: whoever mends one wants to know of the others.
+pub async fn before(
+    conditions: &Conditions,
+    input: &ConditionInput,
+    about: &ConditionTarget,
+    cluster: &Cluster,
+) -> Result<Vec<ConditionResult>> {
+    let documents = documents::read(cluster, about, &conditions.needed_before()).await?;
+    let mut results = Vec::new();
+    for one in &conditions.before {
+        let limit = one.condition.timeout.get().min(cluster.remaining());
+        results.push(result(evaluate(one, input, &about.value, &documents, limit).await));
+    }
+    Ok(results)
+}
+
+/// Evaluates the postconditions whenever something changes, until all of them hold, one that is required has failed for good,
+/// or the time is over. An error means that they could not be looked at any more.
+pub async fn after(
+    conditions: &Conditions,
+    input: &ConditionInput,
+    about: ConditionTarget,
+    cluster: &Cluster,
+    progress: &Progress,
+    record: impl Fn(Vec<ConditionResult>),
+) -> Result<Vec<ConditionResult>> {
+    let mut watched = Watched::open(cluster, about, &conditions.needed_after()).await?;
+    let mut wait = Wait { conditions, input, started: Instant::now(), settled: BTreeMap::new() };
+    let mut results: Vec<ConditionResult> = Vec::new();
+    loop {
+        // What was found out stands; too little time to look again is no finding.
+        if !results.is_empty() && cluster.remaining() < MARGIN {
+            return Ok(results);
+        }
+        let documents = watched.documents(cluster).await?;
+        results = wait.look(&watched.target(), &documents, cluster).await;
+        record(results.clone());
+        let Some(next) = wait.next(&results) else { return Ok(results) };
+        let left = cluster.remaining().saturating_sub(MARGIN);
+        let open = results.iter().filter(|one| !one.passed).map(reason).collect::<Vec<_>>();
+        progress.report(&format!("waiting for {}", open.join("; ")));
+        tokio::time::sleep(PAUSE.min(left)).await;
+        tokio::select! {
+            changed = watched.changed() => changed?,
+            () = tokio::time::sleep_until(next.min(Instant::now() + left)) => {}
+        }
+    }
+}
+
+/// Waiting for postconditions.
+struct Wait<'a> {
+    conditions: &'a Conditions,
+    input: &'a ConditionInput,
+    started: Instant,
+    /// The verdict of a condition whose time was over, or that cannot be evaluated at all.
+    settled: BTreeMap<usize, ConditionResult>,
+}
+
+impl Wait<'_> {
+    /// Evaluates what is not settled, and settles what has had its time.
+    async fn look(&mut self, target: &Value, documents: &Documents, cluster: &Cluster) -> Vec<ConditionResult> {
+        let pending = documents::pending(self.input.target_kind(), target);
+        let mut results = Vec::new();
+        for (index, one) in self.conditions.after.iter().enumerate() {
+            if let Some(result) = self.settled.get(&index) {
+                results.push(result.clone());
+                continue;
+            }
+            let evaluated = match &pending {
+                // What holds now held before the change: it says nothing yet.
+                Some(why) => ControlFlow::Continue(not_evaluated(one, why)),
+                None => evaluate(one, self.input, target, documents, cluster.remaining()).await,
+            };
+            let settled = evaluated.is_break();
+            let result = result(evaluated);
+            if !result.passed && (settled || self.end(one) <= Instant::now()) {
+                self.settled.insert(index, result.clone());
+            }
+            results.push(result);
+        }
+        results
+    }
+
+    fn end(&self, one: &ParsedCondition) -> Instant {
+        self.started + one.condition.timeout.get()
+    }
+
+    /// When the time of the next one is over; `None` when there is nothing to wait for: all hold, or one that is required has
+    /// failed for good.
+    fn next(&self, results: &[ConditionResult]) -> Option<Instant> {
+        let all = self.conditions.after.iter().enumerate();
+        if all.clone().any(|(index, one)| one.condition.required && self.settled.contains_key(&index)) {
+            return None;
+        }
+        let open = all.zip(results).filter(|((index, _), one)| !one.passed && !self.settled.contains_key(index));
+        open.map(|((_, one), _)| self.end(one)).min()
+    }
+}
+
+/// The sentence about conditions that are required and do not hold; `None` when all of those hold. The others are warned of.
+pub fn objection(
+    conditions: &[ParsedCondition],
+    results: &[ConditionResult],
+    what: &str,
+    progress: &Progress,
+) -> Option<String> {
+    let failed = conditions.iter().zip(results).filter(|(_, result)| !result.passed);
+    let (required, optional): (Vec<_>, Vec<_>) = failed.partition(|(one, _)| one.condition.required);
+    for (_, result) in optional {
+        progress.warn(format!("{what} {} (not required)", reason(result)));
+    }
+    let reasons: Vec<String> = required.into_iter().map(|(_, result)| format!("{what} {}", reason(result))).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+/// `no_crashloop_pods does not hold: …`
+fn reason(result: &ConditionResult) -> String {
+    let verdict = if result.evaluated { "does not hold" } else { "could not be evaluated" };
+    let why = result.error_message.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{} {verdict}{why}", result.condition_type)
+}
+
+/// Evaluates one condition. What breaks comes to no other answer when it is evaluated again.
+pub async fn evaluate(
+    one: &ParsedCondition,
+    input: &ConditionInput,
+    target: &Value,
+    documents: &Documents,
+    limit: Duration,
+) -> ControlFlow<ConditionResult, ConditionResult> {
+    if let Some(why) = one.misfit(input.target_kind()) {
+        return ControlFlow::Break(not_evaluated(one, &why));
+    }
+    if let Some((document, why)) = documents.missing.iter().find(|(document, _)| one.related.contains(document)) {
+        let why = format!("input.related.{} is not there: {why}", document.name());
+        return ControlFlow::Continue(not_evaluated(one, &why));
+    }
+    // What the module does not name is not there, also when another condition has had it read.
+    let input = match text(&input.with(target.clone(), only(documents, one))) {
+        Ok(input) => input,
+        Err(why) => return ControlFlow::Break(not_evaluated(one, &why)),
+    };
+    let mut rules = vec![format!("{}.allow", one.package)];
+    if one.has_reasons {
+        rules.push(format!("{}.reasons", one.package));
+    }
+    let task = Task { modules: one.modules.clone(), rules };
+    match values(&task, &input, limit).await {
+        Ok(values) => evaluated(one, values),
+        Err(why) => ControlFlow::Break(not_evaluated(one, &why)),
+    }
+}
+
+/// The result, final or not.
+pub fn result(evaluated: ControlFlow<ConditionResult, ConditionResult>) -> ConditionResult {
+    match evaluated {
+        ControlFlow::Break(result) | ControlFlow::Continue(result) => result,
+    }
+}
+
+fn evaluated(
+    one: &ParsedCondition,
+    values: Vec<std::result::Result<Option<Value>, Trouble>>,
+) -> ControlFlow<ConditionResult, ConditionResult> {
+    let not_yet = |why: &str| ControlFlow::Continue(not_evaluated(one, why));
+    let mut values = values.into_iter();
+    let allow = match values.next() {
+        Some(Ok(allow)) => allow,
+        Some(Err(trouble)) => return not_yet(&trouble.to_string()),
+        None => return ControlFlow::Break(not_evaluated(one, "the evaluator did not answer")),
+    };
+    let passed = match &allow {
+        Some(Value::Bool(allow)) => *allow,
+        None => false,
+        Some(other) => return not_yet(&format!("allow is {}, expected true or false", kind(other))),
+    };
+    let reasons = match values.next() {
+        Some(Ok(Some(Value::Array(reasons)))) => reasons.iter().map(shown).collect::<Vec<_>>().join("; "),
+        Some(Ok(Some(Value::String(reason)))) => reason,
+        _ => String::new(),
+    };
+    let default = if allow.is_none() { "allow is undefined" } else { "allow is false" };
+    let why = if reasons.is_empty() { default.to_owned() } else { shorten(&reasons, MESSAGE_LIMIT) };
+    let error_message = (!passed).then_some(why);
+    ControlFlow::Continue(ConditionResult { evaluated: true, passed, error_message, ..blank(one) })
+}
+
+fn not_evaluated(one: &ParsedCondition, why: &str) -> ConditionResult {
+    ConditionResult { error_message: Some(shorten(why, MESSAGE_LIMIT)), ..blank(one) }
+}
+
+fn blank(one: &ParsedCondition) -> ConditionResult {
+    ConditionResult {
+        condition_type: one.condition.r#type.clone(),
+        evaluated: false,
+        passed: false,
+        error_message: None,
+        evaluation_time: millis(Timestamp::now()),
+    }
+}
+
+fn only(documents: &Documents, condition: &ParsedCondition) -> Documents {
+    let has = |one: Related| condition.related.contains(&one);
+    let mut own = documents.clone();
+    own.pods.take_if(|_| !has(Related::Pods));
+    own.pod_requests.take_if(|_| !has(Related::PodRequests));
+    own.nodes.take_if(|_| !has(Related::Nodes));
+    own.autoscalers.take_if(|_| !has(Related::Autoscalers));
+    own.disruption_budgets.take_if(|_| !has(Related::DisruptionBudgets));
+    own.quotas.take_if(|_| !has(Related::Quotas));
+    own.pull_secrets.take_if(|_| !has(Related::PullSecrets));
+    own.revisions.take_if(|_| !has(Related::Revisions));
+    own.events.take_if(|_| !has(Related::Events));
+    own.usage.take_if(|_| !has(Related::Usage));
+    own
+}
+
+/// The values of a task's rules; as many as there are rules.
+async fn values(
+    task: &Task,
+    input: &str,
+    limit: Duration,
+) -> Result<Vec<std::result::Result<Option<Value>, Trouble>>, String> {
+    match parent::ask(task, input, limit).await? {
+        Answer::Values(values) if values.len() == task.rules.len() => Ok(values),
+        Answer::Trouble(trouble) => Err(trouble.to_string()),
+        _ => Err("the evaluator answered something else".to_owned()),
+    }
+}
+
+fn text(input: &ConditionInput) -> Result<String, String> {
+    serde_json::to_string(input).map_err(|error| format!("failed to write the input: {error}"))
+}
+
+/// A message; what is none is shown as JSON.
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array or set",
+        Value::Object(_) => "an object",
+    }
+}

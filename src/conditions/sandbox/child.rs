@@ -1,0 +1,196 @@
+//! The child: this binary, started again with one argument, which parses and evaluates Rego under limits of the operating
+//! system and writes one answer. It has no environment, no credentials and nothing to lose.
+//!
+//! The task's modules and questions come as the first line of stdin, the input document as the rest.
+
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+use contract::text::shorten;
+use regorus::{Engine, Value};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use super::declared::{Declared, declared};
+use crate::conditions::module::Module;
+
+/// The argument that makes a child of this program.
+pub const ARGUMENT: &str = "__evaluate-rego";
+/// The most address space that a child may add to what the program takes by itself: a Job's pod has 64 MiB for both.
+pub const MEMORY: u64 = 40 << 20;
+/// The most processor time, in seconds.
+pub const SECONDS: u64 = 5;
+/// The most that is read: modules and input together.
+pub const LARGEST: u64 = 9 << 20;
+
+/// What a child is to do.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Task {
+    /// Loaded together: modules of one package merge.
+    pub modules: Vec<Module>,
+    /// The rules to evaluate, as paths: `data.night.allow`. None: only parse, and tell what the modules declare.
+    pub rules: Vec<String>,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    /// What each module declares, in their order.
+    Declared(Vec<Declared>),
+    /// The value of each rule; `None` where it is undefined, and the reason where it could not be evaluated.
+    Values(Vec<Result<Option<serde_json::Value>, Trouble>>),
+    /// A module that is no Rego.
+    Trouble(Trouble),
+}
+
+/// What is wrong with a module, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// `night.rego:5:3`; empty when it is not known.
+    pub place: String,
+    /// The line of Rego.
+    pub line: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.message)?;
+        if self.line.is_empty() { Ok(()) } else { write!(f, ", in `{}`", self.line) }
+    }
+}
+
+/// Whether this process is such a child; if so it does its work and returns how it ended.
+pub fn run_if_asked(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<ExitCode> {
+    if arguments.nth(1)?.to_str() != Some(ARGUMENT) {
+        return None;
+    }
+    let done = confine().and_then(|()| work());
+    Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// From here on the kernel ends this process when it takes too much, or when its parent is gone.
+fn confine() -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let limit = |resource, most: u64| {
+        let most = getrlimit(resource).maximum.map_or(most, |already| already.min(most));
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+    };
+    // First SIGXCPU, which says why; a second later SIGKILL.
+    setrlimit(Resource::Cpu, Rlimit { current: Some(SECONDS), maximum: Some(SECONDS + 1) })?;
+    limit(Resource::Core, 0)?;
+    limit(Resource::As, address_space()? + MEMORY)?;
+    Ok(())
+}
+
+/// How much address space the program takes before it has done anything, in bytes.
+fn address_space() -> io::Result<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = pages.split(' ').next().and_then(|size| size.parse::<u64>().ok());
+    let page = u64::try_from(rustix::param::page_size()).map_err(io::Error::other)?;
+    pages.map(|pages| pages * page).ok_or_else(|| io::Error::other("/proc/self/statm is not what it should be"))
+}
+
+fn work() -> io::Result<()> {
+    let mut text = String::new();
+    io::stdin().lock().take(LARGEST).read_to_string(&mut text)?;
+    let (task, input) = text.split_once('\n').unwrap_or((&text, ""));
+    let task: Task = serde_json::from_str(task)?;
+    let answer = serde_json::to_vec(&answer(&task, input))?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(&answer)?;
+    stdout.flush()
+}
+
+/// What a task comes to. In the child alone: nothing here bounds it.
+pub fn answer(task: &Task, input: &str) -> Answer {
+    let mut engine = Engine::new();
+    // A built-in that fails is an error, not "undefined": a policy that cannot be evaluated must not let anything pass.
+    engine.set_strict_builtin_errors(true);
+    // `print` has nowhere to go.
+    engine.set_gather_prints(true);
+    for module in &task.modules {
+        if let Err(error) = engine.add_policy(module.name.clone(), module.text.clone()) {
+            return Answer::Trouble(trouble(&error.to_string(), &module.name));
+        }
+    }
+    if task.rules.is_empty() {
+        return match engine.get_ast_as_json().map_err(|error| error.to_string()).and_then(|ast| declared(&ast)) {
+            Ok(declared) => Answer::Declared(declared),
+            Err(error) => Answer::Trouble(Trouble { message: error, ..Trouble::default() }),
+        };
+    }
+    match Value::from_json_str(if input.is_empty() { "{}" } else { input }) {
+        Ok(input) => engine.set_input(input),
+        Err(error) => return Answer::Trouble(trouble(&format!("the input is not what it should be: {error}"), "")),
+    }
+    Answer::Values(task.rules.iter().map(|rule| value(&mut engine, rule)).collect())
+}
+
+fn value(engine: &mut Engine, rule: &str) -> Result<Option<serde_json::Value>, Trouble> {
+    match engine.eval_rule(rule.to_owned()) {
+        Ok(Value::Undefined) => Ok(None),
+        Ok(value) => serde_json::to_value(&value).map(Some).map_err(|error| trouble(&error.to_string(), "")),
+        Err(error) => Err(trouble(&error.to_string(), "")),
+    }
+}
+
+/// regorus says where in several lines: `--> file:line:column`, the line itself, `error: …`.
+fn trouble(text: &str, file: &str) -> Trouble {
+    let after = |mark: &str| text.lines().find_map(|line| line.trim_start().strip_prefix(mark).map(str::trim));
+    let place = after("--> ").unwrap_or(file).to_owned();
+    let number = place.rsplit(':').nth(1).unwrap_or_default().to_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{number} |")).filter(|_| !number.is_empty()));
+    let message = after("error: ").unwrap_or(text.trim());
+    Trouble { place, line: shorten(line.unwrap_or_default().trim(), 120), message: shorten(message, 300) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    fn evaluate(rego: &str, rules: &[&str]) -> Answer {
+        let module = Module { name: "x.rego".to_owned(), text: rego.to_owned() };
+        let rules = rules.iter().map(ToString::to_string).collect();
+        answer(&Task { modules: vec![module], rules }, r#"{"target":{"spec":{"replicas":3}}}"#)
+    }
+
+    #[test]
+    fn evaluates_rules() {
+        let rego = "package a\nallow if input.target.spec.replicas < 5\nreasons contains \"x\"\nmore if input.nothing";
+        let values = evaluate(rego, &["data.a.allow", "data.a.reasons", "data.a.more"]);
+        assert_eq!(values, Answer::Values(vec![Ok(Some(json!(true))), Ok(Some(json!(["x"]))), Ok(None)]));
+    }
+
+    #[rstest]
+    #[case::syntax("package a\nallow if { input.a > \n}", "x.rego:3:1: expecting expression, in `}`")]
+    #[case::interpolation("package a\nx := $\"a\"", "x.rego:2:6: invalid character, in `x := $\"a\"`")]
+    fn says_where_a_module_is_wrong(#[case] rego: &str, #[case] says: &str) {
+        match evaluate(rego, &["data.a.allow"]) {
+            Answer::Trouble(trouble) => assert_eq!(trouble.to_string(), says),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[rstest]
+    #[case::function("package a\nallow if foo(1)", "x.rego:2:13: could not find function foo, in `allow if foo(1)`")]
+    #[case::built_in("package a\nallow := regex.match(\"[\", \"x\")", "x.rego:2:23: invalid regex")]
+    #[case::conversion("package a\nallow if to_number(\"abc\") > 1", "x.rego:2:")]
+    #[case::conflict("package a\nallow := 1\nallow := 2", "x.rego:3:")]
+    #[case::division("package a\nallow if 1 / 0 == 1", "x.rego:2:")]
+    fn says_where_an_evaluation_failed(#[case] rego: &str, #[case] says: &str) {
+        match evaluate(rego, &["data.a.allow"]) {
+            Answer::Values(values) => {
+                let error = values.into_iter().next().unwrap().unwrap_err().to_string();
+                assert!(error.starts_with(says), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

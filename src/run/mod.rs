@@ -1,0 +1,289 @@
+//! The phases, in order, once: `validate → permissions → find → policy → preconditions → dry-run → execute → verify →
+//! postconditions`. Everything is decided before the first change, and `execute` sends the request that `dry-run` sent.
+
+mod conditions;
+mod event;
+pub mod prepare;
+pub mod record;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actions::action::{Action, Decision, RunOutcome, Target, TargetRef};
+use actions::catalogue::Visitor;
+use actions::cluster::error::{Error, Result};
+use actions::cluster::run::LogSink;
+use actions::cluster::{Access, Cluster, Commit, KnownRules, missing_permissions};
+use actions::k8s::{ObjectRef, Resource, object};
+use contract::code::Code;
+use contract::result::{ActionResult, Effect, PhaseName, ResultTarget, RollbackInformation};
+use contract::waiting::Waits;
+use serde_json::Value;
+use tracing::Instrument;
+
+use crate::request::Request;
+pub use event::cut_off;
+use prepare::{Prepared, prepare};
+use record::{PHASE_LIMIT, RunRecord};
+
+/// How often is decided, when what a decision rested on changes before it is carried out.
+const DECISIONS: u32 = 3;
+
+/// Starts a request with the action that it names.
+pub struct Start {
+    /// What is asked.
+    pub request: Request,
+    /// Where the run is recorded.
+    pub record: RunRecord,
+    /// Where log lines go.
+    pub sink: Arc<dyn LogSink>,
+}
+
+impl Visitor for Start {
+    type Output = Pin<Box<dyn Future<Output = Result<ActionResult>>>>;
+
+    fn visit<A: Action>(self) -> Self::Output {
+        Box::pin(run::<A>(self))
+    }
+}
+
+async fn run<A: Action>(start: Start) -> Result<ActionResult> {
+    let Start { request, record, sink } = start;
+    let prepared = prepare::<A>(&request, &record, sink).await?;
+    let events = request.events.then(|| prepared.cluster.clone());
+    let mut running = Running { dry_run: request.dry_run, rules: KnownRules::default(), prepared };
+    let span = tracing::info_span!(
+        "run",
+        action = request.action_type(),
+        id = request.id.as_ref().map(ToString::to_string),
+        trace_id = request.trace_id
+    );
+    let result = running.phases().instrument(span).await;
+    let result = result.unwrap_or_else(|error| record.error(&error));
+    record.lock().finished = Some(result.clone());
+    Ok(match events {
+        Some(cluster) => event::post(&cluster, &record, result).await,
+        None => result,
+    })
+}
+
+/// A run in its phases.
+struct Running<A: Action> {
+    prepared: Prepared<A>,
+    dry_run: bool,
+    rules: KnownRules,
+}
+
+impl<A: Action> Running<A> {
+    async fn phases(&mut self) -> Result<ActionResult> {
+        self.permissions(self.prepared.resource.clone(), self.object().cloned()).await?;
+        let mut target = self.find().await?;
+        let mut first: Option<A::Plan> = None;
+        for _ in 0..DECISIONS {
+            let plan = match self.prepared.action.decide(&target, &self.prepared.context) {
+                Decision::Refuse(why) => return Err(Error::Refused(why)),
+                Decision::AlreadySo { message, resumed } => return self.already(&target, message, resumed).await,
+                Decision::Change(plan) => plan,
+            };
+            if first.as_ref().is_some_and(|first| !A::same_intent(first, &plan)) {
+                return Err(Error::Conflict("someone else changed the target meanwhile, and what was asked would now mean something else; look at it before you decide again".to_owned()));
+            }
+            self.before(&target).await?;
+            let conflict = match self.carry_out(&target, &plan).await {
+                Err(Error::Conflict(message)) => message,
+                Ok(now) => return self.finish(&target, &now).await,
+                Err(error) => return Err(error),
+            };
+            tracing::info!(conflict, "what the decision rested on has changed, looking again");
+            let again = self.find().await?;
+            if uid(&again) != uid(&target) {
+                return Err(Error::Refused(
+                    "the target was deleted and recreated meanwhile; look at it before you decide again".to_owned(),
+                ));
+            }
+            if version(&again) == version(&target) {
+                return Err(Error::Refused(format!(
+                    "{conflict}, yet the target is unchanged: the API server does not accept the patch"
+                )));
+            }
+            first.get_or_insert(plan);
+            target = again;
+        }
+        Err(Error::Conflict(format!(
+            "someone else changed the target {DECISIONS} times before the change could be made; try again"
+        )))
+    }
+
+    fn object(&self) -> Option<&ObjectRef> {
+        match &self.prepared.named {
+            TargetRef::Object(object) => Some(object),
+            TargetRef::Selection { .. } => None,
+        }
+    }
+
+    fn begin(&self, phase: PhaseName, limit: Duration) -> Cluster {
+        self.prepared.record.begin(phase, &self.prepared.cluster, limit)
+    }
+
+    /// All permissions that are missing are named, before anything is changed.
+    async fn permissions(&mut self, resource: Resource, object: Option<ObjectRef>) -> Result<()> {
+        let cluster = self.begin(PhaseName::Permissions, PHASE_LIMIT);
+        let Prepared { action, context, conditions, .. } = &self.prepared;
+        let mut needed = action.permissions(&resource, context.wait.wait);
+        needed.extend(conditions.permissions_beforehand(&resource));
+        let namespace = match &self.prepared.named {
+            TargetRef::Object(object) => object.namespace.clone(),
+            TargetRef::Selection { namespace, .. } => Some(namespace.clone()),
+        };
+        let name = object.map(|object| object.name);
+        match cluster.missing(&needed, namespace.as_ref(), name.as_ref(), &mut self.rules).await? {
+            Access::Granted => Ok(()),
+            Access::Denied(missing) => Err(missing_permissions(missing, namespace.as_ref())),
+            Access::CouldNotAsk(why) => {
+                self.prepared
+                    .context
+                    .progress
+                    .warn(format!("which permissions there are could not be asked ({why}); going on without knowing"));
+                Ok(())
+            }
+        }
+    }
+
+    async fn find(&mut self) -> Result<A::Target> {
+        let cluster = self.begin(PhaseName::Find, PHASE_LIMIT);
+        let target = self.prepared.action.find(&cluster, &self.prepared.named, &self.prepared.context).await?;
+        if let Some(object) = target.object().cloned() {
+            let resolved_from = target.resolved_from().cloned();
+            let led_on = resolved_from.is_some();
+            self.prepared.record.lock().target = Some(ResultTarget {
+                object: object.to_reference(),
+                resolved_from: resolved_from.map(|from| from.to_reference()),
+            });
+            if led_on {
+                self.permissions(object.resource.clone(), Some(object)).await?;
+            }
+        }
+        Ok(target)
+    }
+
+    /// The dry run and then, unless only that was asked, the same request for real. Returns the object as it then is.
+    async fn carry_out(&self, target: &A::Target, plan: &A::Plan) -> Result<Value> {
+        if A::READ_ONLY {
+            return Ok(Value::Null);
+        }
+        let cluster = self.begin(PhaseName::DryRun, PHASE_LIMIT);
+        cluster.ledger().dry_run_begins();
+        match self.prepared.action.apply(&cluster, target, plan, Commit::DryRun).await {
+            Ok(value) if self.dry_run => return Ok(value),
+            Ok(_) => {}
+            // A budget that blocks now is waited for in the real run.
+            Err(Error::Blocked { .. }) if !self.dry_run => {}
+            Err(error) => return Err(error),
+        }
+        self.prepared.record.lock().undo = Some(self.undo(target, true));
+        let cluster = self.begin(PhaseName::Execute, self.most_of_what_is_left());
+        self.prepared.action.apply(&cluster, target, plan, Commit::Execute).await
+    }
+
+    fn undo(&self, target: &A::Target, applied: bool) -> RollbackInformation {
+        self.prepared.action.undo(target, applied, &self.prepared.context)
+    }
+
+    fn details(&self, target: &A::Target) -> A::Details {
+        self.prepared.action.details(target, &self.prepared.context)
+    }
+
+    /// All but a tenth: what comes after needs time too.
+    fn most_of_what_is_left(&self) -> Duration {
+        self.prepared.cluster.remaining().mul_f32(0.9)
+    }
+
+    /// How long there is to wait: `waitTimeout`, or most of what is left.
+    fn wait_limit(&self) -> Duration {
+        let left = self.most_of_what_is_left();
+        self.prepared.context.wait.timeout.map_or(left, |timeout| timeout.get().min(left))
+    }
+
+    fn waits(&self) -> bool {
+        A::WAITS == Waits::Never || self.prepared.context.wait.wait
+    }
+
+    async fn verified(&self, target: &A::Target, now: &Value) -> Result<A::Details> {
+        if self.dry_run || !self.waits() {
+            return Ok(self.details(target));
+        }
+        let cluster = self.begin(if A::READ_ONLY { PhaseName::Execute } else { PhaseName::Verify }, self.wait_limit());
+        let verified = self.prepared.action.verify(&cluster, target, now, &self.prepared.context).await;
+        if verified.is_err() && !A::READ_ONLY {
+            // What it saw last says how far it came.
+            self.prepared.record.lock().details = serde_json::to_value(self.details(target)).ok();
+        }
+        verified.map_err(after_the_change)
+    }
+
+    /// The postconditions, unless nothing was done. What the action found out stands also when one of them does not hold.
+    async fn judged_after(&self, target: &A::Target, details: &A::Details) -> Result<()> {
+        if self.dry_run {
+            return Ok(());
+        }
+        self.prepared.record.lock().details = serde_json::to_value(details).ok();
+        self.after(target).await
+    }
+
+    async fn finish(&self, target: &A::Target, now: &Value) -> Result<ActionResult> {
+        let details = self.verified(target, now).await?;
+        self.judged_after(target, &details).await?;
+        let code = match (self.dry_run, A::READ_ONLY) {
+            (true, _) => Code::DryRun,
+            (false, true) => Code::Completed,
+            (false, false) => Code::Changed,
+        };
+        Ok(self.succeeded(target, &details, code, None))
+    }
+
+    async fn already(&self, target: &A::Target, message: String, resumed: bool) -> Result<ActionResult> {
+        {
+            let mut recorded = self.prepared.record.lock();
+            recorded.resumed = resumed;
+            recorded.undo = Some(self.undo(target, false));
+        }
+        if resumed {
+            let phase = if self.dry_run { PhaseName::DryRun } else { PhaseName::Execute };
+            let cluster = self.begin(phase, self.most_of_what_is_left());
+            self.prepared.action.stands(target, &self.prepared.context)?;
+            if !self.dry_run {
+                self.prepared.action.resume(&cluster, target, &self.prepared.context).await?;
+            }
+        }
+        let now = target.value().cloned().unwrap_or_default();
+        let details = self.verified(target, &now).await?;
+        self.judged_after(target, &details).await?;
+        // Finishing an earlier run's work may have meant to change something after all.
+        let untouched = self.prepared.cluster.ledger().effect() == Effect::None;
+        Ok(self.succeeded(target, &details, if untouched { Code::Unchanged } else { Code::Changed }, Some(message)))
+    }
+
+    fn succeeded(&self, target: &A::Target, details: &A::Details, code: Code, already: Option<String>) -> ActionResult {
+        self.prepared.record.lock().details = serde_json::to_value(details).ok();
+        let record = &self.prepared.record;
+        let outcome = RunOutcome { dry_run: self.dry_run, already, took: record.took() };
+        record.succeed(code, outcome.sentence(&self.prepared.action, target, details))
+    }
+}
+
+/// What is not there after the change is no target that was not found: it was.
+fn after_the_change(error: Error) -> Error {
+    match error {
+        Error::TargetNotFound(why) => Error::NotVerified(format!("the target could not be looked at any more: {why}")),
+        error => error,
+    }
+}
+
+fn version<T: Target>(target: &T) -> Option<&str> {
+    target.value().and_then(|value| object::text(value, "/metadata/resourceVersion"))
+}
+
+fn uid<T: Target>(target: &T) -> Option<&str> {
+    target.object().and_then(|object| object.uid.as_deref())
+}
