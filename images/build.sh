@@ -76,7 +76,7 @@ find "$context/files" -type d -exec chmod 0755 {} +
 cargo cyclonedx --quiet --format json --target "$target" --no-build-deps --manifest-path Cargo.toml --override-filename sbom
 mv sbom.json "$out/action-runner-$arch.cdx.json"
 # One for each member of the workspace.
-rm -f {actions,images,tests,tests/fuzz}/sbom.json
+rm -f {actions,contract,images,tests/harness,tests/fuzz}/sbom.json
 
 # A storage of its own: nothing of the machine's images is touched, and none of its layers is used.
 storage=$(mktemp -d)

@@ -42,10 +42,11 @@ pub enum Command {
         #[arg(long)]
         output: bool,
     },
-    /// Print the ServiceAccount, Role and binding that an action needs, as YAML
+    /// Print the ServiceAccount, Role and binding that each of some actions needs, as YAML
     Rbac {
-        /// scale-deployment, …, or a bare verb for all its kinds
-        action: String,
+        /// scale-deployment, … (an account for each), or a bare verb (one account for all its kinds)
+        #[arg(required = true)]
+        actions: Vec<String>,
         /// The namespace that the YAML is for
         #[arg(long, short, default_value = "default")]
         namespace: String,
@@ -145,19 +146,19 @@ impl Command {
     pub async fn run(self, variables: Vec<(OsString, OsString)>) -> actions::cluster::error::Result<Printed> {
         match self {
             Self::Policy(command) => command.run(variables).await,
-            Self::Rbac { action, namespace, target, events, conditions } => {
+            Self::Rbac { actions, namespace, target, events, conditions } => {
                 let conditions = match conditions {
                     Some(file) => rbac::conditions(&file).await?,
                     None => Conditions::default(),
                 };
-                Self::rbac(&action, &namespace, target, events, conditions).map_err(Error::InvalidRequest)
+                Self::rbac(&actions, &namespace, target, events, conditions).map_err(Error::InvalidRequest)
             }
             other => other.text().map(Printed::text).map_err(Error::InvalidRequest),
         }
     }
 
     fn rbac(
-        action: &str,
+        actions: &[String],
         namespace: &str,
         target: Option<String>,
         events: bool,
@@ -165,8 +166,9 @@ impl Command {
     ) -> Result<Printed, String> {
         let namespace = namespace.parse().map_err(|error| format!("--namespace: {error}"))?;
         let target = target.map(|name| name.parse()).transpose().map_err(|error| format!("--target: {error}"))?;
-        let entries = known(action)?;
-        Ok(Printed::text(rbac::text(action, &entries, &rbac::Options { namespace, target, events, conditions })))
+        let options = rbac::Options { namespace, target, events, conditions };
+        let texts = actions.iter().map(|action| Ok(rbac::text(action, &known(action)?, &options)));
+        Ok(Printed::text(texts.collect::<Result<Vec<_>, String>>()?.join("---\n")))
     }
 
     fn text(self) -> Result<String, String> {

@@ -16,6 +16,11 @@ use serde_json::Value;
 use super::yaml;
 use crate::conditions::parse::Conditions;
 
+/// Which verb an object is for.
+const VERB_LABEL: &str = "kubernetesexecution.kubernaut.io/verb";
+/// Which kind of target it is for.
+const KIND_LABEL: &str = "kubernetesexecution.kubernaut.io/kind";
+
 /// What the YAML is for.
 pub struct Options {
     /// Where the Role and the ServiceAccount are.
@@ -91,31 +96,67 @@ pub fn permissions(entries: &[ActionType], conditions: &Conditions) -> BTreeSet<
 }
 
 /// ServiceAccount, Role and binding; ClusterRole and binding for what is not in the namespace (nodes).
-pub fn text(action: &str, entries: &[ActionType], options: &Options) -> String {
-    let name = format!("action-{}", action.to_lowercase().replace('_', "-"));
-    let namespace = yaml(options.namespace.as_str());
+pub fn text(action: &str, action_types: &[ActionType], options: &Options) -> String {
+    let account = Account::new(action, action_types);
+    let (name, namespace) = (account.name.as_str(), yaml(options.namespace.as_str()));
     let place = namespace.as_str();
     let target = options.target.as_ref();
     let (mut own, of_cluster): (BTreeSet<_>, BTreeSet<_>) =
-        permissions(entries, &options.conditions).into_iter().partition(|permission| permission.namespaced);
-    let mut text =
-        format!("apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {namespace}\n");
+        permissions(action_types, &options.conditions).into_iter().partition(|permission| permission.namespaced);
+    let mut text = format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: {name}\n  namespace: {place}\n{}",
+        account.labels
+    );
     let about_nodes = own.is_empty();
     if options.events && about_nodes {
         // Events about nodes are only accepted in `default`.
-        text.push_str(&role("", &format!("{name}-events"), &name, ("default", place), &[event()].into(), None));
+        let events = format!("{name}-events");
+        text.push_str(&account.role("", &events, ("default", place), &rules(&[event()].into(), None)));
     } else if options.events {
         own.insert(event());
     }
     if !own.is_empty() && !about_nodes {
-        text.push_str(&role("", &name, &name, (place, place), &own, target));
+        text.push_str(&account.role("", name, (place, place), &rules(&own, target)));
     }
     if !of_cluster.is_empty() {
         // Beside a Role it is one namespace's, and names in the cluster are for all: the namespace keeps them apart.
-        let role_name = if about_nodes { name.clone() } else { format!("{name}-{}", options.namespace) };
-        text.push_str(&role("Cluster", &role_name, &name, (place, place), &of_cluster, target));
+        let role_name = if about_nodes { name.to_owned() } else { format!("{name}-{}", options.namespace) };
+        text.push_str(&account.role("Cluster", &role_name, (place, place), &rules(&of_cluster, target)));
     }
     text
+}
+
+/// A ServiceAccount, and what all its objects are labelled with: a kustomization selects by it.
+struct Account {
+    name: String,
+    labels: String,
+}
+
+impl Account {
+    fn new(action: &str, action_types: &[ActionType]) -> Self {
+        let name = format!("action-{}", action.to_lowercase().replace('_', "-"));
+        let mut labels = String::from("  labels:\n    app.kubernetes.io/part-of: action-runner\n");
+        if let Some(one) = action_types.first() {
+            labels.push_str(&format!("    {VERB_LABEL}: {}\n", one.verb.name()));
+        }
+        // An account for all kinds of a verb has none of them.
+        if let [one] = action_types {
+            labels.push_str(&format!("    {KIND_LABEL}: {}\n", one.kind.lower()));
+        }
+        Self { name, labels }
+    }
+
+    /// A Role with its binding to the account.
+    fn role(&self, prefix: &str, name: &str, (role_place, account_place): (&str, &str), rules: &str) -> String {
+        let Self { name: account, labels } = self;
+        let place = if prefix.is_empty() { format!("\n  namespace: {role_place}") } else { String::new() };
+        format!(
+            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {prefix}Role\nmetadata:\n  name: {name}{place}\n{labels}rules:\n{rules}\
+             ---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {prefix}RoleBinding\nmetadata:\n  name: {name}{place}\n{labels}\
+             roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {prefix}Role\n  name: {name}\n\
+             subjects:\n- kind: ServiceAccount\n  name: {account}\n  namespace: {account_place}\n"
+        )
+    }
 }
 
 fn event() -> Permission {
@@ -127,25 +168,6 @@ fn event() -> Permission {
         names_target: false,
         namespaced: true,
     }
-}
-
-fn role(
-    prefix: &str,
-    name: &str,
-    account: &str,
-    places: (&str, &str),
-    permissions: &BTreeSet<Permission>,
-    target: Option<&Name>,
-) -> String {
-    let (role_namespace, account_namespace) = places;
-    let place = if prefix.is_empty() { format!("\n  namespace: {role_namespace}") } else { String::new() };
-    format!(
-        "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {prefix}Role\nmetadata:\n  name: {name}{place}\nrules:\n{}\
-         ---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {prefix}RoleBinding\nmetadata:\n  name: {name}{place}\n\
-         roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {prefix}Role\n  name: {name}\n\
-         subjects:\n- kind: ServiceAccount\n  name: {account}\n  namespace: {account_namespace}\n",
-        rules(permissions, target)
-    )
 }
 
 /// One rule per group and resource, its verbs together.

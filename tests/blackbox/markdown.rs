@@ -24,8 +24,7 @@ pub fn fields(schema: &Value) -> String {
             Some(value) => format!("`{value}`"),
         };
         let mut meaning = field["description"].as_str().unwrap_or_default().to_owned();
-        if let Some(choices) =
-            reference(field).and_then(|reference| schema.pointer(reference.trim_start_matches('#')))
+        if let Some(choices) = reference(field).and_then(|reference| schema.pointer(reference.trim_start_matches('#')))
         {
             for choice in
                 choices["oneOf"].as_array().into_iter().flatten().filter(|choice| choice.get("const").is_some())

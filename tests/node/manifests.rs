@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use actions::catalogue::{self, Verb};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use test_cluster::node;
 
 use crate::support::{N, scenarios};
 
-scenarios!("manifests": all_are_accepted, for_one_namespace_and_for_many_and_for_the_cluster);
+scenarios!("manifests": all_are_accepted, for_one_namespace_and_for_many_and_for_the_cluster, only_the_kinds_that_are_named, admission_policies_are_accepted);
 
 fn rbac() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac")
@@ -23,19 +24,17 @@ fn kubectl(n: &N, arguments: &[&str]) -> Result<String> {
     node::run(&kubectl, &[&["--kubeconfig", &kubeconfig], arguments].concat())
 }
 
-/// The folders of action types.
-fn action_types() -> Vec<String> {
-    actions::catalogue::names()
-}
-
 async fn all_are_accepted(n: N) -> Result<()> {
-    for action in action_types() {
-        let folder = rbac().join(&action);
-        let (account, job) = (folder.display().to_string(), folder.join("job.yaml").display().to_string());
-        let made = kubectl(&n, &["apply", "--dry-run=server", "--validate=strict", "--kustomize", &account]);
-        let made = made.with_context(|| action.clone())?;
-        ensure!(made.contains("serviceaccount/") && made.contains("binding"), "{action}: {made}");
-        kubectl(&n, &["apply", "--dry-run=server", "--validate=strict", "--filename", &job]).with_context(|| action)?;
+    for verb in Verb::ALL {
+        let folder = rbac().join(verb.name()).display().to_string();
+        let made = kubectl(&n, &["apply", "--dry-run=server", "--validate=strict", "--kustomize", &folder])?;
+        for kind in catalogue::kinds(verb) {
+            let account = format!("serviceaccount/action-{}-{} ", verb.name(), kind.lower());
+            ensure!(made.contains(&account) && made.contains("binding"), "{account}: {made}");
+        }
+        let job = rbac().with_file_name("docs").join(format!("examples/jobs/{}.yaml", verb.name()));
+        let job = job.display().to_string();
+        kubectl(&n, &["apply", "--dry-run=server", "--validate=strict", "--filename", &job])?;
     }
     Ok(())
 }
@@ -92,7 +91,9 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
     let one = kustomization(
         &n,
         "one",
-        &format!("namespace: {own}\nresources: [RBAC/restart-deployment]\ncomponents: [RBAC/components/events]\n"),
+        &format!(
+            "namespace: {own}\nresources: [RBAC/restart]\ncomponents: [RBAC/components/kinds, RBAC/components/events]\n"
+        ),
     )?;
     kubectl(&n, &["apply", "--kustomize", &one])?;
     soon(|| may(&n, &actor, own, "patch", "deployments.apps"))?;
@@ -105,7 +106,7 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
         &n,
         "many",
         &format!(
-            "namespace: {own}\nresources: [RBAC/scale-deployment]\ncomponents: [RBAC/components/account-elsewhere]\n"
+            "namespace: {own}\nresources: [RBAC/scale]\ncomponents: [RBAC/components/kinds, RBAC/components/account-elsewhere]\n"
         ),
     )?;
     let made = kubectl(&n, &["apply", "--kustomize", &many])?;
@@ -117,7 +118,9 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
     let all = kustomization(
         &n,
         "all",
-        &format!("namespace: {own}\nresources: [RBAC/rollback-deployment]\ncomponents: [RBAC/components/cluster]\n"),
+        &format!(
+            "namespace: {own}\nresources: [RBAC/rollback]\ncomponents: [RBAC/components/kinds, RBAC/components/cluster]\n"
+        ),
     )?;
     let made = kubectl(&n, &["apply", "--kustomize", &all])?;
     let everywhere = format!("system:serviceaccount:{own}:action-rollback-deployment");
@@ -126,7 +129,10 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
     kubectl(&n, &["delete", "--kustomize", &all])?;
     ensure!(made.contains("clusterrole.rbac.authorization.k8s.io/") && !made.contains("\nrole."), "{made}");
     reaches.context("the cluster component does not reach every namespace")?;
+    Ok(())
+}
 
+async fn admission_policies_are_accepted(n: N) -> Result<()> {
     let admission = kustomization(&n, "admission", "components: [RBAC/components/admission]\n")?;
     let objects = kubectl(
         &n,
@@ -134,5 +140,44 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
     )?;
     let objects: Value = serde_json::from_str(&objects)?;
     ensure!(objects["items"].as_array().is_some_and(|items| items.len() == 10), "{objects:#}");
+    Ok(())
+}
+
+/// A copy of the component keeps the accounts of the kinds that it names, and whatever is not ours.
+async fn only_the_kinds_that_are_named(n: N) -> Result<()> {
+    const OWN: &str = "apiVersion: v1\nkind: ServiceAccount\nmetadata: { name: mine }\n---\n\
+        apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: { name: mine }\nrules: []\n";
+    let component = fs::read_to_string(rbac().join("components/kinds/kustomization.yaml"))?;
+    let copy = component.replace("notin (deployment)", "notin (statefulset,daemonset)");
+    ensure!(copy != component, "the component names other kinds than this test thinks");
+    let folder = n.world.folder().join("kinds");
+    fs::create_dir_all(folder.join("copy"))?;
+    fs::write(folder.join("copy/kustomization.yaml"), copy)?;
+    fs::write(folder.join("own.yaml"), OWN)?;
+    let text = "resources: [own.yaml, RBAC/scale, RBAC/restart]\ncomponents: [copy, RBAC/components/cluster]\n";
+    let folder = kustomization(&n, "kinds", text)?;
+    let objects = kubectl(&n, &["apply", "--dry-run=client", "--kustomize", &folder, "--output", "json"])?;
+    let objects: Value = serde_json::from_str(&objects)?;
+    let mut found: Vec<String> = objects["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|one| {
+            format!(
+                "{} {}",
+                one["kind"].as_str().unwrap_or_default(),
+                one["metadata"]["name"].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
+    found.sort();
+    let mut expected = vec!["Role mine".to_owned(), "ServiceAccount mine".to_owned()];
+    for kind in ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"] {
+        expected.extend(
+            ["scale-statefulset", "restart-statefulset", "restart-daemonset"].map(|one| format!("{kind} action-{one}")),
+        );
+    }
+    expected.sort();
+    ensure!(found == expected, "expected {expected:#?}, found {found:#?}");
     Ok(())
 }

@@ -117,6 +117,7 @@ impl Visitor for Drive {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "a run, from its beginning to its end")]
 async fn drive<A: Action>(kind: Kind, ledger: Ledger, truth: Arc<Mutex<Truth>>) {
     let service = tower::service_fn(move |request: Request<Body>| {
         let answer = serve(&request, &truth);
