@@ -32,7 +32,7 @@ case $(uname -m) in
     *) echo "images are built on x86_64 or aarch64, not on $(uname -m)" >&2; exit 1 ;;
 esac
 for tool in buildah musl-gcc cargo-auditable cargo-cyclonedx cargo-about; do
-    command -v "$tool" >/dev/null || { echo "$tool is missing: tests/install-packages.sh installs it" >&2; exit 1; }
+    command -v "$tool" >/dev/null || { echo "$tool is missing: tests/harness/install-packages.sh installs it" >&2; exit 1; }
 done
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)

@@ -1,4 +1,4 @@
-//! The harness itself: kwok's pods fail and end as `tests/kwok/stages.yaml` says. What no pod ever does here, no judge sees.
+//! The harness itself: kwok's pods fail and end as `tests/harness/kwok/stages.yaml` says. What no pod ever does here, no judge sees.
 
 use std::time::{Duration, Instant};
 

@@ -14,7 +14,7 @@ if [[ ${#missing[@]} -gt 0 ]]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 rustup target add --toolchain "$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)" "$(uname -m)-unknown-linux-musl" 2>/dev/null
 
 install() {

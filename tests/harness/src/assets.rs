@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-/// The release under test; `tests/go/kubernetes/go.mod` has the same.
+/// The release under test; `tests/harness/go/kubernetes/go.mod` has the same.
 pub const KUBERNETES: &str = "v1.36.3";
 
 /// A Go module in `tests/go`, and the version that its binaries are cached under.

@@ -341,7 +341,7 @@ fn cni_config() -> serde_json::Value {
 pub fn skipped(missing: &[String]) -> String {
     format!(
         "SKIPPED: everything that needs a real node (Kubernetes {KUBERNETES}: kubelet, containerd). Missing: {}. \
-         `tests/install-packages.sh` installs the packages; run as root: sudo -E cargo test --test node",
+         `tests/harness/install-packages.sh` installs the packages; run as root: sudo -E cargo test --test node",
         missing.join(", ")
     )
 }
