@@ -204,7 +204,7 @@ impl<const WANTED: bool> Action for SetUnschedulable<WANTED> {
     }
 
     async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
-        let target = Target::new(lookup::find(cluster, named.object()?, |_| false).await?);
+        let target = Target::new(lookup::find(cluster, named.object()?, Self::owner_kinds).await?);
         if !WANTED && target.unschedulable() && annotation(&target.live.value, CORDON).is_none() {
             run.progress
                 .warn(format!("{} was not cordoned by the runner: whoever did may count on it", target.live.object));

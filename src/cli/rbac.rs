@@ -69,7 +69,7 @@ impl Visitor for Permissions<'_> {
     fn visit<A: Action>(self) -> BTreeSet<Permission> {
         let Ok(action) = serde_json::from_value::<A>(A::example()) else { return BTreeSet::new() };
         let needed = |kind: Kind| {
-            let mut needed = action.permissions(&kind.resource(), true);
+            let mut needed = action.all_permissions(&kind.resource(), true);
             needed.extend(self.1.permissions(&kind.resource()));
             needed
         };

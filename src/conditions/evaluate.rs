@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::documents::{self, ConditionTarget, Documents, Related, Watched};
+use super::documents::{self, ConditionTarget, Documents, Watched};
 use super::input::ConditionInput;
 use super::module::Module;
 use super::parse::{Conditions, ParsedCondition};
@@ -193,7 +193,7 @@ pub async fn evaluate(
         return ControlFlow::Continue(not_evaluated(one, &why));
     }
     // What the module does not name is not there, also when another condition has had it read.
-    let input = match text(&input.with(target.clone(), only(documents, one))) {
+    let input = match text(&input.with(target.clone(), documents.only(&one.related))) {
         Ok(input) => input,
         Err(why) => return ControlFlow::Break(not_evaluated(one, &why)),
     };
@@ -254,22 +254,6 @@ fn blank(one: &ParsedCondition) -> ConditionResult {
         error_message: None,
         evaluation_time: millis(Timestamp::now()),
     }
-}
-
-fn only(documents: &Documents, condition: &ParsedCondition) -> Documents {
-    let has = |one: Related| condition.related.contains(&one);
-    let mut own = documents.clone();
-    own.pods.take_if(|_| !has(Related::Pods));
-    own.pod_requests.take_if(|_| !has(Related::PodRequests));
-    own.nodes.take_if(|_| !has(Related::Nodes));
-    own.autoscalers.take_if(|_| !has(Related::Autoscalers));
-    own.disruption_budgets.take_if(|_| !has(Related::DisruptionBudgets));
-    own.quotas.take_if(|_| !has(Related::Quotas));
-    own.pull_secrets.take_if(|_| !has(Related::PullSecrets));
-    own.revisions.take_if(|_| !has(Related::Revisions));
-    own.events.take_if(|_| !has(Related::Events));
-    own.usage.take_if(|_| !has(Related::Usage));
-    own
 }
 
 /// The values of a task's rules; as many as there are rules.

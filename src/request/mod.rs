@@ -3,7 +3,9 @@
 //! Every bad variable is reported at once, by its full name, with what was expected.
 
 mod conditions;
+mod connection;
 mod text;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use actions::catalogue::target::{self, KindInput, TargetInput, TargetTexts};
 use actions::catalogue::{self, Verb};
-use actions::cluster::{Connection, Proxy};
+use actions::cluster::Connection;
 use actions::export::destination::AllowedHost;
 use actions::k8s::Kind;
 use actions::k8s::names::ActionId;
@@ -146,8 +148,8 @@ impl Request {
             reason: reason(raw.action_reason.as_deref(), &mut problems),
             events: boolean("ACTION_EVENTS", raw.action_events.as_deref(), &mut problems),
             upload_hosts: upload_hosts(raw.action_upload_hosts.as_deref(), &mut problems),
-            trace_id: trace_id(raw.traceparent.as_deref(), &mut warnings),
-            connection: connection(&raw, &mut problems),
+            trace_id: trace::id(raw.traceparent.as_deref(), &mut warnings),
+            connection: connection::of(&raw, &mut problems),
             target,
             problems,
             warnings,
@@ -283,48 +285,6 @@ fn upload_hosts(text: Option<&str>, problems: &mut Vec<String>) -> Vec<AllowedHo
             note(host.parse().map_err(|error| format!("ACTION_UPLOAD_HOSTS: expected {error}")), problems)
         })
         .collect()
-}
-
-/// W3C trace context: `00-<trace id>-<parent id>-<flags>`. A bad one is not passed on, as the standard says.
-fn trace_id(text: Option<&str>, warnings: &mut Vec<String>) -> Option<String> {
-    let text = set(text)?;
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex =
-        |part: &&str, length: usize| part.len() == length && part.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
-    match parts.as_slice() {
-        [version, trace, parent, flags, ..]
-            if hex(version, 2)
-                && hex(trace, 32)
-                && hex(parent, 16)
-                && hex(flags, 2)
-                && trace.chars().any(|c| c != '0') =>
-        {
-            Some((*trace).to_owned())
-        }
-        _ => {
-            warnings.push("TRACEPARENT: not a W3C trace context (00-<32 hex>-<16 hex>-<2 hex>); ignored".to_owned());
-            None
-        }
-    }
-}
-
-/// A kubeconfig when one is named; else the pod's ServiceAccount; else the kubeconfig at its usual place.
-fn connection(raw: &Raw, problems: &mut Vec<String>) -> Option<Connection> {
-    let context = set(raw.kube_context.as_deref()).map(str::to_owned);
-    let proxy = Proxy { https: raw.https_proxy.clone(), none_for: raw.no_proxy.clone() };
-    if let Some(list) = set(raw.kubeconfig.as_deref()) {
-        let files = list.split(':').filter(|file| !file.is_empty()).map(PathBuf::from).collect();
-        return Some(Connection::Kubeconfig { files, context, proxy });
-    }
-    if set(raw.kubernetes_service_host.as_deref()).is_some() && context.is_none() {
-        return Some(Connection::InCluster);
-    }
-    let usual =
-        set(raw.home.as_deref()).map(|home| PathBuf::from(home).join(".kube/config")).filter(|file| file.is_file());
-    if usual.is_none() {
-        problems.push("KUBECONFIG: not set, there is no ~/.kube/config, and this is no pod (KUBERNETES_SERVICE_HOST is not set either); name a kubeconfig".to_owned());
-    }
-    Some(Connection::Kubeconfig { files: vec![usual?], context, proxy })
 }
 
 #[cfg(test)]

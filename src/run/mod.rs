@@ -130,7 +130,7 @@ impl<A: Action> Running<A> {
     async fn permissions(&mut self, resource: Resource, object: Option<ObjectRef>) -> Result<()> {
         let cluster = self.begin(PhaseName::Permissions, PHASE_LIMIT);
         let Prepared { action, context, conditions, .. } = &self.prepared;
-        let mut needed = action.permissions(&resource, context.wait.wait);
+        let mut needed = action.all_permissions(&resource, context.wait.wait);
         needed.extend(conditions.permissions_beforehand(&resource));
         let namespace = match &self.prepared.named {
             TargetRef::Object(object) => object.namespace.clone(),

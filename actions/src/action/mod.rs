@@ -102,6 +102,15 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
     fn owner_kinds(_kind: Kind) -> &'static [Kind] {
         &[]
     }
+    /// The same, and what it takes to follow an object to its owner. (What is needed for the owner itself is known once it is
+    /// found.)
+    fn all_permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
+        let mut all = self.permissions(resource, waits);
+        if resource.built_in() == Some(Kind::Pod) && Self::owner_kinds(Kind::Pod).contains(&Kind::Deployment) {
+            all.insert(Permission::of("get", &Kind::ReplicaSet.resource()));
+        }
+        all
+    }
     /// Rules across fields; each answer is a sentence that begins with the field.
     fn check(&self, _named: &TargetRef, _run: &RunContext) -> Vec<String> {
         Vec::new()

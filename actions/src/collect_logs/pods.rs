@@ -33,7 +33,7 @@ pub async fn find(
         }
         TargetRef::Object(object) => object,
     };
-    let found = lookup::find(cluster, object, |_| false).await?;
+    let found = lookup::find(cluster, object, |_| &[]).await?;
     let namespace = found
         .object
         .namespace

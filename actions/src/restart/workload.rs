@@ -105,7 +105,7 @@ impl Action for RestartWorkload {
     }
 
     async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<RolloutTarget> {
-        let live = lookup::find(cluster, named.object()?, |kind| kind == Kind::ReplicaSet).await?;
+        let live = lookup::find(cluster, named.object()?, Self::owner_kinds).await?;
         let kind = live.kind().filter(|kind| *kind != Kind::ReplicaSet).ok_or_else(|| {
             Error::InvalidRequest(format!(
                 "{} has no rollout: nothing controls it that has one; restart its pods one by one with restart-pod",

@@ -4,7 +4,8 @@ use contract::annotations::RESTARTED_AT;
 use serde_json::Value;
 
 use super::Rollback;
-use crate::k8s::object::annotation;
+use crate::cluster::executions::Execution;
+use crate::k8s::object::{annotation, text};
 use crate::k8s::template::without_restarts;
 use crate::workload::revisions::{Revision, current};
 
@@ -61,6 +62,11 @@ pub fn passed_over(rollback: &Rollback, revisions: &[Revision], workload: &Value
             format!("revision {} ({}{at})", one.number, one.name)
         })
         .collect()
+}
+
+/// The name of the revision that an execution put back.
+pub fn put_back_by(execution: &Execution) -> &str {
+    text(&execution.goal, "/revision").or_else(|| text(&execution.previous, "/to")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,29 +8,31 @@
 //! template was put back (kubernetes#67250): those pods are evicted.
 
 mod choose;
+mod plan;
+mod report;
 mod stuck;
+
+pub use plan::Plan;
+pub use report::{Details, RevisionName};
 
 use std::collections::BTreeSet;
 
-use contract::annotations::{CHANGE_CAUSE, EXECUTIONS_ROLLBACK};
 use contract::result::RollbackInformation;
 use contract::waiting::Waits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{self, Action, Decision, TargetRef, identity};
+use crate::action::{self, Action, Decision, TargetRef};
 use crate::cluster::error::{Error, Result};
-use crate::cluster::executions::{self, ChangeCause, Earlier, Execution, Intent};
-use crate::cluster::observed::{PodCounts, Versions};
+use crate::cluster::executions::{self, Earlier};
 use crate::cluster::run::RunContext;
-use crate::cluster::{Cluster, Commit, Patch};
-use crate::k8s::object::{self, annotation, controller, text, uid};
+use crate::cluster::{Cluster, Commit};
+use crate::k8s::object::{self, text};
 use crate::k8s::template::normalized;
-use crate::k8s::{Kind, ObjectRef, Permission, Resource};
+use crate::k8s::{Kind, Permission, Resource};
 use crate::workload::Workload;
 use crate::workload::lookup::{self, LiveObject};
-use crate::workload::revisions::Revision;
 use crate::workload::rollout_target::RolloutTarget;
 
 /// Parameters of `rollback`.
@@ -48,42 +50,6 @@ pub struct Rollback {
     pub to_revision_name: Option<String>,
 }
 
-/// One revision, as results name it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RevisionName {
-    /// The object that holds it.
-    pub name: String,
-    /// Its number when it was looked at; an old revision that comes back gets a new one.
-    pub number: i64,
-    /// Its containers' images.
-    pub images: Vec<String>,
-}
-
-/// What `rollback` reports.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Details {
-    /// The revision before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_revision: Option<RevisionName>,
-    /// The revision that was put back.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to_revision: Option<RevisionName>,
-    /// How many pods there are to be; absent when it was not waited for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub desired_replicas: Option<i64>,
-    /// How many are ready.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ready_replicas: Option<i64>,
-    /// The workload's pods, as they were seen last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pods: Option<PodCounts>,
-    /// The resourceVersion of each followed list at that moment.
-    #[serde(default, skip_serializing_if = "Versions::is_empty")]
-    pub verified_at: Versions,
-}
-
 /// The workload with its revisions, and the run, for the evictions.
 #[derive(Debug)]
 pub struct Target {
@@ -94,38 +60,6 @@ pub struct Target {
 impl action::Target for Target {
     fn live(&self) -> Option<&LiveObject> {
         Some(&self.rollout.live)
-    }
-}
-
-/// The patch, and the names of the two revisions: what a second decision must agree with.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
-    patch: Patch,
-    from: Option<String>,
-    to: String,
-}
-
-impl Rollback {
-    fn request(&self, target: &RolloutTarget) -> Value {
-        json!({ "rollback": uid(&target.live.value), "parameters": identity(self) })
-    }
-
-    fn earlier(&self, target: &RolloutTarget, run: &RunContext) -> Earlier {
-        target.earlier(run, &self.request(target))
-    }
-
-    fn patch(&self, target: &RolloutTarget, to: &Revision, run: &RunContext) -> Patch {
-        let previous = target.current().map(|revision| revision.name.clone());
-        let change = json!({ "op": "replace", "path": "/spec/template", "value": to.template });
-        let intent = Intent {
-            annotation: EXECUTIONS_ROLLBACK,
-            request: self.request(target),
-            template: to.template.clone(),
-            goal: json!({ "revision": to.name, "number": to.number }),
-            previous: json!({ "revision": previous }),
-            cause: ChangeCause::OfRevision(annotation(&to.object, CHANGE_CAUSE).map(str::to_owned)),
-        };
-        executions::patch(run, &intent, &target.live.value, vec![change])
     }
 }
 
@@ -146,9 +80,7 @@ impl Action for Rollback {
 
     fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
         let Some(kind) = resource.built_in().filter(|kind| !matches!(kind, Kind::ReplicaSet | Kind::Pod)) else {
-            let mut all = lookup::owner_permissions(resource);
-            all.insert(Permission::on_target("get", resource));
-            return all;
+            return [Permission::on_target("get", resource)].into();
         };
         let mut all = RolloutTarget::permissions(kind, waits);
         if kind == Kind::StatefulSet {
@@ -184,8 +116,7 @@ impl Action for Rollback {
     }
 
     async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
-        let leads_on = |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet);
-        let live = lookup::find(cluster, named.object()?, leads_on).await?;
+        let live = lookup::find(cluster, named.object()?, Self::owner_kinds).await?;
         let kind = live.kind().filter(|kind| matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet));
         let kind = kind.ok_or_else(|| {
             Error::InvalidRequest(format!("{} has no revisions, and nothing that has some controls it", live.object))
@@ -229,7 +160,9 @@ impl Action for Rollback {
             let message = format!("{object} has the template of revision {} ({}) already", to.number, to.name);
             return Decision::AlreadySo { message, resumed: false };
         }
-        if let Some(why) = target.live.protection().or_else(|| refusal(target)) {
+        if let Some(why) =
+            target.live.protection().or_else(|| target.owner_of_template().or_else(|| target.unreachable()))
+        {
             return Decision::Refuse(why);
         }
         let from = target.current().map(|revision| revision.name.clone());
@@ -248,7 +181,7 @@ impl Action for Rollback {
             return Ok(after);
         }
         match commit {
-            Commit::DryRun => warn_of(&stuck::try_out(cluster, object, value, &plan.to).await?, object, run),
+            Commit::DryRun => stuck::try_out(cluster, object, value, &plan.to).await?.warn(object, run),
             Commit::Execute => {
                 stuck::evict(cluster, object, (&after, &plan.to), run).await.map_err(stuck::applied)?;
             }
@@ -261,7 +194,7 @@ impl Action for Rollback {
         let target = &target.rollout;
         let Earlier::Same(execution) = self.earlier(target, run) else { return Ok(()) };
         let (object, now) = (&target.live.object, &target.live.value);
-        let to = goal(&execution);
+        let to = choose::put_back_by(&execution);
         let template = now.pointer("/spec/template").map(normalized);
         let undone = match target.named(Some(to)) {
             None if execution.goal.is_null() => Some("that revision is gone by now".to_owned()),
@@ -284,7 +217,7 @@ impl Action for Rollback {
         let Earlier::Same(execution) = self.earlier(target, run) else { return Ok(()) };
         let (object, now) = (&target.live.object, &target.live.value);
         if Workload::read(target.kind, now).ordered {
-            stuck::evict(cluster, object, (now, goal(&execution)), run).await.map_err(stuck::applied)?;
+            stuck::evict(cluster, object, (now, choose::put_back_by(&execution)), run).await.map_err(stuck::applied)?;
         }
         Ok(())
     }
@@ -297,15 +230,16 @@ impl Action for Rollback {
     fn details(&self, target: &Target, run: &RunContext) -> Details {
         let target = &target.rollout;
         let (from, to) = match self.earlier(target, run) {
-            Earlier::Same(execution) => {
-                (target.named(text(&execution.previous, "/revision")), target.named(Some(goal(&execution))))
-            }
+            Earlier::Same(execution) => (
+                target.named(text(&execution.previous, "/revision")),
+                target.named(Some(choose::put_back_by(&execution))),
+            ),
             _ => (target.current(), choose::revision(self, &target.revisions, &target.live.value).ok()),
         };
         let seen = run.progress.observation();
         Details {
-            from_revision: from.map(named),
-            to_revision: to.map(named),
+            from_revision: from.map(RevisionName::of),
+            to_revision: to.map(RevisionName::of),
             desired_replicas: seen.desired,
             ready_replicas: seen.ready(),
             pods: seen.pods,
@@ -330,11 +264,11 @@ impl Action for Rollback {
     }
 
     fn intent(&self, target: &Target, details: &Details) -> String {
-        format!("roll {} back to {}", target.rollout.live.object, shown(details))
+        format!("roll {} back to {}", target.rollout.live.object, details.shown())
     }
 
     fn done(&self, target: &Target, details: &Details) -> String {
-        format!("rolled {} back to {}", target.rollout.live.object, shown(details))
+        format!("rolled {} back to {}", target.rollout.live.object, details.shown())
     }
 
     fn proof(&self, _target: &Target, details: &Details, took: &str) -> String {
@@ -345,55 +279,11 @@ impl Action for Rollback {
     }
 }
 
-/// `revision 2 (web-b)`
-fn shown(details: &Details) -> String {
-    let to = details.to_revision.as_ref();
-    to.map_or_else(|| "an earlier revision".to_owned(), |to| format!("revision {} ({})", to.number, to.name))
-}
-
-fn named(revision: &Revision) -> RevisionName {
-    let containers = revision.template.pointer("/spec/containers").and_then(Value::as_array);
-    let images =
-        containers.into_iter().flatten().filter_map(|container| text(container, "/image").map(str::to_owned)).collect();
-    RevisionName { name: revision.name.clone(), number: revision.number, images }
-}
-
-/// Why a workload cannot be rolled back as it is.
-fn refusal(target: &RolloutTarget) -> Option<String> {
-    let object = &target.live.object;
-    if let Some(owner) = controller(&target.live.value) {
-        let (kind, name) = (text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default());
-        return Some(format!(
-            "{object} is controlled by the {kind} {name}, which would put its own template back: roll that back"
-        ));
-    }
-    target.unreachable()
-}
-
-/// Says what the evictions that were tried out leave open.
-fn warn_of(tried: &stuck::Tried, object: &ObjectRef, run: &RunContext) {
-    // Each is tried out by itself, and a dry run takes nothing from a budget: one of one pod would let both pass.
-    if tried.number > 1 {
-        run.progress.warn(format!(
-            "the evictions of the pods that keep {object} stuck were tried out one by one; a disruption budget that allows each may not allow all"
-        ));
-    }
-    for blocked in &tried.blocked {
-        run.progress.warn(format!(
-            "a pod of {object} that is not ready yet cannot be evicted: {blocked}; unless it becomes ready by itself, the rollback does not get past it"
-        ));
-    }
-}
-
-/// The name of the revision that an execution put back.
-fn goal(execution: &Execution) -> &str {
-    text(&execution.goal, "/revision").or_else(|| text(&execution.previous, "/to")).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::action::testing::{apply, live, run, sentence};
+    use crate::workload::revisions::Revision;
     use contract::annotations::PROTECTED;
     use rstest::rstest;
 

@@ -47,6 +47,23 @@ pub struct Tried {
     changed: bool,
 }
 
+impl Tried {
+    /// Warns of what the evictions that were tried out leave open.
+    pub fn warn(&self, object: &ObjectRef, run: &RunContext) {
+        // Each is tried out by itself, and a dry run takes nothing from a budget: one of one pod would let both pass.
+        if self.number > 1 {
+            run.progress.warn(format!(
+                "the evictions of the pods that keep {object} stuck were tried out one by one; a disruption budget that allows each may not allow all"
+            ));
+        }
+        for blocked in &self.blocked {
+            run.progress.warn(format!(
+                "a pod of {object} that is not ready yet cannot be evicted: {blocked}; unless it becomes ready by itself, the rollback does not get past it"
+            ));
+        }
+    }
+}
+
 /// Tries out the evictions that would come after the patch, each by itself. Pods that break only later are not known yet.
 pub async fn try_out(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<Tried> {
     let mut tried = Tried { changed: true, ..Tried::default() };

@@ -8,7 +8,10 @@
 //! themselves: exactly so many are left, ready, and the others gone; a number that somebody else sets meanwhile is
 //! reported as such, where kubectl calls it success.
 
+mod guards;
 mod other;
+
+pub use guards::OnAutoscaler;
 
 use std::collections::BTreeSet;
 
@@ -25,9 +28,9 @@ use crate::cluster::observed::{PodCounts, Versions};
 use crate::cluster::patch::operations;
 use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit, Patch, Proof};
-use crate::k8s::object::{self, controller, number, text, uid};
+use crate::k8s::object::{self, controller, number, uid};
 use crate::k8s::quantity::Replicas;
-use crate::k8s::{Kind, ObjectRef, Permission, Resource};
+use crate::k8s::{Kind, Permission, Resource};
 use crate::workload::autoscaler::{autoscalers, autoscalers_of};
 use crate::workload::lookup::{self, LiveObject};
 use crate::workload::wait::RolloutWait;
@@ -52,17 +55,6 @@ pub struct Scale {
     /// (`persistentVolumeClaimRetentionPolicy.whenScaled: Delete`).
     #[serde(default)]
     pub allow_volume_deletion: bool,
-}
-
-/// What to do about an autoscaler.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum OnAutoscaler {
-    /// Refuse, and name it.
-    #[default]
-    Refuse,
-    /// Scale all the same. Autoscalers are not even looked up.
-    Ignore,
 }
 
 /// What `scale` reports.
@@ -128,8 +120,7 @@ impl Action for Scale {
     }
 
     fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
-        let mut all = lookup::owner_permissions(resource);
-        all.insert(Permission::on_target("get", resource));
+        let mut all = BTreeSet::from([Permission::on_target("get", resource)]);
         if resource.built_in() == Some(Kind::Pod) {
             return all;
         }
@@ -162,8 +153,7 @@ impl Action for Scale {
     }
 
     async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
-        let leads_on = |kind| matches!(kind, Kind::Pod | Kind::ReplicaSet);
-        let live = lookup::find(cluster, named.object()?, leads_on).await?;
+        let live = lookup::find(cluster, named.object()?, Self::owner_kinds).await?;
         if matches!(live.kind(), Some(Kind::Pod | Kind::Node | Kind::DaemonSet | Kind::Job | Kind::CronJob)) {
             return Err(Error::InvalidRequest(format!(
                 "{} has no number of replicas, and nothing that has one controls it",
@@ -172,13 +162,13 @@ impl Action for Scale {
         }
         let replicas = match live.kind() {
             Some(_) => live.value.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
-            None => number(&scale_of(cluster, &live.object).await?, "/spec/replicas"),
+            None => number(&other::scale_of(cluster, &live.object).await?, "/spec/replicas"),
         };
         if let Some(owner) = controller(&live.value) {
             run.progress.warn(format!(
                 "{} is controlled by {}, which may set its own number",
                 live.object,
-                described(owner)
+                guards::described(owner)
             ));
         }
         let ask = self.on_autoscaler == OnAutoscaler::Refuse && replicas != self.replicas.get();
@@ -291,87 +281,6 @@ impl Action for Scale {
     }
 }
 
-impl Target {
-    /// Whether scaling to this number deletes the volumes of the pods that go.
-    fn deletes_volumes(&self, wanted: i64) -> bool {
-        let value = &self.live.value;
-        let deletes = text(value, "/spec/persistentVolumeClaimRetentionPolicy/whenScaled") == Some("Delete");
-        let claims = value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
-        self.replicas > wanted && deletes && claims.is_some_and(|claims| !claims.is_empty())
-    }
-}
-
-impl Scale {
-    /// Volumes that go, which is meant.
-    fn volume_warning(&self, target: &Target) -> Option<String> {
-        let wanted = self.replicas.get();
-        let first = number(&target.live.value, "/spec/ordinals/start") + wanted;
-        (self.allow_volume_deletion && target.deletes_volumes(wanted)).then(|| {
-            format!(
-                "{}: the volumes of the pods from ordinal {first} on are deleted with them \
-                 (persistentVolumeClaimRetentionPolicy.whenScaled is Delete)",
-                target.live.object
-            )
-        })
-    }
-
-    /// The guard that says no.
-    fn refusal(&self, target: &Target) -> Option<String> {
-        let object = &target.live.object;
-        let (now, wanted) = (target.replicas, self.replicas.get());
-        if let Some(why) = target.live.protection().or_else(|| controlled(target)) {
-            return Some(why);
-        }
-        if let Some(expected) = self.current_replicas.filter(|expected| expected.get() != now) {
-            return Some(format!(
-                "{object} has {now} replicas, not {} as currentReplicas says; look again before you decide",
-                expected.get()
-            ));
-        }
-        if wanted == 0 && !self.allow_zero {
-            return Some(format!("scaling {object} to 0 stops it; set allowZero to true if that is meant"));
-        }
-        if target.deletes_volumes(wanted) && !self.allow_volume_deletion {
-            return Some(format!(
-                "scaling {object} from {now} to {wanted} deletes the volumes of the pods that go \
-                 (persistentVolumeClaimRetentionPolicy.whenScaled is Delete); set allowVolumeDeletion to true if that is meant"
-            ));
-        }
-        let name = target.autoscalers.first()?;
-        Some(if wanted == 0 {
-            format!(
-                "{object} is scaled by the HorizontalPodAutoscaler {name}, which 0 replicas switch off until someone scales it \
-                 up again; set onAutoscaler to \"ignore\" if that is meant"
-            )
-        } else {
-            format!(
-                "{object} is scaled by the HorizontalPodAutoscaler {name}, which would overwrite {wanted} within seconds; \
-                 change its minReplicas or maxReplicas, or set onAutoscaler to \"ignore\""
-            )
-        })
-    }
-}
-
-/// A ReplicaSet or ReplicationController under a controller that is not built in (Argo Rollouts, OpenShift): that one sets
-/// the number, and is what has to be scaled.
-fn controlled(target: &Target) -> Option<String> {
-    matches!(target.live.kind(), Some(Kind::ReplicaSet | Kind::ReplicationController)).then_some(())?;
-    let owner = controller(&target.live.value)?;
-    let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
-    Some(format!(
-        "{} is controlled by {}, which sets its number; scale that: TARGET_KIND={} TARGET_API_VERSION={} TARGET_NAME={}",
-        target.live.object,
-        described(owner),
-        own("/kind"),
-        own("/apiVersion"),
-        own("/name")
-    ))
-}
-
-fn described(owner: &Value) -> String {
-    format!("the {} {}", text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default())
-}
-
 fn patch(target: &Target, wanted: i64) -> Patch {
     // `/scale` leaves 0 replicas out, and a test of null passes where there is nothing.
     let expected = if target.replicas == 0 { Value::Null } else { json!(target.replicas) };
@@ -383,16 +292,6 @@ fn patch(target: &Target, wanted: i64) -> Patch {
     // A Scale tells no generation; that of the object is the only trace that a number leaves that was set and set back.
     let rests_on_generation = target.live.value.pointer("/metadata/generation").and_then(Value::as_i64);
     Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager, rests_on_generation }
-}
-
-/// The `/scale` of a kind that is not built in.
-async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
-    cluster.get_sub(object, Some("scale")).await.map_err(|error| match error {
-        Error::Unavailable { message, .. } if message.contains("answered 500") => Error::Refused(format!(
-            "the /scale sub-resource of {object} is broken ({message}); set its replicas field once by hand"
-        )),
-        error => error,
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::scale_of;
 use crate::cluster::error::{Error, Result};
 use crate::cluster::observed::Observation;
 use crate::cluster::run::RunContext;
@@ -14,8 +13,9 @@ use crate::workload::Workload;
 use crate::workload::owners::Owners;
 use crate::workload::pods::PodView;
 use crate::workload::rollout::{self, Pending, RolloutStatus};
+use crate::workload::steady::Clock;
 use crate::workload::tally::{Goal, Tally};
-use crate::workload::wait::{self, Clock, Wait};
+use crate::workload::wait::{self, Wait};
 
 /// An object of a kind that is not built in, while its number of pods is waited for: by its own count, and by the pods that
 /// it or its ReplicaSets own. Where it owns none of those that its selector finds, its count is all that there is.
@@ -143,4 +143,14 @@ async fn total(cluster: &Cluster, object: &ObjectRef, wanted: i64) -> Result<i64
         )));
     }
     Ok(number(&scale, "/status/replicas"))
+}
+
+/// The `/scale` of a kind that is not built in.
+pub async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
+    cluster.get_sub(object, Some("scale")).await.map_err(|error| match error {
+        Error::Unavailable { message, .. } if message.contains("answered 500") => Error::Refused(format!(
+            "the /scale sub-resource of {object} is broken ({message}); set its replicas field once by hand"
+        )),
+        error => error,
+    })
 }

@@ -1,14 +1,12 @@
 //! Looking an object up, and following it to its owner.
 
-use std::collections::BTreeSet;
-
 use contract::annotations::PROTECTED;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::cluster::error::{Error, Result};
 use crate::k8s::object::{annotation, controller, leaving_since, text, uid};
-use crate::k8s::{Kind, ObjectRef, Permission, Resource};
+use crate::k8s::{Kind, ObjectRef};
 
 /// An object that was looked up.
 #[derive(Debug, Clone)]
@@ -46,8 +44,13 @@ impl LiveObject {
     }
 }
 
-/// Looks an object up, and follows its controllers while `leads_on` says of a kind that its owner is meant.
-pub async fn find(cluster: &Cluster, named: &ObjectRef, leads_on: impl Fn(Kind) -> bool) -> Result<LiveObject> {
+/// Looks an object up, and follows its controllers from every kind that has `owner_kinds`: the kinds that it may lead to.
+pub async fn find(
+    cluster: &Cluster,
+    named: &ObjectRef,
+    owner_kinds: impl Fn(Kind) -> &'static [Kind],
+) -> Result<LiveObject> {
+    let leads_on = |kind| !owner_kinds(kind).is_empty();
     let mut object = named.clone();
     let mut resolved_from = None;
     loop {
@@ -79,14 +82,6 @@ pub fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
     (text(owner, "/apiVersion") == Some(&resource.api_version())).then_some(())?;
     let name = text(owner, "/name")?.parse().ok()?;
     Some(object.sibling(resource, name, text(owner, "/uid").map(str::to_owned)))
-}
-
-/// What it takes, beside reading it, to follow a Pod to the workload that controls it.
-pub fn owner_permissions(resource: &Resource) -> BTreeSet<Permission> {
-    match resource.built_in() {
-        Some(Kind::Pod) => [Permission::of("get", &Kind::ReplicaSet.resource())].into(),
-        _ => BTreeSet::new(),
-    }
 }
 
 #[cfg(test)]

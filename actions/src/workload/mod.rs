@@ -9,6 +9,7 @@ pub mod pods;
 pub mod revisions;
 pub mod rollout;
 pub mod rollout_target;
+pub mod steady;
 pub mod tally;
 pub mod wait;
 

@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::cluster::error::Result;
 use crate::cluster::executions::{self, Earlier, Execution};
 use crate::cluster::run::RunContext;
-use crate::k8s::object::text;
+use crate::k8s::object::{controller, text};
 use crate::k8s::template::template_hash;
 use crate::k8s::{Kind, Permission};
 
@@ -74,6 +74,16 @@ impl RolloutTarget {
     /// The revision of a name.
     pub fn named(&self, name: Option<&str>) -> Option<&Revision> {
         self.revisions.iter().find(|revision| Some(revision.name.as_str()) == name)
+    }
+
+    /// Why its template is not its own: a controller would put its own back.
+    pub fn owner_of_template(&self) -> Option<String> {
+        let owner = controller(&self.live.value)?;
+        let (kind, name) = (text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default());
+        Some(format!(
+            "{} is controlled by the {kind} {name}, which would put its own template back: roll that back",
+            self.live.object
+        ))
     }
 
     /// Why a change of its template would replace no pod.

@@ -147,7 +147,7 @@ async fn drive<A: Action>(kind: Kind, ledger: Ledger, truth: Arc<Mutex<Truth>>) 
         sink: Arc::new(Nowhere),
         upload_hosts: Vec::new(),
     };
-    let needed = action.permissions(&resource, wait.wait);
+    let needed = action.all_permissions(&resource, wait.wait);
     let _granted = cluster.missing(&needed, namespace.as_ref(), Some(&name), &mut KnownRules::default()).await;
     let Ok(target) = action.find(&cluster, &named, &run).await else { return };
     let now = match action.decide(&target, &run) {

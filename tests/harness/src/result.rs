@@ -14,7 +14,7 @@ pub fn check(result: &Value, lines: &[Value], exit: i32, line: &str) -> Result<(
         lines.iter().all(|line| line["kind"] == "LogLine"),
         "something else than log lines stands before the result"
     );
-    let schema: Value = serde_json::from_str(include_str!("../../docs/schema/result.json"))?;
+    let schema: Value = serde_json::from_str(include_str!("../../../docs/schema/result.json"))?;
     let validator = jsonschema::validator_for(&schema).map_err(|error| anyhow::anyhow!("{error}"))?;
     if let Some(error) = validator.iter_errors(result).next() {
         bail!("the result breaks its schema: {error} at {}", error.instance_path());

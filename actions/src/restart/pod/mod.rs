@@ -14,7 +14,6 @@ use contract::annotations::PROTECTED;
 use contract::duration::Duration;
 use contract::result::{ObjectReference, RollbackInformation};
 use contract::waiting::{WaitOptions, Waits};
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,12 +23,10 @@ use crate::cluster::error::{Error, Result};
 use crate::cluster::observed::{PodCounts, Versions};
 use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit, Eviction, Query, Watch};
-use crate::k8s::object::{annotation, controller, leaving_since, text, uid};
-use crate::k8s::selector::selector;
+use crate::k8s::object::{annotation, text, uid};
 use crate::k8s::{Kind, ObjectRef, Permission, Resource};
 use crate::workload::budget::{self, disruption_budgets};
 use crate::workload::lookup::LiveObject;
-use crate::workload::pods::PodView;
 use replacer::Replacer;
 
 /// Parameters of `restart` for a pod.
@@ -127,7 +124,7 @@ impl Action for RestartPod {
             Permission::of("watch", &disruption_budgets()),
         ]);
         // Whether it would be replaced, and by whom.
-        all.extend(REPLACERS.map(|kind| Permission::of("get", &kind.resource())));
+        all.extend(replacer::KINDS.map(|kind| Permission::of("get", &kind.resource())));
         // What becomes of an eviction whose answer is lost.
         all.insert(Permission::of("list", resource));
         all.insert(Permission::of("watch", resource));
@@ -175,7 +172,8 @@ impl Action for RestartPod {
                 "{object} is controlled by the {name}, of a kind that is not built in: whether it replaces its pods is not known"
             ));
         }
-        let siblings = if run.wait.wait { siblings(cluster, &object, pod, &replacer).await? } else { Vec::new() };
+        let siblings =
+            if run.wait.wait { replacer::siblings(cluster, &object, pod, &replacer).await? } else { Vec::new() };
         Ok(Target { object, pod: Some(pod.clone()), replacer, siblings, namesake: None, wait: run.wait })
     }
 
@@ -196,7 +194,7 @@ impl Action for RestartPod {
                 "{object} is a static pod, which only its kubelet can restart: change or move its manifest on the node"
             ));
         }
-        let finished = is_finished(pod).then(|| "it has run to its end".to_owned());
+        let finished = replacer::is_finished(pod).then(|| "it has run to its end".to_owned());
         match finished.or_else(|| target.replacer.none(pod)).filter(|_| !self.force) {
             Some(why) => Decision::Refuse(format!(
                 "nothing would replace {object}: {why}; set force to true to evict it for good"
@@ -239,7 +237,7 @@ impl Action for RestartPod {
             }
             // Pods that came meanwhile (they may be what moves the budget) are no replacements.
             if target.wait.wait {
-                known = siblings(cluster, &target.object, &eviction.pod, &target.replacer).await?;
+                known = replacer::siblings(cluster, &target.object, &eviction.pod, &target.replacer).await?;
             }
         }
     }
@@ -295,30 +293,11 @@ impl Action for RestartPod {
     }
 }
 
-/// The kinds that a pod's owners are looked up as.
-const REPLACERS: [Kind; 6] =
-    [Kind::ReplicaSet, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicationController, Kind::Job];
-
-fn is_finished(pod: &Value) -> bool {
-    matches!(text(pod, "/status/phase"), Some("Succeeded" | "Failed"))
-}
-
-/// UIDs of the pods that have the same controller; beside a pod that is on its way out, of those that were there before:
-/// its replacement may be there already.
-async fn siblings(cluster: &Cluster, object: &ObjectRef, pod: &Value, replacer: &Replacer) -> Result<Vec<String>> {
-    let labels = replacer.found().map(|found| selector(&found.value)).unwrap_or_default();
-    let owner = controller(pod).and_then(|owner| text(owner, "/uid"));
-    let leaving_since = leaving_since(pod).and_then(|since| since.parse::<Timestamp>().ok());
-    let (pods, _) = cluster.list::<PodView>(&Query::beside(object, Kind::Pod.resource(), labels)).await?;
-    let before = |pod: &PodView| leaving_since.is_none_or(|since| pod.created.is_some_and(|created| created < since));
-    let same = pods.into_iter().filter(|pod| pod.owner.is_some() && pod.owner.as_deref() == owner && before(pod));
-    Ok(same.map(|pod| pod.uid).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::action::testing::{live, run, sentence};
+    use crate::k8s::object::controller;
     use crate::workload::rollout::RolloutStatus;
     use rstest::rstest;
 

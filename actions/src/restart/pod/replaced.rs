@@ -23,8 +23,9 @@ use crate::workload::lookup::LiveObject;
 use crate::workload::owners::Owners;
 use crate::workload::pods::PodView;
 use crate::workload::rollout::{self, Pending, RolloutStatus};
+use crate::workload::steady::Clock;
 use crate::workload::tally::{Goal, Tally, earlier};
-use crate::workload::wait::{self, Clock, Wait};
+use crate::workload::wait::{self, Wait};
 
 /// How often what the replacer wants is asked for anew while it is waited for: it may be scaled meanwhile.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);

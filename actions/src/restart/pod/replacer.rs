@@ -2,15 +2,27 @@
 //! Decided by owner references and UIDs; of a pod that is gone only its name is left.
 
 use contract::result::ObjectReference;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::job::JobView;
-use crate::cluster::Cluster;
 use crate::cluster::error::{Error, Result};
-use crate::k8s::object::{controller, text};
+use crate::cluster::{Cluster, Query};
+use crate::k8s::object::{controller, leaving_since, text};
+use crate::k8s::selector::selector;
 use crate::k8s::{Kind, ObjectRef};
 use crate::workload::lookup::{self, LiveObject};
+use crate::workload::pods::PodView;
 use crate::workload::tally::ordinal;
+
+/// The kinds that a pod's owners are looked up as.
+pub const KINDS: [Kind; 6] =
+    [Kind::ReplicaSet, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicationController, Kind::Job];
+
+/// Whether a pod has run to its end.
+pub fn is_finished(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), Some("Succeeded" | "Failed"))
+}
 
 /// Who replaces a pod.
 #[derive(Debug)]
@@ -56,6 +68,11 @@ impl Replacer {
     }
 }
 
+/// A ReplicaSet leads to its Deployment.
+fn owner_of_set(kind: Kind) -> &'static [Kind] {
+    if kind == Kind::ReplicaSet { &[Kind::Deployment] } else { &[] }
+}
+
 /// Who replaces a pod that is there.
 pub async fn of(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<Replacer> {
     let Some(owner) = controller(pod) else { return Ok(Replacer::Nobody("no controller owns it".to_owned())) };
@@ -64,7 +81,7 @@ pub async fn of(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<Re
     let Some(owner) = lookup::owner_ref(object, owner) else {
         return Ok(Replacer::Other { name: described, uid: own("/uid").to_owned() });
     };
-    match lookup::find(cluster, &owner, |kind| kind == Kind::ReplicaSet).await {
+    match lookup::find(cluster, &owner, owner_of_set).await {
         Ok(found) => Ok(classify(found)),
         // Gone, or another one of the same name.
         Err(Error::TargetNotFound(_) | Error::Refused(_)) => {
@@ -97,7 +114,7 @@ pub async fn of_gone(cluster: &Cluster, object: &ObjectRef, now: Option<&Value>)
     for (kind, name) in &candidates {
         let Ok(name) = name.parse() else { continue };
         let named = object.sibling(kind.resource(), name, None);
-        match lookup::find(cluster, &named, |kind| kind == Kind::ReplicaSet).await {
+        match lookup::find(cluster, &named, owner_of_set).await {
             Ok(one) => found.push(one),
             Err(Error::TargetNotFound(_) | Error::Refused(_)) => {}
             Err(error) => return Err(error),
@@ -130,6 +147,18 @@ fn candidates(name: &str) -> Vec<(Kind, String)> {
         all.push((Kind::StatefulSet, base.to_owned()));
     }
     all
+}
+
+/// UIDs of the pods that have the same controller; beside a pod that is on its way out, of those that were there before:
+/// its replacement may be there already.
+pub async fn siblings(cluster: &Cluster, object: &ObjectRef, pod: &Value, replacer: &Replacer) -> Result<Vec<String>> {
+    let labels = replacer.found().map(|found| selector(&found.value)).unwrap_or_default();
+    let owner = controller(pod).and_then(|owner| text(owner, "/uid"));
+    let leaving_since = leaving_since(pod).and_then(|since| since.parse::<Timestamp>().ok());
+    let (pods, _) = cluster.list::<PodView>(&Query::beside(object, Kind::Pod.resource(), labels)).await?;
+    let before = |pod: &PodView| leaving_since.is_none_or(|since| pod.created.is_some_and(|created| created < since));
+    let same = pods.into_iter().filter(|pod| pod.owner.is_some() && pod.owner.as_deref() == owner && before(pod));
+    Ok(same.map(|pod| pod.uid).collect())
 }
 
 #[cfg(test)]

@@ -57,7 +57,9 @@ pub fn of<'h>(case: &Case<'h>) -> Result<Claim<'h>, NoGoal> {
         "restart" | "rollback" => claim.rollout(case, uid)?,
         verb @ ("cordon" | "uncordon") => Goal::Node { uid, unschedulable: verb == "cordon" },
         verb => {
-            return Err(NoGoal::Skipped(format!("nobody has said yet what {verb} claims: tests/harness/src/verdict/claim.rs")));
+            return Err(NoGoal::Skipped(format!(
+                "nobody has said yet what {verb} claims: tests/harness/src/verdict/claim.rs"
+            )));
         }
     };
     if !matches!(claim.goal, Goal::Node { .. }) && kind != Kind::Pod {

@@ -1,0 +1,66 @@
+//! What a rollback reports.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cluster::observed::{PodCounts, Versions};
+use crate::k8s::object::text;
+use crate::workload::revisions::Revision;
+
+/// One revision, as results name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionName {
+    /// The object that holds it.
+    pub name: String,
+    /// Its number when it was looked at; an old revision that comes back gets a new one.
+    pub number: i64,
+    /// Its containers' images.
+    pub images: Vec<String>,
+}
+
+/// What `rollback` reports.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    /// The revision before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_revision: Option<RevisionName>,
+    /// The revision that was put back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_revision: Option<RevisionName>,
+    /// How many pods there are to be; absent when it was not waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i64>,
+    /// How many are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i64>,
+    /// The workload's pods, as they were seen last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodCounts>,
+    /// The resourceVersion of each followed list at that moment.
+    #[serde(default, skip_serializing_if = "Versions::is_empty")]
+    pub verified_at: Versions,
+}
+
+impl RevisionName {
+    /// The name of this revision.
+    pub fn of(revision: &Revision) -> Self {
+        let containers = revision.template.pointer("/spec/containers").and_then(Value::as_array);
+        let images = containers
+            .into_iter()
+            .flatten()
+            .filter_map(|container| text(container, "/image").map(str::to_owned))
+            .collect();
+        Self { name: revision.name.clone(), number: revision.number, images }
+    }
+}
+
+impl Details {
+    /// `revision 2 (web-b)`: the one that was put back.
+    pub fn shown(&self) -> String {
+        let to = self.to_revision.as_ref();
+        to.map_or_else(|| "an earlier revision".to_owned(), |to| format!("revision {} ({})", to.number, to.name))
+    }
+}

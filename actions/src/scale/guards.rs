@@ -1,0 +1,101 @@
+//! What speaks against a scale.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Scale, Target};
+use crate::k8s::Kind;
+use crate::k8s::object::{controller, number, text};
+
+/// What to do about an autoscaler.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnAutoscaler {
+    /// Refuse, and name it.
+    #[default]
+    Refuse,
+    /// Scale all the same. Autoscalers are not even looked up.
+    Ignore,
+}
+
+impl Target {
+    /// Whether scaling to this number deletes the volumes of the pods that go.
+    pub(super) fn deletes_volumes(&self, wanted: i64) -> bool {
+        let value = &self.live.value;
+        let deletes = text(value, "/spec/persistentVolumeClaimRetentionPolicy/whenScaled") == Some("Delete");
+        let claims = value.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+        self.replicas > wanted && deletes && claims.is_some_and(|claims| !claims.is_empty())
+    }
+}
+
+impl Scale {
+    /// Volumes that go, which is meant.
+    pub(super) fn volume_warning(&self, target: &Target) -> Option<String> {
+        let wanted = self.replicas.get();
+        let first = number(&target.live.value, "/spec/ordinals/start") + wanted;
+        (self.allow_volume_deletion && target.deletes_volumes(wanted)).then(|| {
+            format!(
+                "{}: the volumes of the pods from ordinal {first} on are deleted with them \
+                 (persistentVolumeClaimRetentionPolicy.whenScaled is Delete)",
+                target.live.object
+            )
+        })
+    }
+
+    /// The guard that says no.
+    pub(super) fn refusal(&self, target: &Target) -> Option<String> {
+        let object = &target.live.object;
+        let (now, wanted) = (target.replicas, self.replicas.get());
+        if let Some(why) = target.live.protection().or_else(|| controlled(target)) {
+            return Some(why);
+        }
+        if let Some(expected) = self.current_replicas.filter(|expected| expected.get() != now) {
+            return Some(format!(
+                "{object} has {now} replicas, not {} as currentReplicas says; look again before you decide",
+                expected.get()
+            ));
+        }
+        if wanted == 0 && !self.allow_zero {
+            return Some(format!("scaling {object} to 0 stops it; set allowZero to true if that is meant"));
+        }
+        if target.deletes_volumes(wanted) && !self.allow_volume_deletion {
+            return Some(format!(
+                "scaling {object} from {now} to {wanted} deletes the volumes of the pods that go \
+                 (persistentVolumeClaimRetentionPolicy.whenScaled is Delete); set allowVolumeDeletion to true if that is meant"
+            ));
+        }
+        let name = target.autoscalers.first()?;
+        Some(if wanted == 0 {
+            format!(
+                "{object} is scaled by the HorizontalPodAutoscaler {name}, which 0 replicas switch off until someone scales it \
+                 up again; set onAutoscaler to \"ignore\" if that is meant"
+            )
+        } else {
+            format!(
+                "{object} is scaled by the HorizontalPodAutoscaler {name}, which would overwrite {wanted} within seconds; \
+                 change its minReplicas or maxReplicas, or set onAutoscaler to \"ignore\""
+            )
+        })
+    }
+}
+
+/// A ReplicaSet or ReplicationController under a controller that is not built in (Argo Rollouts, OpenShift): that one sets
+/// the number, and is what has to be scaled.
+fn controlled(target: &Target) -> Option<String> {
+    matches!(target.live.kind(), Some(Kind::ReplicaSet | Kind::ReplicationController)).then_some(())?;
+    let owner = controller(&target.live.value)?;
+    let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
+    Some(format!(
+        "{} is controlled by {}, which sets its number; scale that: TARGET_KIND={} TARGET_API_VERSION={} TARGET_NAME={}",
+        target.live.object,
+        described(owner),
+        own("/kind"),
+        own("/apiVersion"),
+        own("/name")
+    ))
+}
+
+pub(super) fn described(owner: &Value) -> String {
+    format!("the {} {}", text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default())
+}
