@@ -1,5 +1,6 @@
 //! Words for people: nearest names, shortened messages, short hashes.
 
+use jiff::{Timestamp, Unit};
 use sha2::{Digest, Sha256};
 
 /// The candidate nearest to `word`, when it is near enough to be what was meant.
@@ -36,6 +37,12 @@ pub fn hash(text: &str) -> String {
         let _infallible = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// RFC 3339, with milliseconds.
+pub fn millis(time: Timestamp) -> String {
+    let rounded = time.round(Unit::Millisecond).unwrap_or(time);
+    format!("{rounded:.3}")
 }
 
 #[cfg(test)]

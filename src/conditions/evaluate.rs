@@ -8,7 +8,7 @@ use actions::cluster::Cluster;
 use actions::cluster::error::{Error, Result};
 use actions::cluster::run::Progress;
 use contract::condition::ConditionResult;
-use contract::text::shorten;
+use contract::text::{millis, shorten};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -20,7 +20,6 @@ use super::parse::{Conditions, ParsedCondition};
 use super::policy_dir;
 use super::sandbox::child::{Answer, Task, Trouble};
 use super::sandbox::parent;
-use crate::run::record::millis;
 
 /// How long at least lies between two evaluations of a postcondition: a rollout changes many objects a second.
 const PAUSE: Duration = Duration::from_millis(250);

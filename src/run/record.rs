@@ -15,8 +15,8 @@ use contract::condition::ConditionResult;
 use contract::result::{
     API_VERSION, ActionResult, Effect, KIND, Phase, PhaseName, ResultTarget, RollbackInformation, Runner,
 };
-use contract::text::shorten;
-use jiff::{Timestamp, Unit};
+use contract::text::{millis, shorten};
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// How long the phases before the change may take each: they are a few requests, and a server that does not answer them
@@ -199,10 +199,4 @@ fn hidden(results: &[ConditionResult]) -> Vec<ConditionResult> {
 pub fn this_runner() -> Runner {
     let revision = option_env!("ACTION_RUNNER_REVISION").unwrap_or("unknown");
     Runner { version: env!("CARGO_PKG_VERSION").to_owned(), revision: revision.to_owned() }
-}
-
-/// RFC 3339, with milliseconds.
-pub fn millis(time: Timestamp) -> String {
-    let rounded = time.round(Unit::Millisecond).unwrap_or(time);
-    format!("{rounded:.3}")
 }

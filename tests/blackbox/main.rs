@@ -8,6 +8,7 @@
 )]
 
 mod generated;
+mod house;
 mod markdown;
 mod rego;
 

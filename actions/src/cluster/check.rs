@@ -1,6 +1,5 @@
 //! Reading what is followed, beside the watch: anew when its history is too old, and to check one that is quiet.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::de::{DeserializeOwned, Error as _};
@@ -8,34 +7,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::watch::{Event, Item};
+use super::events::{Event, Item, Start, version_of};
 use super::watcher::Watcher;
 use super::{Cluster, Query};
 use crate::cluster::error::{Error, Result};
-use crate::k8s::object::text;
 
 /// How long a check may take; events wait for it. A server that is slower has more trouble than a quiet watch.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
-
-/// Where a watch goes on from, and what is known there.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Start {
-    pub(super) version: String,
-    /// The resourceVersion of each object, by what it is known by.
-    pub(super) known: BTreeMap<String, String>,
-}
-
-impl Start {
-    /// One object in hand.
-    pub(super) fn at(object: &Value) -> Self {
-        let version = version_of(object);
-        Self { known: BTreeMap::from([(object.key().to_owned(), version.clone())]), version }
-    }
-}
-
-fn version_of(object: &Value) -> String {
-    text(object, "/metadata/resourceVersion").unwrap_or_default().to_owned()
-}
 
 /// An object with its version, whatever it is read as.
 struct Versioned<T> {

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use contract::code::Code;
 
+use crate::export::upload::UploadError;
 use crate::k8s::Permission;
 
 /// What went wrong, in the terms of the contract: each variant is one `code` and one exit code of the result.
@@ -80,6 +81,18 @@ impl Error {
             cause = error.source();
         }
         message
+    }
+}
+
+impl From<UploadError> for Error {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::InvalidRequest(why) => Self::InvalidRequest(why),
+            UploadError::Refused(why) => Self::Refused(why),
+            UploadError::DeadlineExceeded(why) => Self::DeadlineExceeded(why),
+            UploadError::Unavailable(why) => Self::Unavailable { message: why, source: None },
+            UploadError::Internal(why) => Self::Internal(why),
+        }
     }
 }
 

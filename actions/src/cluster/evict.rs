@@ -5,8 +5,9 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::outcome::Outcome;
 use super::status::Failure;
-use super::write::{Commit, MARGIN, Outcome};
+use super::write::{Commit, MARGIN};
 use super::{Cluster, Query, build, with_query};
 use crate::cluster::error::{Error, Result};
 use crate::k8s::object::{text, uid};
@@ -84,11 +85,7 @@ impl Cluster {
             Err(Failure::Status(status)) if status.several_budgets() => Outcome::NotApplied(Failure::Status(status)),
             Err(failure) => self.look_after_eviction(pod, &eviction.pod, horizon, failure).await,
         };
-        match &outcome {
-            Outcome::Applied(_) => self.ledger.write_applied(change),
-            Outcome::NotApplied(_) => self.ledger.write_not_applied(),
-            Outcome::Unknown(_) => self.ledger.write_unknown(),
-        }
+        self.enter(&outcome, |_| change);
         Ok(outcome)
     }
 

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Cluster;
+use super::outcome::Outcome;
 use super::patch::{Patch, Proof};
 use super::status::Failure;
-use super::write::Outcome;
 use crate::k8s::ObjectRef;
 use crate::k8s::object::{annotation, text, uid};
 

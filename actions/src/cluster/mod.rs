@@ -10,6 +10,7 @@ mod client;
 mod clock;
 mod connect;
 pub mod error;
+mod events;
 mod evict;
 pub mod executions;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub mod ledger;
 mod logs;
 mod lost;
 pub mod observed;
+mod outcome;
 pub mod patch;
 mod read;
 mod review;
@@ -39,12 +41,13 @@ use kube::client::Body;
 use tokio::time::Instant;
 
 pub use connect::{Connection, Proxy};
+pub use events::{Item, key};
 pub use evict::Eviction;
 pub use logs::{Line, LogError, LogLines, LogOptions};
 pub use patch::{Patch, Proof};
 pub use read::{Query, server_name};
 pub use review::{Access, KnownRules, missing_permissions};
-pub use watch::{Item, Watch, key};
+pub use watch::Watch;
 pub use write::Commit;
 
 use crate::cluster::error::{Error, Result};

@@ -3,50 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::check::Start;
+use super::events::{Event, Item, Learnt, Start};
 use super::watcher::Watcher;
 use super::{Cluster, Query};
 use crate::cluster::error::{Error, Result};
 use crate::k8s::ObjectRef;
-use crate::k8s::object::text;
 
 /// Events are small and read at once; a full channel only makes the watcher wait.
 const CHANNEL: usize = 64;
-
-/// What a follower keeps of each object; small, because there may be thousands.
-pub trait Item: DeserializeOwned + Send + 'static {
-    /// Whether it is known by namespace and name (`shop/web`), for what is followed in all namespaces.
-    const BY_NAMESPACE: bool = false;
-    /// What it is known by, and later events replace it by.
-    fn key(&self) -> &str;
-}
-
-impl Item for Value {
-    fn key(&self) -> &str {
-        text(self, "/metadata/name").unwrap_or_default()
-    }
-}
-
-/// What the watcher learnt: something about the objects, and the resourceVersion at which it is so.
-#[derive(Debug, PartialEq)]
-pub(super) struct Learnt<T> {
-    pub(super) version: String,
-    pub(super) event: Event<T>,
-}
-
-#[derive(Debug, PartialEq)]
-pub(super) enum Event<T> {
-    Set(T),
-    Gone(String),
-    All(Vec<T>),
-    /// Nothing changed until this version.
-    Bookmark,
-}
 
 /// A set of objects that follows the cluster. Reading from it is cancel-safe.
 pub struct Watch<T> {
@@ -105,11 +73,6 @@ impl<T: Item> Watch<T> {
         }
         true
     }
-}
-
-/// What an item is known by.
-pub fn key(by_namespace: bool, namespace: &str, name: String) -> String {
-    if by_namespace && !namespace.is_empty() { format!("{namespace}/{name}") } else { name }
 }
 
 fn index<T: Item>(items: Vec<T>) -> BTreeMap<String, T> {

@@ -13,9 +13,8 @@ use tokio::time::Instant;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
-use super::check::Start;
+use super::events::{Event, Item, Learnt, Start, key};
 use super::status::{Asked, Failure};
-use super::watch::{Event, Item, Learnt, key};
 use super::{Cluster, Query, READ_LIMIT, build, with_query};
 use crate::cluster::error::{Error, Result};
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::lost::Lost;
+use super::outcome::Outcome;
 use super::status::{Failure, Status};
 use super::{Cluster, FIELD_MANAGER, build, read, with_query};
 use crate::cluster::error::{Error, Result};
@@ -35,14 +36,6 @@ pub enum Commit {
     DryRun,
     /// For real.
     Execute,
-}
-
-/// What became of a write.
-pub(super) enum Outcome {
-    /// The object as it was stored.
-    Applied(Value),
-    NotApplied(Failure),
-    Unknown(Failure),
 }
 
 impl Cluster {
@@ -122,11 +115,7 @@ impl Cluster {
                 self.look_after(&lost, failure).await
             }
         };
-        match &outcome {
-            Outcome::Applied(after) => self.ledger.write_applied(change(after)),
-            Outcome::NotApplied(_) => self.ledger.write_not_applied(),
-            Outcome::Unknown(_) => self.ledger.write_unknown(),
-        }
+        self.enter(&outcome, change);
         Ok(outcome)
     }
 

@@ -20,21 +20,45 @@ use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
-use crate::cluster::error::{Error, Result};
 use crate::export::destination::UploadAddress;
 
 /// How often a PUT is sent: the same bytes to the same name, so that a second one changes nothing.
 const ATTEMPTS: u32 = 4;
 
+/// Why something was not sent. Each variant is one of the same name among the errors of a run.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// This program or this machine is not set up for it.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// It is not sent there, or the other side does not take it.
+    #[error("{0}")]
+    Refused(String),
+    /// The other side did not answer in time.
+    #[error("{0}")]
+    DeadlineExceeded(String),
+    /// The other side was not reached, or is not well.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A defect of this program.
+    #[error("{0}")]
+    Internal(String),
+}
+
 /// Sends the bytes, and tries again while the other side is not there or not well, until the deadline.
-pub async fn put(address: &UploadAddress, bytes: Vec<u8>, content_type: &str, deadline: Instant) -> Result<()> {
+pub async fn put(
+    address: &UploadAddress,
+    bytes: Vec<u8>,
+    content_type: &str,
+    deadline: Instant,
+) -> Result<(), UploadError> {
     let shown = address.shown();
     if let Some(host) = address.uri().host().map(|host| host.trim_matches(['[', ']']))
         && let Ok(literal) = host.parse::<IpAddr>()
         && let Some(why) = not_public(literal)
     {
         // The connector resolves no literal addresses, so the resolver below does not see this one.
-        return Err(Error::Refused(format!("logs are not sent to {shown}: {literal} is {why}")));
+        return Err(UploadError::Refused(format!("logs are not sent to {shown}: {literal} is {why}")));
     }
     let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector()?);
     let bytes = Bytes::from(bytes);
@@ -45,48 +69,47 @@ pub async fn put(address: &UploadAddress, bytes: Vec<u8>, content_type: &str, de
             .header(header::CONTENT_LENGTH, bytes.len())
             .header(header::USER_AGENT, concat!("action-runner/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(bytes.clone()))
-            .map_err(|error| Error::Internal(format!("failed to build the upload: {error}")))?;
+            .map_err(|error| UploadError::Internal(format!("failed to build the upload: {error}")))?;
         // Half of what is left for each but the last: a server that never answers gets more than one try.
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = if attempt + 1 < ATTEMPTS { left / 2 } else { left };
         let why = match tokio::time::timeout(limit, client.request(request)).await {
             Err(_) if attempt + 1 < ATTEMPTS => format!("no answer within {:.1} s", limit.as_secs_f32()),
             Err(_) => {
-                return Err(Error::DeadlineExceeded(format!("the upload to {shown} did not come to an end in time")));
+                return Err(UploadError::DeadlineExceeded(format!(
+                    "the upload to {shown} did not come to an end in time"
+                )));
             }
             Ok(Ok(response)) => match judge(response.status()) {
                 Verdict::Stored => return Ok(()),
                 Verdict::Refused(why) => {
-                    return Err(Error::Refused(format!("{shown} answered {}: {why}", response.status())));
+                    return Err(UploadError::Refused(format!("{shown} answered {}: {why}", response.status())));
                 }
                 Verdict::Later => format!("it answered {}", response.status()),
             },
             Ok(Err(error)) => match never_sent(&error) {
-                Some(why) => return Err(Error::Refused(format!("logs are not sent to {shown}: {why}"))),
+                Some(why) => return Err(UploadError::Refused(format!("logs are not sent to {shown}: {why}"))),
                 None => root_cause(&error),
             },
         };
         attempt += 1;
         let wait = Duration::from_millis(500) * (1 << attempt);
         if attempt >= ATTEMPTS || Instant::now() + wait >= deadline {
-            return Err(Error::Unavailable {
-                message: format!("failed to send the logs to {shown}: {why}"),
-                source: None,
-            });
+            return Err(UploadError::Unavailable(format!("failed to send the logs to {shown}: {why}")));
         }
         tracing::warn!(why, "upload failed, trying again");
         tokio::time::sleep(wait).await;
     }
 }
 
-fn connector() -> Result<HttpsConnector<HttpConnector<Resolver>>> {
+fn connector() -> Result<HttpsConnector<HttpConnector<Resolver>>, UploadError> {
     let mut http = HttpConnector::new_with_resolver(Resolver);
     http.enforce_http(false);
     http.set_connect_timeout(Some(Duration::from_secs(5)));
     let builder = HttpsConnectorBuilder::new()
         .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
         .map_err(|error| {
-            Error::InvalidRequest(format!(
+            UploadError::InvalidRequest(format!(
                 "no certificate authorities to check the upload's host with: set SSL_CERT_FILE ({error})"
             ))
         })?;
@@ -271,7 +294,10 @@ mod tests {
     async fn a_name_that_leads_there_is_refused_too() {
         let address: UploadAddress = "http://localhost:9/x?token=secret".parse().unwrap();
         let error = put(&address, Vec::new(), "x", Instant::now() + Duration::from_secs(5)).await.unwrap_err();
-        assert!(matches!(error, Error::Refused(_)) && error.to_string().contains("localhost leads to"), "{error}");
+        assert!(
+            matches!(error, UploadError::Refused(_)) && error.to_string().contains("localhost leads to"),
+            "{error}"
+        );
         assert!(!error.to_string().contains("secret"));
     }
 
