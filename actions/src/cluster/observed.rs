@@ -74,3 +74,15 @@ impl Observation {
         self.pods.as_ref().map(|pods| i64::try_from(pods.new).unwrap_or(i64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_are_those_that_are_as_asked() {
+        let pods = PodCounts { new: 2, not_ready: 1, ..PodCounts::default() };
+        assert_eq!(Observation { pods: Some(pods), ..Observation::default() }.ready(), Some(2));
+        assert_eq!(Observation::default().ready(), None);
+    }
+}

@@ -90,4 +90,18 @@ mod tests {
         testing::apply(&mut value, &operations(json!(patch)));
         assert_eq!(value["spec"]["template"]["metadata"]["annotations"]["a/b"], "1");
     }
+
+    /// Protected in the meantime is protected all the same: only where the object's own annotations are written beside others.
+    #[test]
+    fn rests_on_not_being_protected_where_that_can_be_said() {
+        let with = json!({ "metadata": { "annotations": { "x": "y" } }, "spec": { "template": { "metadata": { "annotations": { "x": "y" } } } } });
+        let tests = |value: &Value, at: &str| {
+            let all = annotate(value, at, &[("a/b", "1".to_owned())]);
+            all.into_iter().filter(|one| one["op"] == "test").map(|one| one["path"].clone()).collect::<Vec<_>>()
+        };
+        let protected = json!("/metadata/annotations/kubernetesexecution.kubernaut.io~1protected");
+        assert_eq!(tests(&with, ""), [protected]);
+        assert!(tests(&with, "/spec/template").is_empty());
+        assert_eq!(tests(&json!({ "metadata": {} }), ""), [json!("/metadata/annotations")]);
+    }
 }

@@ -89,4 +89,12 @@ mod tests {
         assert_eq!(managed_by(&value), Some("Helm"));
         assert_eq!(managed_by(&json!({})), None);
     }
+
+    #[test]
+    fn tells_who_wrote_last() {
+        let scale = json!({ "manager": "kubectl", "subresource": "scale" });
+        let object = json!({ "metadata": { "managedFields": [{ "manager": "helm" }, scale] } });
+        assert_eq!(last_writer(&object, "scale"), " (field manager kubectl)");
+        assert_eq!(last_writer(&object, "status"), "");
+    }
 }

@@ -284,6 +284,7 @@ mod tests {
     use super::*;
     use crate::action::testing::{apply, live, run, sentence};
     use crate::workload::revisions::Revision;
+    use contract::annotations::EXECUTIONS_ROLLBACK;
     use contract::annotations::PROTECTED;
     use rstest::rstest;
 
@@ -407,5 +408,46 @@ mod tests {
         let Decision::Change(first) = decide(json!({}), &target("c", json!({}))) else { panic!() };
         let Decision::Change(again) = decide(json!({}), &target("b", json!({}))) else { panic!() };
         assert!(!Rollback::same_intent(&first, &again) && Rollback::same_intent(&first, &first));
+    }
+
+    /// That it was applied once does not say that it stands. One of release 0.1 knows the revision's name alone.
+    #[rstest]
+    #[case::as_written(json!({ "revision": "web-b" }), "b", None)]
+    #[case::overwritten(json!({ "revision": "web-b" }), "c", Some("it has another pod template by now"))]
+    #[case::of_0_1(Value::Null, "b", None)]
+    #[case::of_0_1_overwritten(Value::Null, "c", Some("it has another pod template by now"))]
+    #[case::of_0_1_and_the_revision_is_gone(Value::Null, "x", Some("that revision is gone by now"))]
+    fn knows_whether_it_stands(#[case] goal: Value, #[case] image: &str, #[case] undone: Option<&str>) {
+        let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
+        let (rollback, mut target) = (rollback(json!({ "toRevisionName": "web-b" })), target("b", json!({})));
+        let mut execution = json!({
+            "id": "exec-1", "run": "r", "time": "t", "previous": { "revision": "web-c", "to": "web-b" },
+            "request": contract::text::hash(&rollback.request(&target.rollout).to_string()),
+        });
+        if !goal.is_null() {
+            let template = crate::k8s::template::template_hash(&template("b"));
+            execution["goal"] = json!({ "revision": goal["revision"], "template": template });
+        }
+        if image == "x" {
+            target.rollout.revisions.retain(|one| one.name != "web-b");
+        }
+        target.rollout.live.value["spec"]["template"] = template(image);
+        target.rollout.live.value["metadata"]["annotations"] =
+            json!({ EXECUTIONS_ROLLBACK: json!([execution]).to_string() });
+        match (rollback.stands(&target, &run), undone) {
+            (Ok(()), None) => {}
+            (Err(Error::NotVerified(why)), Some(undone)) => {
+                assert!(
+                    why.starts_with("deployment shop/web was rolled back to web-b by this execution at t, and "),
+                    "{why}"
+                );
+                assert!(why.contains(undone), "{why}");
+            }
+            (found, _) => panic!("{found:?}"),
+        }
+        assert!(
+            rollback.stands(&target, &crate::action::testing::run()).is_ok(),
+            "a run without an id has no earlier one"
+        );
     }
 }

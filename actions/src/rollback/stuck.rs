@@ -264,4 +264,18 @@ mod tests {
         assert_eq!(matches!(tried, Err(Error::Refused(_))), refused, "{tried:?}");
         assert_eq!(seen.with("/eviction").len(), 2);
     }
+
+    #[rstest]
+    #[case::none(0, &[], &[])]
+    #[case::one(1, &[], &[])]
+    #[case::several(2, &[], &["a disruption budget that allows each may not allow all"])]
+    #[case::blocked(1, &["the budget strict"], &["cannot be evicted: the budget strict; unless it becomes ready by itself"])]
+    fn warns_of_what_was_not_learnt(#[case] number: usize, #[case] blocked: &[&str], #[case] says: &[&str]) {
+        let tried = Tried { number, blocked: blocked.iter().map(ToString::to_string).collect(), changed: false };
+        let run = crate::action::testing::run();
+        tried.warn(&object(Kind::StatefulSet), &run);
+        let warnings = run.progress.warnings();
+        assert_eq!(warnings.len(), says.len(), "{warnings:?}");
+        assert!(warnings.iter().zip(says).all(|(warning, says)| warning.contains(says)), "{warnings:?}");
+    }
 }

@@ -406,4 +406,38 @@ mod tests {
         assert_eq!(json!(parameters), json!({ "replicas": 3, "currentReplicas": 5, "onAutoscaler": "ignore" }));
         assert_eq!(json!(undo.rollback_parameters), json!({ "replicas": 0, "currentReplicas": 5, "allowZero": true }));
     }
+
+    /// The way back is down, and deletes what was made on the way up.
+    #[test]
+    fn the_way_back_may_delete_new_volumes() {
+        let up: Scale = serde_json::from_value(json!({ "replicas": 3 })).unwrap();
+        let back = up.undo(&with_volumes(1), true, &run()).rollback_parameters;
+        assert_eq!(json!(back), json!({ "replicas": 1, "currentReplicas": 3, "allowVolumeDeletion": true }));
+    }
+
+    #[rstest]
+    #[case::to_zero(json!({ "replicas": 0, "allowZero": true }), "which 0 replicas switch off")]
+    #[case::to_another_number(json!({ "replicas": 5 }), "which would overwrite 5 within seconds")]
+    fn an_autoscaler_is_told_by_what_it_would_do(#[case] parameters: Value, #[case] says: &str) {
+        let Decision::Refuse(why) = decide(parameters, &target(3, &["web-hpa"], &json!({}))) else { panic!() };
+        assert!(why.contains(says), "{why}");
+    }
+
+    #[rstest]
+    #[case(Kind::ReplicaSet, true)]
+    #[case(Kind::ReplicationController, true)]
+    #[case(Kind::StatefulSet, false)]
+    fn what_a_foreign_controller_scales_is_named(#[case] kind: Kind, #[case] refused: bool) {
+        let owner = json!({ "controller": true, "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "r" });
+        let value = json!({ "metadata": { "uid": "u", "ownerReferences": [owner] }, "spec": { "replicas": 3 } });
+        let target = Target { live: live(kind, value), replicas: 3, autoscalers: Vec::new() };
+        match decide(json!({ "replicas": 5 }), &target) {
+            Decision::Refuse(why) => {
+                let says = "is controlled by the Rollout r, which sets its number; scale that: TARGET_KIND=Rollout \
+                     TARGET_API_VERSION=argoproj.io/v1alpha1 TARGET_NAME=r";
+                assert!(refused && why.contains(says), "{why}");
+            }
+            _ => assert!(!refused),
+        }
+    }
 }

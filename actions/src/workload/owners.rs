@@ -216,4 +216,20 @@ mod tests {
             owners.own(&pod("w", "web", "a")) && !owners.own(&pod("x", "web", "a")) && !owners.own(&PodView::default())
         );
     }
+
+    #[test]
+    fn a_set_in_sight_says_whose_its_pods_are() {
+        let object =
+            crate::action::testing::live(Kind::Deployment, serde_json::json!({ "metadata": { "uid": "u" } })).object;
+        let mut owners = Owners::of(&object, String::new());
+        let set = |uid: &str, owner: &str| SetView {
+            uid: uid.to_owned(),
+            owner: Some(owner.to_owned()),
+            ..SetView::default()
+        };
+        owners.keep(&[set("s1", "u"), set("s2", "other")]);
+        let pod = |owner: &str| PodView { owner: Some(owner.to_owned()), ..PodView::default() };
+        assert!(owners.own(&pod("s1")) && owners.own(&pod("u")));
+        assert!(!owners.own(&pod("s2")) && !owners.own(&pod("s3")) && !owners.own(&PodView::default()));
+    }
 }

@@ -747,4 +747,70 @@ mod tests {
         let names: Vec<_> = counts.not_as_asked.iter().map(|one| (one.name.as_str(), one.why)).collect();
         assert_eq!(names, [("db-2", Why::NotReady), ("db-3", Why::Old), ("db-4", Why::Terminating)]);
     }
+
+    /// What is on its way out within its time makes room on its node; once it is late it does not any more.
+    #[rstest]
+    #[case::in_time(40, None)]
+    #[case::late(41, Some("unschedulable"))]
+    fn what_leaves_in_time_makes_room(#[case] seconds: i64, #[case] obstacle: Option<&str>) {
+        let goal = Goal { now: began() + SignedDuration::from_secs(seconds), ..restart() };
+        let waits = Obstacle { cause: "unschedulable: no free ports".to_owned(), outlook: Outlook::MayPass };
+        let unscheduled = PodView { obstacle: Some(waits), node: None, ..unready(new("a")) };
+        let found = status(look(&deployment(), &[new("b"), unscheduled, leaving(old("c"))], goal)).obstacle;
+        assert_eq!(found.is_some(), obstacle.is_some(), "{found:?}");
+        assert!(found.is_none_or(|found| found.contains("unschedulable")));
+        // What does not wait for room is told whatever leaves.
+        let broken = stuck(new("a"), Outlook::MayPass);
+        assert!(status(look(&deployment(), &[new("b"), broken, leaving(old("c"))], goal)).obstacle.is_some());
+    }
+
+    /// To the second: its node and its kubelet take the margin.
+    #[test]
+    fn a_pod_is_overdue_after_its_margin_and_not_at_it() {
+        let at = |seconds| Goal { now: began() + SignedDuration::from_secs(seconds), ..scale() };
+        let pods = [new("a"), new("b"), leaving(old("c"))];
+        assert!(status(look(&deployment(), &pods, at(40))).obstacle.is_none());
+        assert!(status(look(&deployment(), &pods, at(41))).obstacle.is_some());
+    }
+
+    /// Another set that is to have pods says that a rollout is under way; one that is empty does not.
+    #[rstest]
+    #[case::one(&[set("new", 2, 2), set("old", 0, 2)], scale(), false)]
+    #[case::two(&[set("new", 1, 2), set("old", 1, 2)], scale(), true)]
+    #[case::of_a_restart(&[set("new", 1, 2), set("old", 1, 2)], restart(), false)]
+    fn an_unfinished_rollout_is_named(#[case] sets: &[SetView], #[case] goal: Goal<'static>, #[case] named: bool) {
+        let pods = [stuck(new("a"), Outlook::Stays)];
+        let RolloutStatus::Failed(why) = of(&deployment(), &pods, sets, goal, Duration::from_mins(1)) else { panic!() };
+        assert_eq!(why.starts_with("a rollout that has not finished stands in the way: pod a"), named, "{why}");
+    }
+
+    /// Of a set that shrinks a broken pod may be the one that goes.
+    #[rstest]
+    #[case::it_stays(1, true)]
+    #[case::one_of_two_goes(0, false)]
+    fn a_broken_pod_of_a_set_that_shrinks_is_no_failure(#[case] replicas: i64, #[case] fails: bool) {
+        let sets = [set("new", replicas, 2), set("old", 2 - replicas, 2)];
+        let pods = [stuck(new("a"), Outlook::Stays), old("b")];
+        let found = of(&deployment(), &pods, &sets, scale(), Duration::from_mins(1));
+        assert_eq!(matches!(found, RolloutStatus::Failed(_)), fails, "{found:?}");
+    }
+
+    /// What stands in the way is told as that, and not once more as a pod that is not ready.
+    #[rstest]
+    #[case(Outlook::Starting, true)]
+    #[case(Outlook::MayPass, false)]
+    fn an_obstacle_is_told_once(#[case] outlook: Outlook, #[case] in_the_status: bool) {
+        let waits = status(look(&deployment(), &[new("a"), stuck(new("b"), outlook)], restart()));
+        assert_eq!(waits.status.contains("pod b"), in_the_status, "{waits:?}");
+    }
+
+    /// A set that is to have none is not one of those that a paused rollout keeps.
+    #[test]
+    fn an_empty_set_is_no_half_of_a_paused_rollout() {
+        let paused =
+            workload(Kind::Deployment, json!({ "paused": true, "strategy": { "rollingUpdate": { "maxSurge": 1 } } }));
+        let pods = [new("a"), new("b"), new("c")];
+        let sets = [set("new", 3, 2), set("old", 0, 2)];
+        assert!(!done(&of(&paused, &pods, &sets, scale(), Duration::from_mins(1))));
+    }
 }

@@ -49,3 +49,57 @@ impl Clock {
         since.elapsed().max(told.saturating_sub(Duration::from_secs(1)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn ready(created: &str, since: &str) -> PodView {
+        let (created, ready_since) = (Some(at(created)), Some(at(since)));
+        PodView {
+            uid: "p".to_owned(),
+            instances: "c:0".to_owned(),
+            ready: true,
+            created,
+            ready_since,
+            ..PodView::default()
+        }
+    }
+
+    fn steady(clock: &mut Clock, pod: &PodView) -> u64 {
+        let (began, now) = (at("2026-01-01T00:01:00Z"), at("2026-01-01T00:01:30Z"));
+        clock.follow([pod].into_iter(), began, now)[0].steady.as_secs()
+    }
+
+    /// By its kubelet's word, less the second that whole seconds may hide; of a pod of this run only what we have seen.
+    #[rstest]
+    #[case::of_before("2026-01-01T00:00:00Z", "2026-01-01T00:00:10Z", 79)]
+    #[case::its_kubelet_is_behind("2026-01-01T00:00:30Z", "2026-01-01T00:00:10Z", 59)]
+    #[case::ready_in_this_run("2026-01-01T00:00:00Z", "2026-01-01T00:01:20Z", 9)]
+    #[case::made_in_the_runs_first_second("2026-01-01T00:00:59Z", "2026-01-01T00:01:00Z", 0)]
+    #[case::made_in_this_run("2026-01-01T00:01:10Z", "2026-01-01T00:01:11Z", 0)]
+    #[tokio::test(start_paused = true)]
+    async fn what_was_there_before_has_its_own_time(#[case] created: &str, #[case] since: &str, #[case] seconds: u64) {
+        assert_eq!(steady(&mut Clock::default(), &ready(created, since)), seconds);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_container_that_starts_again_begins_anew() {
+        let mut clock = Clock::default();
+        let pod = ready("2026-01-01T00:01:10Z", "2026-01-01T00:01:11Z");
+        assert_eq!(steady(&mut clock, &pod), 0);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(steady(&mut clock, &pod), 10);
+        let again = PodView { instances: "c:1".to_owned(), ..pod.clone() };
+        assert_eq!(steady(&mut clock, &again), 0);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(steady(&mut clock, &again), 5);
+        assert_eq!(steady(&mut clock, &PodView { ready: false, ..again.clone() }), 0);
+        assert_eq!(steady(&mut clock, &again), 0, "it was not ready in between");
+    }
+}
