@@ -281,6 +281,10 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::testing::run;
+    use crate::cluster::fake::{Answer, cluster, object};
+    use rstest::rstest;
+    use serde_json::json;
 
     fn waiting(reached: i64, obstacle: bool) -> Pending {
         Pending { status: String::new(), reached, obstacle: obstacle.then(|| "no room".to_owned()), again: None }
@@ -305,5 +309,129 @@ mod tests {
         assert_eq!(patience.until(&waiting(0, false)), Ok(None));
         tokio::time::advance(Duration::from_secs(70)).await;
         assert!(patience.until(&waiting(0, true)).is_ok());
+    }
+
+    /// `deployment shop/web` after a change: how many of its generations its controller has seen.
+    fn deployment(observed: i64, version: &str) -> Value {
+        json!({
+            "metadata": { "name": "web", "uid": "u", "generation": 2, "resourceVersion": version },
+            "spec": { "replicas": 1, "selector": { "matchLabels": { "app": "web" } }, "template": { "spec": { "x": 1 } } },
+            "status": { "observedGeneration": observed },
+        })
+    }
+
+    fn event(object: &Value) -> Value {
+        json!({ "type": "MODIFIED", "object": object })
+    }
+
+    fn listed(items: &[Value]) -> Answer {
+        Answer::Json(200, json!({ "metadata": { "resourceVersion": "100" }, "items": items }))
+    }
+
+    /// A set of the same template, under this owner.
+    fn set(name: &str, owner: &str) -> Value {
+        let owners = json!([{ "uid": owner, "controller": true }]);
+        let labels = json!({ "pod-template-hash": name });
+        json!({
+            "metadata": { "name": name, "uid": name, "generation": 1, "labels": labels, "ownerReferences": owners, "resourceVersion": "90",
+                "creationTimestamp": if owner == "u" { "2020-01-02T00:00:00Z" } else { "2020-01-01T00:00:00Z" } },
+            "spec": { "replicas": 1, "template": { "spec": { "x": 1 } } },
+            "status": { "observedGeneration": 1 },
+        })
+    }
+
+    fn pod(name: &str, set: &str, ready: bool) -> Value {
+        json!({
+            "metadata": { "name": name, "uid": name, "labels": { "pod-template-hash": set }, "resourceVersion": "91",
+                "creationTimestamp": "2020-01-03T00:00:00Z", "ownerReferences": [{ "uid": set, "controller": true, "name": set }] },
+            "spec": { "containers": [{ "name": "app", "readinessProbe": {} }] },
+            "status": { "conditions": [{ "type": "Ready", "status": if ready { "True" } else { "False" }, "lastTransitionTime": "2020-01-03T00:00:10Z" }] },
+        })
+    }
+
+    /// What the API server says: the controller sees the change after a second, the pod becomes ready after another one.
+    fn answer(line: &str, becomes_ready: bool) -> Answer {
+        let watches = line.contains("watch=true");
+        match (line, watches) {
+            (line, true) if line.contains("/deployments") => Answer::Watch(vec![(1, event(&deployment(2, "101")))]),
+            (line, true) if line.contains("/pods") && becomes_ready => Answer::Watch(vec![(
+                2,
+                event(&{
+                    let mut pod = pod("web-1", "mine", true);
+                    pod["metadata"]["resourceVersion"] = json!("102");
+                    pod
+                }),
+            )]),
+            (_, true) => Answer::Watch(Vec::new()),
+            (line, false) if line.contains("/pods") => {
+                listed(&[pod("web-1", "mine", false), pod("other-1", "other", true)])
+            }
+            (line, false) if line.contains("/replicasets") => listed(&[set("mine", "u"), set("other", "stranger")]),
+            _ => Answer::Json(200, deployment(2, "101")),
+        }
+    }
+
+    async fn waited(becomes_ready: bool, overwritten: Option<&str>, seconds: u64) -> (Result<()>, RunContext) {
+        let (cluster, _) = cluster(move |line, _| answer(line, becomes_ready));
+        let cluster = cluster.until(Instant::now() + Duration::from_secs(seconds));
+        let run = run();
+        let object = object(Kind::Deployment);
+        // Somebody else's change is there once the controller has seen ours.
+        let overwritten =
+            |value: &Value| overwritten.filter(|_| value["status"]["observedGeneration"] == 2).map(str::to_owned);
+        let (kind, now) = (Kind::Deployment, deployment(1, "99"));
+        let wait =
+            RolloutWait { object: &object, kind, now, of_newest_revision: true, overwritten: &overwritten, run: &run };
+        (wait.wait(&cluster).await, run)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rollout_is_done_once_its_own_new_pod_is_ready() {
+        let (done, run) = waited(true, None, 60).await;
+        done.unwrap();
+        let seen = run.progress.observation();
+        assert_eq!(
+            (seen.ready(), seen.desired, seen.revision.as_deref(), seen.surge),
+            (Some(1), Some(1), Some("mine"), None)
+        );
+        let versions =
+            seen.verified_at.iter().map(|(list, version)| (list.as_str(), version.as_str())).collect::<Vec<_>>();
+        assert_eq!(versions, [("deployments", "101"), ("pods", "102"), ("replicasets", "100")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_ends_with_its_time_and_says_how_far_it_was() {
+        let began = Instant::now();
+        let (ended, run) = waited(false, None, 30).await;
+        let Err(Error::NotVerified(why)) = ended else { panic!("{ended:?}") };
+        let says =
+            "waitTimeout is over; deployment shop/web: 0 of 1 new pods are ready; pod web-1 on no node is not ready";
+        assert!(why.starts_with(says), "{why}");
+        assert_eq!(began.elapsed().as_secs(), 30);
+        assert_eq!(run.progress.observation().pods.map(|pods| pods.not_ready), Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_else_changed_ends_the_wait_at_once() {
+        let began = Instant::now();
+        let (ended, _) = waited(true, Some("it is paused now"), 30).await;
+        let Err(Error::NotVerified(why)) = ended else { panic!("{ended:?}") };
+        assert_eq!(why, "deployment shop/web was changed by someone else while it was waited for: it is paused now");
+        assert_eq!(began.elapsed().as_secs(), 1);
+    }
+
+    #[rstest]
+    #[case::there(Some(json!({ "metadata": { "uid": "u" } })), "")]
+    #[case::gone(None, "was deleted while it was waited for")]
+    #[case::another_one(Some(json!({ "metadata": { "uid": "v" } })), "was deleted and recreated while it was waited for")]
+    #[case::on_its_way_out(
+        Some(json!({ "metadata": { "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z" } })),
+        "is being deleted while it is waited for"
+    )]
+    fn an_object_has_to_stay_the_one_that_was_meant(#[case] now: Option<Value>, #[case] says: &str) {
+        match still_there(&object(Kind::Deployment), now.as_ref()) {
+            Ok(_) => assert_eq!(says, ""),
+            Err(error) => assert_eq!(error.to_string(), format!("deployment shop/web {says}")),
+        }
     }
 }
