@@ -25,7 +25,7 @@ pub enum Error {
     Forbidden {
         /// The sentence for a person.
         message: String,
-        /// What the ServiceAccount would need.
+        /// Permissions that the ServiceAccount lacks.
         missing: Vec<Permission>,
     },
     /// Someone else changed what the decision was based on.

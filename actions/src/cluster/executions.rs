@@ -35,24 +35,24 @@ pub struct Execution {
     /// What was written, to be compared with what is there later. Null in entries of releases up to 0.1.
     #[serde(default)]
     pub goal: Value,
-    /// What it replaced, as the action needs it to take the effect back.
+    /// What was replaced, as the action needs it to undo the effect.
     pub previous: Value,
 }
 
 /// The change that an action is about to write.
 #[derive(Debug)]
 pub struct Intent {
-    /// The annotation of its verb.
+    /// Annotation of the action's verb.
     pub annotation: &'static str,
-    /// What was asked.
+    /// The request.
     pub request: Value,
-    /// The pod template as it is to be; its hash goes into the goal.
+    /// The new pod template; its hash goes into the goal.
     pub template: Value,
-    /// What else tells the goal.
+    /// The rest of the goal.
     pub goal: Value,
-    /// What it replaces.
+    /// What the change replaces.
     pub previous: Value,
-    /// What becomes of `kubernetes.io/change-cause`.
+    /// New value of `kubernetes.io/change-cause`.
     pub cause: ChangeCause,
 }
 

@@ -18,7 +18,7 @@ use crate::k8s::object::{annotation, text, uid};
 /// A patch without an answer.
 pub(super) struct Lost<'a> {
     pub(super) object: &'a ObjectRef,
-    /// The object as the patch was decided on.
+    /// The object that the patch was decided on.
     pub(super) before: &'a Value,
     pub(super) patch: &'a Patch,
     /// Field manager that the patch was sent with.
