@@ -7,13 +7,13 @@ use crate::k8s::object::{annotation, number, text};
 /// The state of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobView {
-    /// How many pods it wants to run now: none when it has come to its end, or is suspended.
+    /// Number of pods that the Job wants to run now: none when it has ended or is suspended.
     pub wants: i64,
-    /// Whether it is complete.
+    /// True when the Job is complete.
     pub complete: bool,
-    /// Why it failed.
+    /// Reason why the Job failed.
     pub failed: Option<String>,
-    /// Why it starts no pods now, though it has not come to its end.
+    /// Reason why the Job starts no pods now, although it has not ended.
     idle: Option<&'static str>,
     failures: i64,
     limit: i64,
