@@ -1,5 +1,5 @@
-//! An image's lock: a root-owned file in the image that says what it may be used for. It wins over every variable and
-//! argument, so that a Job which names the wrong action for its image ends before it does anything.
+//! An image's lock: a root-owned file in the image that says what the image may be used for. The lock wins over every
+//! variable and argument, so that a Job with the wrong action for its image ends before it does anything.
 //!
 //! ```text
 //! # what this image is for
@@ -7,8 +7,8 @@
 //! upload-host s3.eu-central-1.amazonaws.com
 //! ```
 //!
-//! It protects against mistakes. Whoever may create pods may also choose another image, or mount a file over this one:
-//! the boundary is the ServiceAccount's permissions.
+//! The lock protects against mistakes. Whoever may create pods may also choose another image, or mount a file over this
+//! one: the boundary is the ServiceAccount's permissions.
 
 use std::io;
 use std::path::Path;
@@ -17,26 +17,26 @@ use actions::catalogue::{self, Verb};
 use actions::cluster::error::Error;
 use actions::export::destination::AllowedHost;
 
-/// Where an image has its lock; nothing in the environment can move it.
+/// Path of an image's lock; nothing in the environment can change it.
 const PATH: &str = "/etc/action-runner/lock";
 
-/// What the image may be used for.
+/// The allowed uses of an image.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ImageLock {
-    /// The only actions; empty when there is no lock, or when it says nothing about actions.
+    /// The only actions; empty when there is no lock.
     verbs: Vec<Verb>,
     /// The only hosts that logs may be uploaded to; empty when the Job decides.
     upload_hosts: Vec<AllowedHost>,
 }
 
 impl ImageLock {
-    /// The lock of the image that this runs in; refuses an action that the image is not for.
+    /// Reads the lock of the image that this runs in; refuses an action that the image is not for.
     pub fn of_this_image(verb: Verb) -> Result<Self, Error> {
         let lock = Self::read(Path::new(PATH))?;
         lock.allows(verb).map(|()| lock)
     }
 
-    /// Reads the lock, if there is one. One that cannot be read or understood refuses every run.
+    /// Reads the lock, if there is one. A lock that cannot be read or understood refuses every run.
     fn read(path: &Path) -> Result<Self, Error> {
         let refuse = |why: String| {
             Error::Refused(format!(
@@ -67,11 +67,11 @@ impl ImageLock {
                 _ => return Err(wrong("`action NAME` or `upload-host HOST`")),
             }
         }
-        // Hosts alone would unlock all actions, which nobody who writes a lock means.
+        // Hosts alone would allow all actions, which nobody who writes a lock wants.
         if lock.verbs.is_empty() { Err("names no action".to_owned()) } else { Ok(lock) }
     }
 
-    /// Whether the image may be used for this.
+    /// Fails unless the image may be used for this verb.
     fn allows(&self, verb: Verb) -> Result<(), Error> {
         if self.verbs.is_empty() || self.verbs.contains(&verb) {
             return Ok(());
@@ -84,7 +84,7 @@ impl ImageLock {
         )))
     }
 
-    /// The hosts that logs may be uploaded to: the image's, or else the Job's.
+    /// Returns the hosts that logs may be uploaded to: the image's, or else the Job's.
     pub fn upload_hosts(&self, of_the_job: Vec<AllowedHost>) -> Vec<AllowedHost> {
         if self.upload_hosts.is_empty() { of_the_job } else { self.upload_hosts.clone() }
     }

@@ -1,12 +1,12 @@
-//! From environment to result.
+//! Runs one action, from environment to result.
 //!
 //! ```text
 //! environment ─▶ Request ─▶ Action (checked parameters) ─▶ permissions ─▶ Target ─▶ Decision ─▶ policy, preconditions
 //!             ─▶ dry run ─▶ execute ─▶ proof ─▶ postconditions ─▶ ActionResult ─▶ stdout, termination message, exit code
 //! ```
 //!
-//! Each step consumes what the step before made; nothing calls back up. What can be done to a cluster is the crate
-//! `actions`; here is what comes before and after.
+//! Each step consumes what the step before made; nothing calls back up. The actions on a cluster are in the crate
+//! `actions`; everything before and after them is here.
 
 pub mod cli;
 pub mod conditions;
@@ -28,8 +28,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use request::Request;
 use run::record::RunRecord;
 
-/// Runs one action as the variables say, and returns its result with the exit code. Ends by its deadline, and at once
-/// on SIGTERM or SIGINT, with what is known then.
+/// Runs one action from the variables, and returns its result with the exit code. Ends at its deadline, and at once on
+/// SIGTERM or SIGINT, with what is known then.
 pub async fn execute(variables: Vec<(OsString, OsString)>, record: RunRecord) -> (ActionResult, u8) {
     let request = Request::read(variables);
     {
@@ -49,7 +49,7 @@ pub async fn execute(variables: Vec<(OsString, OsString)>, record: RunRecord) ->
         () = tokio::time::sleep(timeout) => None,
         code = interrupted() => Some(code),
     };
-    // A verified result stands, also when the event about it was cut off.
+    // A verified result stands, even if the event about it was cut off.
     let finished = record.lock().finished.clone();
     match (finished, cut) {
         (Some(result), _) => with_exit(run::cut_off(&record, result)),
@@ -83,13 +83,13 @@ async fn work(request: Request, record: RunRecord) -> ActionResult {
     with_action(verb, kind, start).await.unwrap_or_else(|error| record.error(&error))
 }
 
-/// What to say of a run that was cut off: why, and how far it was.
+/// Returns why a run was cut off, and its last progress.
 fn cut_off(record: &RunRecord, why: &str) -> String {
     let last = record.lock().progress.last();
     last.map_or_else(|| why.to_owned(), |last| format!("{why}; {last}"))
 }
 
-/// 128 + the number of the signal that arrives. A program that is PID 1 has no default handlers.
+/// Waits for a signal, and returns 128 + its number. A program that is PID 1 has no default handlers.
 async fn interrupted() -> u8 {
     if let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         tokio::select! {
@@ -102,12 +102,12 @@ async fn interrupted() -> u8 {
     }
 }
 
-/// A panic is a defect of the runner; it still ends with a result, and with the truth about the effect.
+/// Makes a panic, which is a defect of the runner, end with a result that is still true about the effect.
 pub fn report_panics(record: RunRecord, exit: fn(i32) -> !) {
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!(%panic, "panic");
         let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
-        // The payload may hold a value of the request: only the place is told.
+        // The payload may hold a value of the request, so that only the place is shown.
         let result = record.fail(
             Code::Internal,
             format!("the runner panicked{place}; this is a defect of action-runner: please report it"),

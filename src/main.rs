@@ -1,4 +1,4 @@
-//! Logging, arguments, the run, its result.
+//! Starts logging, reads the arguments, runs, and writes the result.
 
 use std::process::ExitCode;
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
                     },
                     _ => runtime.block_on(execute(variables, record)),
                 };
-                // A name lookup that hangs must not hold the result back.
+                // A hanging name lookup must not delay the result.
                 runtime.shutdown_background();
                 finished
             }

@@ -1,4 +1,4 @@
-//! Where results go: stdout and the termination message. Written once, whatever happens.
+//! Writes results to stdout and the termination message. Once, whatever happens.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use contract::result::{API_VERSION, ActionResult, KIND, LINE_LIMIT, TERMINATION_
 use contract::text::shorten;
 use serde_json::{Map, Value};
 
-/// Where the kubelet reads the termination message from; there only in a pod.
+/// The file from which the kubelet reads the termination message; exists only in a pod.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// The longest sentence of a result: what an API server says can be long, the rest must still fit beside it.
+/// The longest sentence of a result: an API server's message can be long, and the rest must still fit beside it.
 const SENTENCE_LIMIT: usize = 1500;
 
 static WRITTEN: AtomicBool = AtomicBool::new(false);
@@ -32,7 +32,7 @@ pub fn write(result: &ActionResult) -> Vec<String> {
     [problem("stdout", stdout), problem(TERMINATION_LOG, termination)].into_iter().flatten().collect()
 }
 
-/// Text of a sub-command.
+/// Prints the text of a sub-command.
 pub fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
@@ -46,7 +46,8 @@ fn line(text: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Never creates the file: outside a pod there is none, and nothing is to be left behind.
+/// Writes the termination message. Never creates the file: outside a pod there is none, and nothing shall be left
+/// behind.
 fn terminate(path: &Path, text: &str) -> io::Result<()> {
     match OpenOptions::new().write(true).truncate(true).open(path) {
         Ok(mut file) => file.write_all(text.as_bytes()),
@@ -55,7 +56,7 @@ fn terminate(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// Log lines on stdout, before the result.
+/// Writes log lines to stdout, before the result.
 #[derive(Debug)]
 pub struct StdoutLines;
 
@@ -68,7 +69,7 @@ impl LogSink for StdoutLines {
     }
 }
 
-/// What can be left out, the least missed first, and how.
+/// A field that can be left out, and the function that does so.
 type Trim = (&'static str, fn(&mut ActionResult) -> bool);
 
 const TRIMS: [Trim; 12] = [
@@ -98,7 +99,7 @@ const TRIMS: [Trim; 12] = [
     ("requests", |result| result.requests.take().is_some()),
 ];
 
-/// The result as one line of JSON of at most `limit` bytes: whole fields are left out until it fits.
+/// Returns the result as one line of JSON of at most `limit` bytes: whole fields are left out until it fits.
 pub fn line_of(result: &ActionResult, limit: usize) -> String {
     let mut result = result.clone();
     for (name, sentence) in [("output", &mut result.output), ("error", &mut result.error)] {
@@ -124,7 +125,7 @@ pub fn line_of(result: &ActionResult, limit: usize) -> String {
     }
 }
 
-/// The types of the result serialise always; should one not, that is told in the result's own shape.
+/// Returns a result for the case that serializing fails, which the types of the result never do.
 fn unserializable(error: &serde_json::Error) -> String {
     let mut result = Map::new();
     result.insert("apiVersion".to_owned(), API_VERSION.into());
@@ -177,7 +178,7 @@ mod tests {
         }
     }
 
-    /// The least missed first; what is not there is not said to be left out.
+    /// The least important first; a field that was absent is not listed as left out.
     #[test]
     fn leaves_out_one_field_after_the_other() {
         let mut result = result("x".to_owned(), json!({ "containers": "x".repeat(200), "more": 2 }));

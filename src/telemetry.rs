@@ -1,4 +1,4 @@
-//! Logs: to stderr, JSON in a pod, text on a terminal.
+//! Writes logs to stderr: JSON in a pod, text on a terminal.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use contract::result::ActionResult;
 use tracing_subscriber::EnvFilter;
 
-/// kube logs every 5xx at ERROR; the runner reports failures itself, with what it did about them.
+/// kube logs every 5xx at ERROR; the runner reports failures itself, with how it handled them.
 const QUIET: &str = "kube_client=off,hyper_util=off,tower=off";
 
 /// Reads `RUST_LOG`, `LOG_LEVEL` and `LOG_FORMAT`, and starts logging. Bad values fall back: logging must never stop a run.
@@ -30,7 +30,7 @@ pub fn start(variables: &[(OsString, OsString)]) {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(terminal && read("NO_COLOR").is_none());
-    // A second start (a test) keeps the first.
+    // A second start (in a test) keeps the first.
     let _kept = if json {
         builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
     } else {
@@ -38,7 +38,7 @@ pub fn start(variables: &[(OsString, OsString)]) {
     };
 }
 
-/// On a terminal, what a person wants to know, without reading JSON.
+/// Prints a summary on a terminal, for a person who does not read JSON.
 pub fn summary(result: &ActionResult) {
     let mut stderr = io::stderr().lock();
     if !stderr.is_terminal() {
@@ -57,11 +57,11 @@ pub fn summary(result: &ActionResult) {
             "  to take it back: ACTION_TYPE={action} ACTION_PARAMETERS='{parameters}', same target\n"
         ));
     }
-    // A terminal that went away needs no summary.
+    // A terminal that is gone needs no summary.
     let _unseen = stderr.write_all(text.as_bytes());
 }
 
-/// What a server says must not steer a terminal.
+/// Replaces control characters: a server's text must not control a terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

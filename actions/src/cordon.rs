@@ -1,8 +1,8 @@
 //! # cordon and uncordon
 //!
-//! Marks a node unschedulable, or schedulable again: `spec.unschedulable` and one annotation of the runner's own, which
-//! keeps who did it, when and why. Pods that run there stay; nothing is drained. Taints are others': an uncordon tells those
-//! that still keep pods out.
+//! Marks a node unschedulable, or schedulable again: sets `spec.unschedulable` and one annotation of the runner, which
+//! keeps who did it, when and why. Pods that run on the node stay; nothing is drained. Taints belong to others: an
+//! uncordon names those that still keep pods out.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -25,7 +25,7 @@ use crate::k8s::taint::Taint;
 use crate::k8s::{Kind, Permission, Resource};
 use crate::workload::lookup::{self, LiveObject};
 
-/// The taint by which the node controller repeats `spec.unschedulable`; it follows an uncordon by itself.
+/// The taint by which the node controller repeats `spec.unschedulable`. The controller removes it after an uncordon.
 const OWN_TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// Parameters of `cordon`.
@@ -34,16 +34,16 @@ pub type Cordon = SetUnschedulable<true>;
 /// Parameters of `uncordon`.
 pub type Uncordon = SetUnschedulable<false>;
 
-/// Parameters of `cordon` and `uncordon`; `WANTED` is what `spec.unschedulable` is to be.
+/// Parameters of `cordon` and `uncordon`; `WANTED` is the value that `spec.unschedulable` shall have.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SetUnschedulable<const WANTED: bool> {
-    /// Why, for people; kept on the node. By default `ACTION_REASON`.
+    /// Reason for people; kept on the node. By default `ACTION_REASON`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// By hand, because each of the two has a name of its own there.
+/// Written by hand, because each of the two has a name of its own in the schema.
 impl<const WANTED: bool> JsonSchema for SetUnschedulable<WANTED> {
     fn schema_name() -> Cow<'static, str> {
         if WANTED { "Cordon".into() } else { "Uncordon".into() }
@@ -74,16 +74,16 @@ const fn state(wanted: bool) -> &'static str {
     if wanted { "cordoned" } else { "schedulable" }
 }
 
-/// What `cordon` and `uncordon` report.
+/// Details of the results of `cordon` and `uncordon`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
-    /// Whether the node takes no new pods now.
+    /// True when the node takes no new pods now.
     pub unschedulable: bool,
-    /// Who cordoned or uncordoned the node before, when and why, where the runner did.
+    /// Who cordoned or uncordoned the node before, when and why, if the runner did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<Value>,
-    /// The resourceVersion, by resource, of the last look that found it so; not there where none was taken.
+    /// The resourceVersion, by resource, of the read that verified the state; absent when nothing was verified.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub verified_at: BTreeMap<String, String>,
 }
@@ -92,7 +92,7 @@ pub struct Details {
 #[derive(Debug)]
 pub struct Target {
     live: LiveObject,
-    /// The taints that keep pods out, by the last answer about the node.
+    /// The taints that keep pods out, from the last answer about the node.
     closed_by: RefCell<Vec<String>>,
 }
 
@@ -112,7 +112,7 @@ impl Target {
         unschedulable(&self.live.value)
     }
 
-    /// The node as it is now.
+    /// Records the taints of the node as it is now.
     fn saw(&self, now: &Value) {
         self.closed_by.replace(closing_taints(now));
     }
@@ -122,7 +122,7 @@ fn unschedulable(node: &Value) -> bool {
     node.pointer("/spec/unschedulable").and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// The taints, but for the cordon's own, that keep pods out.
+/// Returns the taints that keep pods out, other than the cordon's own.
 fn closing_taints(node: &Value) -> Vec<String> {
     let own = |taint: &Taint| taint.key == OWN_TAINT && taint.effect == "NoSchedule";
     let all = Taint::all_of(node).into_iter();
@@ -130,7 +130,7 @@ fn closing_taints(node: &Value) -> Vec<String> {
 }
 
 impl<const WANTED: bool> SetUnschedulable<WANTED> {
-    /// Fails unless the node is the one that was meant, and as it was wanted.
+    /// Fails unless the node is still the same object and in the wanted state.
     fn check_node(target: &Target, node: &Value) -> Result<()> {
         let object = &target.live.object;
         if uid(node) != uid(&target.live.value) {
@@ -152,7 +152,7 @@ impl<const WANTED: bool> SetUnschedulable<WANTED> {
             "reason": self.reason.as_ref().or(run.reason.as_ref()),
         });
         let node = &target.live.value;
-        // The API leaves false out, and a test of null passes where there is nothing.
+        // The API omits false, and its JSON Patch test for null passes for an absent field.
         let (expected, change) = if WANTED {
             (Value::Null, json!({ "op": "add", "path": "/spec/unschedulable", "value": true }))
         } else {
@@ -166,7 +166,7 @@ impl<const WANTED: bool> SetUnschedulable<WANTED> {
         ];
         patch.extend(annotate(node, "", &[(CORDON, entry.to_string())]));
         let proof = Proof::Annotation { key: CORDON, holds: format!("\"{}\"", run.run) };
-        // Nodes have no generation; whoever changed it since then has replaced the annotation, or is told by it.
+        // Nodes have no generation; another cordon or uncordon since then has replaced the annotation, which shows it.
         Patch { subresource: None, operations: operations(json!(patch)), proof, rests_on_generation: None }
     }
 }
@@ -213,7 +213,7 @@ impl<const WANTED: bool> Action for SetUnschedulable<WANTED> {
     }
 
     fn decide(&self, target: &Target, run: &RunContext) -> Decision<Patch> {
-        // Before "already so": what a node that goes is like will not be so for long.
+        // Before "already so", because the state of a node that is being deleted does not last.
         if let Some(why) = target.live.leaving() {
             return Decision::Refuse(why);
         }
@@ -233,7 +233,7 @@ impl<const WANTED: bool> Action for SetUnschedulable<WANTED> {
         Ok(now)
     }
 
-    /// Looks at what is so now, also where it already was so: that is what is said.
+    /// Reads the node again, even if nothing had to be changed, so that the result reports the current state.
     async fn verify(&self, cluster: &Cluster, target: &Target, _now: &Value, run: &RunContext) -> Result<Details> {
         let object = &target.live.object;
         let node = cluster.get(object).await.map_err(|error| match error {
@@ -247,7 +247,7 @@ impl<const WANTED: bool> Action for SetUnschedulable<WANTED> {
         Ok(Details { verified_at, ..self.details(target, run) })
     }
 
-    /// Reports the node as the last answer had it, with a warning where it stays closed all the same.
+    /// Reports the node as of the last answer, with a warning if taints still keep pods out.
     fn details(&self, target: &Target, run: &RunContext) -> Details {
         let closed_by = target.closed_by.borrow();
         if !WANTED && !closed_by.is_empty() {

@@ -1,8 +1,8 @@
-//! What can be done to a cluster: one action, one file.
+//! The actions on a cluster: one action, one file.
 //!
 //! The runner (the crate above) reads the environment, runs the phases and writes the result; an action here never sees
-//! any of that. To add one: a file of the same order as its neighbours (docs, parameters, target, `impl Action`, private
-//! functions, tests), one variant of [`Verb`], and the compiler says what is missing.
+//! any of that. To add an action: write a file in the same order as its neighbours (docs, parameters, target, `impl
+//! Action`, private functions, tests) and add one variant of [`Verb`]. The compiler says what is missing.
 
 pub mod action;
 pub mod catalogue;

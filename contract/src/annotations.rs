@@ -8,9 +8,10 @@ pub const CORDON: &str = "kubernetesexecution.kubernaut.io/cordon";
 pub const EXECUTIONS_RESTART: &str = "kubernetesexecution.kubernaut.io/executions-restart";
 /// On a workload: the executions that rolled it back.
 pub const EXECUTIONS_ROLLBACK: &str = "kubernetesexecution.kubernaut.io/executions-rollback";
-/// On a workload: the executions of releases up to 0.1, of both verbs, without goals. Read, and not written any more.
+/// On a workload: the executions of releases up to 0.1, of both verbs, without goals. Still read, but not written any
+/// more.
 pub const EXECUTIONS_0_1: &str = "kubernetesexecution.kubernaut.io/executions";
-/// Kubernetes' own, on a workload: why its revision came about.
+/// Set by Kubernetes on a workload: the reason for its revision.
 pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
-/// kubectl's, on a pod template: when it was restarted.
+/// Set by kubectl on a pod template: the time of its last restart.
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";

@@ -1,22 +1,22 @@
-//! How a run ended, for machines: codes and exit codes.
+//! Codes and exit codes that tell machines how a run ended.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the run ended, for machines. Codes are added, never renamed.
+/// The end of a run, for machines. Codes are added, never renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Code {
     /// Changed, and the effect was verified.
     Changed,
-    /// It was so already.
+    /// Already as asked; nothing had to be changed.
     Unchanged,
-    /// It would be changed.
+    /// A dry run: the change would be made.
     DryRun,
-    /// Done, by an action that changes nothing by nature.
+    /// Done, by an action that never changes anything.
     Completed,
     /// The request cannot be understood or does not fit the target.
     InvalidRequest,
-    /// A policy, a precondition, a guard, an admission plugin or a quota said no.
+    /// A policy, a precondition, a guard, an admission plugin or a quota refused the request.
     Refused,
     /// The target does not exist.
     TargetNotFound,
@@ -24,24 +24,24 @@ pub enum Code {
     Forbidden,
     /// Someone else changed the target meanwhile.
     Conflict,
-    /// Applied, and the effect did not come or did not stay.
+    /// Applied, but the effect did not come or did not stay.
     NotVerified,
-    /// `ACTION_TIMEOUT`, or a wait before the change.
+    /// `ACTION_TIMEOUT`, or a wait before the change, ran out.
     DeadlineExceeded,
     /// The API server was not reached, or is overloaded.
     Unavailable,
-    /// By SIGINT or SIGTERM.
+    /// Stopped by SIGINT or SIGTERM.
     Interrupted,
     /// A defect of the runner.
     Internal,
-    /// A code that only a newer runner has: a failure, of whatever kind. Read, and never written.
+    /// A code that only a newer runner has: a failure of an unknown kind. Read, and never written.
     #[serde(other)]
     #[schemars(skip)]
     Unrecognized,
 }
 
 impl Code {
-    /// Every code that a runner writes, in the order of the documentation.
+    /// All codes that a runner writes, in the order of the documentation.
     pub const ALL: [Code; 14] = [
         Code::Changed,
         Code::Unchanged,
@@ -59,7 +59,7 @@ impl Code {
         Code::Interrupted,
     ];
 
-    /// The process' exit code. `Interrupted` is 128 + the signal (SIGTERM here).
+    /// Returns the exit code of the process. `Interrupted` is 128 + the signal (SIGTERM here).
     pub const fn exit(self) -> u8 {
         match self {
             Code::Changed | Code::Unchanged | Code::DryRun | Code::Completed => 0,
@@ -76,7 +76,7 @@ impl Code {
         }
     }
 
-    /// Whether the same request may succeed later without anyone changing it.
+    /// Returns whether the same request may succeed later without anyone changing it.
     pub const fn may_succeed_later(self) -> bool {
         matches!(self, Code::Conflict | Code::DeadlineExceeded | Code::Unavailable | Code::Interrupted)
     }

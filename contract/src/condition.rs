@@ -1,4 +1,4 @@
-//! Conditions: what must hold before or after an action, and what became of each.
+//! Conditions that must hold before or after an action, and their results.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,18 +11,19 @@ use crate::parse;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Condition {
-    /// Its name in results; without `rego` the name of a ready condition (`action-runner policy list`).
+    /// Name in results. Without `rego`, the name of a ready condition (`action-runner policy list`).
     pub r#type: String,
-    /// What it is for, for people.
+    /// Purpose of the condition, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// A Rego module with a package of its own; the condition holds when `allow` in it is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rego: Option<String>,
-    /// Whether it stops the action (before), or fails it (after), when it does not hold or cannot be evaluated.
+    /// When true, a condition that does not hold or cannot be evaluated stops the action (before) or fails it (after).
     #[serde(default = "yes")]
     pub required: bool,
-    /// How long a postcondition may take to hold. A precondition is evaluated once; reading and evaluating take no longer than this.
+    /// Time that a postcondition may take to hold. A precondition is evaluated once; reading and evaluating take no
+    /// longer than this.
     #[serde(default = "two_minutes")]
     pub timeout: Duration,
 }
@@ -35,29 +36,29 @@ const fn two_minutes() -> Duration {
     Duration::seconds(120)
 }
 
-/// What became of a condition: the executor's own field names.
+/// Result of a condition, with the executor's own field names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConditionResult {
-    /// The condition's `type`.
+    /// `type` of the condition.
     pub condition_type: String,
-    /// Whether it came to an answer.
+    /// True when the condition could be evaluated.
     pub evaluated: bool,
-    /// Whether it holds.
+    /// True when the condition holds.
     pub passed: bool,
-    /// Why it does not hold, or could not be evaluated.
+    /// Reason why the condition does not hold or could not be evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
-    /// When it was evaluated last: RFC 3339, with milliseconds.
+    /// Time of the last evaluation: RFC 3339, with milliseconds.
     pub evaluation_time: String,
 }
 
-/// More than anybody judges one action by.
+/// The most conditions of one list: more than anybody judges one action by.
 const MOST: usize = 32;
 /// The longest `type`: it becomes a file name in messages, and stands in results.
 const LONGEST_TYPE: usize = 63;
 
-/// The conditions of a JSON array, or everything that is wrong with them.
+/// Parses a JSON array of conditions, or returns everything that is wrong with it.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Condition>, Vec<String>> {
     let example = example();
     let items: Vec<Value> = serde_json::from_str(text)

@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 pub struct Duration(std::time::Duration);
 
 impl Duration {
-    /// So many seconds.
+    /// Returns a duration of this many seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(std::time::Duration::from_secs(seconds))
     }
 
-    /// As the standard library has it.
+    /// Returns the duration as the standard library's type.
     pub const fn get(self) -> std::time::Duration {
         self.0
     }
 }
 
 impl From<std::time::Duration> for Duration {
-    /// Of any length: only what is read has limits.
+    /// Takes any length: the limits apply only to durations that are read from text.
     fn from(duration: std::time::Duration) -> Self {
         Self(duration)
     }
@@ -34,7 +34,7 @@ impl From<std::time::Duration> for Duration {
 impl FromStr for Duration {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        /// A day: longer than any action runs; what is longer is a mistyped unit.
+        /// A day: longer than any action runs, so that a longer duration is a mistyped unit.
         const LONGEST: std::time::Duration = std::time::Duration::from_hours(24);
         let wrong = || format!("expected a duration such as 90s, 5m or 1h30m, from 1s to 24h, got {text:?}");
         let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// What a schema says stands in the published documents.
+    /// A schema's example and description are published, so that they must be true.
     #[test]
     fn has_a_schema_of_its_own_in_place() {
         let schema = serde_json::json!(schemars::schema_for!(Duration));

@@ -1,7 +1,7 @@
-//! What the runner and its controller share: what is asked, and what is answered.
+//! The contract between the runner and its controller: the requests and the results.
 //!
 //! Results are read leniently, so that a controller understands runners older and newer than itself. Requests are read
-//! strictly: what is not understood is refused before anything happens.
+//! strictly: a request with anything unknown in it is refused before anything happens.
 
 pub mod annotations;
 pub mod code;

@@ -1,4 +1,4 @@
-//! From text to a checked request: strictly, with every error at once and by its place.
+//! Parses text into a checked request: strictly, with all errors at once, each with its place.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -6,23 +6,23 @@ use serde_json::{Map, Value};
 
 use crate::text::did_you_mean;
 
-/// The longest text of one request: more than any parameters need; a file of that size is the wrong file.
+/// The longest text of one request: more than any parameters need. A larger file is the wrong file.
 pub const LARGEST: usize = 512 << 10;
 
-/// The names of a type's fields.
+/// Returns the names of a type's fields.
 pub fn fields<T: JsonSchema>() -> Vec<String> {
     let schema = schemars::schema_for!(T);
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
 }
 
-/// One JSON object, or everything that is wrong with it.
+/// Parses one JSON object, or returns everything that is wrong with it.
 pub fn object<T: DeserializeOwned + JsonSchema>(name: &str, text: &str, example: &Value) -> Result<T, Vec<String>> {
     check(name, text, example, &fields::<T>())?;
     read(name, text).map_err(|problem| vec![problem])
 }
 
-/// Whether the text is a JSON object with no fields but the known ones. Derived structs would read an array as an object
+/// Checks that the text is a JSON object without unknown fields. Derived structs would read an array as an object
 /// without names, and name only the first unknown field.
 pub fn check(name: &str, text: &str, example: &Value, known: &[String]) -> Result<(), Vec<String>> {
     if text.len() > LARGEST {
@@ -45,7 +45,7 @@ pub fn check(name: &str, text: &str, example: &Value, known: &[String]) -> Resul
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// The object that the text is, or what is wrong with it and where.
+/// Reads one JSON object, or returns what is wrong with it and where.
 pub fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_str(text);
     let parsed: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {

@@ -1,7 +1,7 @@
-//! What a run says at its end: one `ActionResult`, the same on stdout, in the termination message and in the exit code.
+//! The result of a run: one `ActionResult`, the same on stdout, in the termination message and in the exit code.
 //!
-//! Results are read leniently: unknown fields are passed over, absent ones have their defaults, and a word that a newer runner
-//! wrote reads as what says the least.
+//! Results are read leniently: unknown fields are skipped, absent fields get their defaults, and an unknown word that a
+//! newer runner wrote is read as the variant that claims the least.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,21 +12,21 @@ use crate::condition::ConditionResult;
 
 /// `apiVersion` of the result.
 pub const API_VERSION: &str = "kubernetesexecution.kubernaut.io/v1alpha1";
-/// `kind` of the result: how a reader finds the line among others.
+/// `kind` of the result, by which a reader finds its line among others.
 pub const KIND: &str = "ActionResult";
 
-/// The longest result line: container runtimes split longer ones from 8 KiB on.
+/// The longest result line: container runtimes split lines from 8 KiB on.
 pub const LINE_LIMIT: usize = 8 << 10;
-/// The longest termination message: the kubelet cuts at 4096 bytes, and half a JSON object is none.
+/// The longest termination message: the kubelet cuts at 4096 bytes, and half a JSON object cannot be read.
 pub const TERMINATION_LIMIT: usize = 4000;
-/// The target, and what led to it.
+/// The target, and the object that led to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResultTarget {
     /// The object.
     #[serde(flatten)]
     pub object: ObjectReference,
-    /// The object that was named, when it led to its owner.
+    /// The object that the request named, when the target is its owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolved_from: Option<ObjectReference>,
 }
@@ -40,31 +40,32 @@ pub struct ActionResult {
     pub api_version: String,
     /// Always [`KIND`].
     pub kind: String,
-    /// The action did what was asked, and that was verified (or was so already, or the dry run would).
+    /// True when the action did what was asked and that was verified, when nothing had to be done, or when the dry run
+    /// passed.
     pub success: bool,
-    /// How the run ended.
+    /// Code that tells how the run ended.
     pub code: Code,
-    /// What was done, in a sentence for a person; when `success` is true.
+    /// Sentence for a person that says what was done; when `success` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// What went wrong, at what, and what to do about it; when `success` is false.
+    /// Sentence that says what went wrong, with which object, and what to do about it; when `success` is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The same request may succeed later without anyone changing it, and sending it again cannot apply it twice.
     pub retryable: bool,
-    /// Whether the cluster was changed. Never a guess.
+    /// Effect on the cluster. Never a guess.
     pub effect: Effect,
-    /// An earlier run of the same `ACTION_ID` had applied it; this one finished its work.
+    /// True when an earlier run of the same `ACTION_ID` had applied the change and this one finished its work.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
-    /// What did not stop the run, and a person should know.
+    /// Problems that did not stop the run, but that a person should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// RFC 3339, with milliseconds.
     pub start_time: String,
     /// RFC 3339, with milliseconds.
     pub end_time: String,
-    /// The action as understood: `scale-deployment`.
+    /// The action type, such as `scale-deployment`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action_type: Option<String>,
     /// `ACTION_ID`
@@ -75,37 +76,37 @@ pub struct ActionResult {
     /// The trace id of `TRACEPARENT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// The target, once it was found.
+    /// The target, once found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<ResultTarget>,
     /// The parameters, after defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<Value>,
-    /// What was changed; in a dry run: what would be.
+    /// The changes that were made; in a dry run: those that would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<Change>>,
-    /// What this action reports; `action-runner schema ACTION --output` is its schema.
+    /// The action's own report; `action-runner schema ACTION --output` is its schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
-    /// What became of `ACTION_PRECONDITIONS`.
+    /// Results of `ACTION_PRECONDITIONS`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pre_condition_results: Vec<ConditionResult>,
-    /// What became of `ACTION_POSTCONDITIONS`.
+    /// Results of `ACTION_POSTCONDITIONS`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub post_condition_results: Vec<ConditionResult>,
-    /// The request that takes the effect back.
+    /// The request that undoes the effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_information: Option<RollbackInformation>,
-    /// The phase in which it stopped.
+    /// The phase in which the run failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_phase: Option<PhaseName>,
-    /// The phases it went through.
+    /// The phases that the run went through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phases: Option<Vec<Phase>>,
-    /// API requests.
+    /// Number of API requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
-    /// What ran.
+    /// Version of the runner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runner: Option<Runner>,
     /// Fields that were left out (or shortened) because the result would have been too long.
@@ -134,28 +135,28 @@ pub struct ObjectReference {
     pub subresource: Option<String>,
 }
 
-/// Whether the cluster was changed.
+/// Effect of the run on the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Effect {
-    /// Nothing was sent that changes anything, or it is known that nothing of it was applied.
+    /// Nothing that changes the cluster was sent, or none of it is known to have been applied.
     None,
-    /// At least one change was applied: by the server's answer, our mark, or a watch that was open before.
+    /// At least one change was applied: known from the server's answer, our mark, or a watch that was opened before.
     Applied,
-    /// A change was sent, and whether it was applied could not be found out.
+    /// A change was sent, but whether it was applied could not be found out.
     #[serde(other)]
     Unknown,
 }
 
-/// How an object was changed.
+/// The way in which an object was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Operation {
-    /// Its fields were patched.
+    /// The object's fields were patched.
     Patch,
-    /// It was evicted.
+    /// The pod was evicted.
     Evict,
-    /// Something that only a newer runner does. Read, and never written.
+    /// An operation that only a newer runner does. Read, and never written.
     #[serde(other)]
     #[schemars(skip)]
     Other,
@@ -167,52 +168,52 @@ pub enum Operation {
 pub struct Change {
     /// The object.
     pub object: ObjectReference,
-    /// What was done to it.
+    /// Operation on the object.
     pub operation: Operation,
     /// An RFC 6902 JSON Patch from the object before to the object after; for `patch` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<Value>,
 }
 
-/// How many requests the API server was sent.
+/// Numbers of requests that were sent to the API server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Requests {
-    /// All of them, access reviews and dry runs included.
+    /// All requests, access reviews and dry runs included.
     pub total: u32,
-    /// How many of them were sent again after a failure.
+    /// Requests that were sent again after a failure.
     pub retries: u32,
-    /// How many of them were not answered, because the connection failed, or a deadline or a signal cut them off: the API
+    /// Requests without an answer, because the connection failed, or a deadline or a signal cut them off: the API
     /// server may not have seen these.
     pub unanswered: u32,
-    /// What they all carried: the key to find them in the API server's audit log.
+    /// `User-Agent` of all the requests: the key to find them in the API server's audit log.
     pub user_agent: String,
 }
 
-/// How the request that takes the effect back looks.
+/// The request that undoes the effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackInformation {
-    /// Whether there is such a request.
+    /// True when there is such a request.
     pub available: bool,
-    /// Its `ACTION_TYPE`.
+    /// `ACTION_TYPE` of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_action: Option<String>,
-    /// Its `ACTION_PARAMETERS`; the target stays the same.
+    /// `ACTION_PARAMETERS` of the request; the target stays the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollback_parameters: Option<Map<String, Value>>,
-    /// Why there is none, or why a rollback is called for.
+    /// Reason why there is no such request, or why a rollback is advised.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_reason: Option<String>,
 }
 
 impl RollbackInformation {
-    /// There is none, for this reason.
+    /// Says that no request undoes the effect, and why.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self { available: false, rollback_action: None, rollback_parameters: None, failure_reason: Some(reason.into()) }
     }
 
-    /// This request.
+    /// Returns the information with this request.
     pub fn request(action: String, parameters: Value) -> Self {
         let parameters = match parameters {
             Value::Object(parameters) => parameters,
@@ -249,28 +250,28 @@ pub enum PhaseName {
     Verify,
     /// `ACTION_POSTCONDITIONS`.
     Postconditions,
-    /// One that only a newer runner has. Read, and never written.
+    /// A phase that only a newer runner has. Read, and never written.
     #[serde(other)]
     #[schemars(skip)]
     Other,
 }
 
-/// One phase of the run, and how long it took.
+/// One phase of the run, and its duration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Phase {
-    /// Which.
+    /// Name of the phase.
     pub name: PhaseName,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub duration_ms: u64,
 }
 
-/// What ran.
+/// Version of the runner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Runner {
-    /// The runner's version.
+    /// Version of the program.
     pub version: String,
-    /// The commit it was built from, where the build knew it.
+    /// Commit that the runner was built from, if the build knew it.
     pub revision: String,
 }

@@ -1,9 +1,9 @@
-//! Words for people: nearest names, shortened messages, short hashes.
+//! Helpers for texts that people read: nearest names, shortened messages, short hashes.
 
 use jiff::{Timestamp, Unit};
 use sha2::{Digest, Sha256};
 
-/// The candidate nearest to `word`, when it is near enough to be what was meant.
+/// Returns the candidate nearest to `word`, when it is similar enough to be what was meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Below this Jaro-Winkler similarity a suggestion confuses more than it helps ("replics" ~ "replicas" is 0.97).
     const NEAR: f64 = 0.8;
@@ -15,12 +15,12 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// `, did you mean replicas?`, or nothing where no candidate is near enough.
+/// Returns `, did you mean replicas?`, or nothing when no candidate is similar enough.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, candidates).map(|one| format!(", did you mean {one}?")).unwrap_or_default()
 }
 
-/// At most so many bytes of a text, cut at a character's border, with `…` where something was cut off.
+/// Cuts a text to at most this many bytes at a character boundary, and adds `…` where something was cut off.
 pub fn shorten(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
@@ -29,7 +29,7 @@ pub fn shorten(text: &str, most: usize) -> String {
     format!("{}…", text.get(..end).unwrap_or_default())
 }
 
-/// The first 16 hex digits of a SHA-256: enough to tell requests apart, short enough for an annotation.
+/// Returns the first 16 hex digits of a SHA-256: enough to tell requests apart, short enough for an annotation.
 pub fn hash(text: &str) -> String {
     use std::fmt::Write as _;
     Sha256::digest(text.as_bytes()).iter().take(8).fold(String::new(), |mut hex, byte| {
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_the_same_for_ever() {
-        // It stands in annotations of objects, which outlive releases.
+        // The hash stands in annotations of objects, which outlive releases.
         assert_eq!(hash("{\"x\":1}"), "5041bf1f713df204");
     }
 }

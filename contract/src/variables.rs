@@ -1,13 +1,13 @@
-//! Every variable that the runner knows: the source of its help, its documentation, and of what counts as unknown.
+//! All variables that the runner knows: the source of its help and documentation, and of what counts as unknown.
 
 /// One variable.
 #[derive(Debug, Clone, Copy)]
 pub struct Variable {
-    /// Its name.
+    /// Name of the variable.
     pub name: &'static str,
-    /// Whether it is needed.
+    /// Says when the variable is needed.
     pub needed: &'static str,
-    /// What it means.
+    /// Meaning of the variable.
     pub meaning: &'static str,
 }
 
@@ -15,7 +15,7 @@ const fn variable(name: &'static str, needed: &'static str, meaning: &'static st
     Variable { name, needed, meaning }
 }
 
-/// All of them, in the order of the documentation.
+/// All variables, in the order of the documentation.
 pub const VARIABLES: [Variable; 30] = [
     variable(
         "ACTION_TYPE",

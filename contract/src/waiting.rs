@@ -1,4 +1,4 @@
-//! How a run waits for the effect of its action.
+//! Options for waiting until an action takes effect.
 
 use std::borrow::Cow;
 
@@ -8,20 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
 
-/// How long a pod without readiness probe is followed, such as `3s`; `0s` turns it off.
+/// Time for which a pod without readiness probe is followed, such as `3s`; `0s` turns this off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Settle(std::time::Duration);
 
 impl Settle {
-    /// As the standard library has it.
+    /// Returns the duration as the standard library's type.
     pub const fn get(self) -> std::time::Duration {
         self.0
     }
 }
 
 impl Default for Settle {
-    /// A process that cannot start mostly ends within a second or two; a rollout of a hundred pods does not notice three.
+    /// Three seconds: a process that cannot start mostly ends within one or two, and a rollout of a hundred pods does
+    /// not notice.
     fn default() -> Self {
         Self(std::time::Duration::from_secs(3))
     }
@@ -30,7 +31,7 @@ impl Default for Settle {
 impl TryFrom<String> for Settle {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        /// What has to run longer before it counts as started has `minReadySeconds` for that.
+        /// A container that has to run longer before it counts as started has `minReadySeconds` for that.
         const LONGEST: std::time::Duration = std::time::Duration::from_mins(5);
         let wrong = || format!("expected a duration such as 3s, from 0s to 5m, got {text:?}");
         let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
@@ -57,38 +58,38 @@ impl JsonSchema for Settle {
     }
 }
 
-/// What to do about pods of before that take their time to end.
+/// Choice between waiting for old pods that are being deleted and ignoring them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Terminating {
-    /// Wait until they are gone.
+    /// Wait until the pods are gone.
     #[default]
     Wait,
-    /// Do not wait for them: they may run on for as long as their grace period.
+    /// Do not wait for the pods: they may keep running for as long as their grace period.
     Ignore,
 }
 
-/// How a run waits for the effect of its action. These fields stand among the action's parameters.
+/// Options for waiting until an action takes effect. These fields stand among the action's parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitOptions {
     /// Wait until the effect is there.
     #[serde(default = "yes")]
     pub wait: bool,
-    /// How long to wait, also for a disruption budget that blocks an eviction; by default what is left of `ACTION_TIMEOUT`,
-    /// less a tenth.
+    /// The longest wait, also for a disruption budget that blocks an eviction; by default what is left of
+    /// `ACTION_TIMEOUT`, less a tenth.
     #[serde(default, rename = "waitTimeout", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// How long an obstacle that may pass (no node has room, a quota is used up, an image cannot be pulled) may stand
-    /// without progress before the wait is given up. Raise it where a cluster autoscaler adds nodes.
+    /// The longest time without progress for an obstacle that may pass (no node has room, a quota is used up, an image
+    /// cannot be pulled) before the wait is given up. Raise it where a cluster autoscaler adds nodes.
     #[serde(default = "one_minute")]
     pub stuck_after: Duration,
-    /// How long pods without a readiness probe that become ready in this run are followed, since they are ready as soon as
-    /// they run: the same containers must still run then. `0s` turns it off.
+    /// Time for which pods without a readiness probe that become ready in this run are followed. They are ready as soon
+    /// as they run, so the same containers must still run after this time. `0s` turns this off.
     #[serde(default)]
     pub settle: Settle,
-    /// `wait` until the pods that go are gone, or `ignore` those that are being deleted: they may run on for their grace
-    /// period.
+    /// `wait` until the pods that go are gone, or `ignore` those that are being deleted: they may keep running for
+    /// their grace period.
     #[serde(default)]
     pub terminating: Terminating,
 }
@@ -109,12 +110,13 @@ const fn yes() -> bool {
     true
 }
 
-/// Long enough for a registry's hiccup or a pod of an old revision to make room; a cluster autoscaler may need more.
+/// Long enough for a registry's hiccup or for a pod of an old revision to make room; a cluster autoscaler may need
+/// more.
 const fn one_minute() -> Duration {
     Duration::seconds(60)
 }
 
-/// What an action waits for, and so which of the fields it takes.
+/// Object that an action waits for. Decides which of the fields the action takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waits {
     /// Nothing.
@@ -128,7 +130,7 @@ pub enum Waits {
 }
 
 impl Waits {
-    /// The fields of [`WaitOptions`] that go with it.
+    /// Returns the fields of [`WaitOptions`] that the action takes.
     pub const fn fields(self) -> &'static [&'static str] {
         match self {
             Self::Never => &[],
@@ -138,7 +140,7 @@ impl Waits {
         }
     }
 
-    /// What `wait` means, for people.
+    /// Returns the meaning of `wait`, for people.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Never => "",

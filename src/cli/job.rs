@@ -1,4 +1,4 @@
-//! A Job for one action, as an executor creates it.
+//! Prints a Job for one action, as an executor would create it.
 
 use std::fmt::Write as _;
 
@@ -11,22 +11,22 @@ use serde_json::Value;
 
 use super::yaml;
 
-/// How long `ACTION_TIMEOUT` is in the template.
+/// Seconds of `ACTION_TIMEOUT` in the template.
 const TIMEOUT: u64 = 300;
-/// How much longer the pod may live: for its scheduling, the image pull, and the result.
+/// Seconds that the pod may live longer: for its scheduling, the image pull, and the result.
 const POD_SLACK: u64 = 120;
 
-/// What the Job is for.
+/// Options of the Job.
 pub struct Options {
-    /// Where it runs.
+    /// Namespace of the Job.
     pub namespace: Namespace,
-    /// Where its target is, if that is another one.
+    /// Namespace of the target, if not the same.
     pub target_namespace: Option<Namespace>,
-    /// The target.
+    /// Name of the target.
     pub target: Name,
-    /// Which object by that name; what makes a `restart-pod` safe to repeat.
+    /// UID of the target, which makes a `restart-pod` safe to repeat.
     pub uid: Option<String>,
-    /// The image, in place of the one of the release.
+    /// The image, if not that of the release.
     pub image: Option<String>,
 }
 
@@ -39,14 +39,14 @@ impl Visitor for Example {
     }
 }
 
-/// The Job as YAML.
+/// Returns the Job as YAML.
 pub fn text(action_type: ActionType, options: &Options) -> String {
     let action = action_type.name();
     let Options { namespace, target, uid, image, .. } = options;
     let release = image_of(action_type.verb).name;
     let image = image.clone().unwrap_or_else(|| format!("{release}:{}", env!("CARGO_PKG_VERSION")));
     let (image, namespace) = (yaml(&image), yaml(namespace.as_str()));
-    // An eviction carries no mark: without the pod's UID a second run would evict the replacement.
+    // An eviction leaves no mark: without the pod's UID a second run would evict the replacement.
     let repeatable = action_type.kind != Kind::Pod || action_type.verb != Verb::Restart || uid.is_some();
     let name = job_name(&action, target.as_str());
     let labels = format!(
@@ -66,7 +66,7 @@ pub fn text(action_type: ActionType, options: &Options) -> String {
     )
 }
 
-/// A Job's name becomes a label of its pods: at most 63 characters, which end with a letter or digit.
+/// Returns the Job's name, which becomes a label of its pods: at most 63 characters, with a letter or digit at the end.
 fn job_name(action: &str, target: &str) -> String {
     const LONGEST: usize = 63;
     let name: String = format!("{action}-{target}").replace('.', "-").chars().take(LONGEST).collect();
@@ -79,7 +79,7 @@ const SECURITY: &str =
 const CONTAINER: &str = "        resources:\n          requests: { cpu: 10m, memory: 16Mi }\n          limits: { memory: 64Mi }\n        \
     securityContext:\n          allowPrivilegeEscalation: false\n          readOnlyRootFilesystem: true\n          capabilities: { drop: [ALL] }\n";
 
-/// From the table of exit codes: what nobody's second try changes fails the Job; a disruption does not count.
+/// Returns the rules from the exit codes: a code that a retry cannot change fails the Job; a disruption does not count.
 fn failure_rules(repeatable: bool) -> String {
     let permanent: Vec<String> = Code::ALL
         .iter()

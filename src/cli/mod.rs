@@ -1,4 +1,4 @@
-//! What the program does beside a run: say what there is, in which form, and which permissions it needs.
+//! The sub-commands, which print the actions, their schemas, and the permissions that they need.
 
 mod job;
 mod policy;
@@ -93,20 +93,20 @@ pub enum Command {
     },
 }
 
-/// What one action type needs, for its documentation.
+/// Returns the permissions that one action type needs, for its documentation.
 pub fn permissions_of(action_type: ActionType) -> std::collections::BTreeSet<actions::k8s::Permission> {
     rbac::permissions(&[action_type], &Conditions::default())
 }
 
-/// What the arguments ask for.
+/// The request in the arguments.
 pub enum Invocation {
-    /// A run.
+    /// Run an action.
     Run,
-    /// Text, for stdout.
+    /// Print this text to stdout.
     Text(String),
-    /// A sub-command.
+    /// Run a sub-command.
     Command(Box<Command>),
-    /// They cannot be understood; the message says why.
+    /// The arguments cannot be understood; the message says why.
     Wrong(String),
 }
 
@@ -127,9 +127,9 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Invocation {
     }
 }
 
-/// What a sub-command prints, and how it ends.
+/// Output and exit code of a sub-command.
 pub struct Printed {
-    /// For stdout.
+    /// Text for stdout.
     pub text: String,
     /// The exit code.
     pub exit: u8,
@@ -142,7 +142,7 @@ impl Printed {
 }
 
 impl Command {
-    /// Does it. Only `policy eval` reads the variables.
+    /// Runs the sub-command. Only `policy eval` reads the variables.
     pub async fn run(self, variables: Vec<(OsString, OsString)>) -> actions::cluster::error::Result<Printed> {
         match self {
             Self::Policy(command) => command.run(variables).await,
@@ -202,7 +202,8 @@ impl Command {
     }
 }
 
-/// A string as YAML: in quotes (JSON is YAML) unless it can be nothing else, as a namespace called `2024` or `null` could.
+/// Writes a string as YAML: in quotes (JSON is YAML) if it could be read as something else, like a namespace `2024` or
+/// `null`.
 fn yaml(text: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | ':');
     let plain = text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(word) && !text.ends_with(':');
@@ -210,7 +211,7 @@ fn yaml(text: &str) -> String {
     if plain && !special { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
-/// The entries of a name, or what to say of a name that nobody knows.
+/// Returns the action types of a name, or a message about an unknown name.
 fn known(action: &str) -> Result<Vec<ActionType>, String> {
     let entries = ActionType::named(action);
     if entries.is_empty() {

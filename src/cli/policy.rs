@@ -1,4 +1,5 @@
-//! Policies and conditions by hand: which ready ones there are, tests of one's own, and what comes of them for a real target.
+//! Tries policies and conditions by hand: lists ready ones, runs one's own tests, and shows the result for a real
+//! target.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -31,7 +32,7 @@ use crate::request::Request;
 use crate::run::prepare::{Prepared, prepare};
 use crate::run::record::{PHASE_LIMIT, RunRecord};
 
-/// The longest that one evaluation may take.
+/// The time limit of one evaluation.
 const LIMIT: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Subcommand)]
@@ -131,7 +132,7 @@ async fn test(modules: Vec<Module>) -> Result<Printed> {
     Ok(Printed { text, exit: u8::from(failed > 0) })
 }
 
-/// Every rule of the files, on an input document.
+/// Evaluates every rule of the files on an input document.
 async fn on_a_document(input: &PathBuf, files: &[PathBuf]) -> Result<Printed> {
     let read = |file: &PathBuf| {
         std::fs::read_to_string(file)
@@ -165,7 +166,7 @@ async fn on_a_document(input: &PathBuf, files: &[PathBuf]) -> Result<Printed> {
     Ok(Printed::text(pretty(&Value::Object(shown))))
 }
 
-/// What the policy and the conditions of the environment say of the target as it is now.
+/// Evaluates the policy and the conditions of the environment on the target as it is now.
 async fn on_a_target(variables: Vec<(OsString, OsString)>) -> Result<Printed> {
     let request = Request::read(variables);
     let Some(verb) = request.verb else { return Err(Error::InvalidRequest(request.problems.join("; "))) };
@@ -191,7 +192,7 @@ async fn evaluation<A: Action>(request: Request) -> Result<Printed> {
     let cluster = cluster.until(Instant::now() + PHASE_LIMIT);
     let about = ConditionTarget::found(&action.find(&cluster, &named, &context).await?, &named);
     let input = input.about(&about);
-    // What cannot be read is shown as such, and does not stop the rest.
+    // An object that cannot be read is shown as such, and does not stop the rest.
     let needed = conditions.needed_before().into_keys().chain(conditions.needed_after().into_keys());
     let documents = documents::read(&cluster, &about, &needed.map(|one| (one, false)).collect()).await?;
     let denials = match &conditions.policy {

@@ -1,4 +1,4 @@
-//! Permissions as YAML, from the same code that asks for them before a run.
+//! Prints permissions as YAML, from the same code that checks them before a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,24 +16,24 @@ use serde_json::Value;
 use super::yaml;
 use crate::conditions::parse::Conditions;
 
-/// Which verb an object is for.
+/// Label with the verb that an object is for.
 const VERB_LABEL: &str = "kubernetesexecution.kubernaut.io/verb";
-/// Which kind of target it is for.
+/// Label with the kind of target that an object is for.
 const KIND_LABEL: &str = "kubernetesexecution.kubernaut.io/kind";
 
-/// What the YAML is for.
+/// Options of the YAML.
 pub struct Options {
-    /// Where the Role and the ServiceAccount are.
+    /// Namespace of the Role and the ServiceAccount.
     pub namespace: Namespace,
-    /// The target, if it is known beforehand.
+    /// Name of the target, if known beforehand.
     pub target: Option<Name>,
-    /// Whether events are posted too.
+    /// True when events are posted too.
     pub events: bool,
-    /// Conditions that are evaluated too.
+    /// Conditions that need permissions too.
     pub conditions: Conditions,
 }
 
-/// The conditions of a file: an array, as the variables hold them, or an object of both.
+/// Reads the conditions of a file: an array, as the variables hold them, or an object of both.
 pub async fn conditions(file: &Path) -> Result<Conditions> {
     #[derive(Default, Deserialize)]
     #[serde(default, deny_unknown_fields)]
@@ -83,19 +83,19 @@ impl Visitor for Permissions<'_> {
     }
 }
 
-/// The permissions of some entries together.
+/// Returns the permissions of some action types together.
 pub fn permissions(entries: &[ActionType], conditions: &Conditions) -> BTreeSet<Permission> {
     let mut all: BTreeSet<Permission> = entries
         .iter()
         .flat_map(|entry| with_action(entry.verb, Some(entry.kind), Permissions(*entry, conditions)))
         .collect();
-    // What is needed for any name needs no rule for one.
+    // A permission for any name makes the one for the target's name unnecessary.
     let any: BTreeSet<Permission> = all.iter().filter(|one| !one.names_target).cloned().collect();
     all.retain(|one| !one.names_target || !any.contains(&Permission { names_target: false, ..one.clone() }));
     all
 }
 
-/// ServiceAccount, Role and binding; ClusterRole and binding for what is not in the namespace (nodes).
+/// Returns ServiceAccount, Role and binding; ClusterRole and binding for cluster-scoped kinds (nodes).
 pub fn text(action: &str, action_types: &[ActionType], options: &Options) -> String {
     let account = Account::new(action, action_types);
     let (name, namespace) = (account.name.as_str(), yaml(options.namespace.as_str()));
@@ -119,14 +119,15 @@ pub fn text(action: &str, action_types: &[ActionType], options: &Options) -> Str
         text.push_str(&account.role("", name, (place, place), &rules(&own, target)));
     }
     if !of_cluster.is_empty() {
-        // Beside a Role it is one namespace's, and names in the cluster are for all: the namespace keeps them apart.
+        // Beside a Role, the ClusterRole belongs to one namespace. Its name is cluster-wide, so that it contains the
+        // namespace.
         let role_name = if about_nodes { name.to_owned() } else { format!("{name}-{}", options.namespace) };
         text.push_str(&account.role("Cluster", &role_name, (place, place), &rules(&of_cluster, target)));
     }
     text
 }
 
-/// A ServiceAccount, and what all its objects are labelled with: a kustomization selects by it.
+/// A ServiceAccount, and the labels of all its objects, by which a kustomization selects them.
 struct Account {
     name: String,
     labels: String,
@@ -139,14 +140,14 @@ impl Account {
         if let Some(one) = action_types.first() {
             labels.push_str(&format!("    {VERB_LABEL}: {}\n", one.verb.name()));
         }
-        // An account for all kinds of a verb has none of them.
+        // An account for all kinds of a verb has no kind label.
         if let [one] = action_types {
             labels.push_str(&format!("    {KIND_LABEL}: {}\n", one.kind.lower()));
         }
         Self { name, labels }
     }
 
-    /// A Role with its binding to the account.
+    /// Returns a Role with its binding to the account.
     fn role(&self, prefix: &str, name: &str, (role_place, account_place): (&str, &str), rules: &str) -> String {
         let Self { name: account, labels } = self;
         let place = if prefix.is_empty() { format!("\n  namespace: {role_place}") } else { String::new() };
@@ -170,7 +171,7 @@ fn event() -> Permission {
     }
 }
 
-/// One rule per group and resource, its verbs together.
+/// Returns one rule per group and resource, with all its verbs.
 fn rules(permissions: &BTreeSet<Permission>, target: Option<&Name>) -> String {
     let mut grouped: BTreeMap<(&str, String, bool), BTreeSet<&str>> = BTreeMap::new();
     for permission in permissions {

@@ -1,4 +1,4 @@
-//! JSON Schemas, generated from the types themselves.
+//! Prints JSON Schemas, generated from the types themselves.
 
 use actions::action::{Action, parse};
 use actions::catalogue::{Visitor, with_action};
@@ -18,7 +18,7 @@ impl Visitor for Schemas {
     }
 }
 
-/// The schema of an action's parameters, or of its details; `result` is the whole result's.
+/// Returns the schema of an action's parameters or of its details; of the whole result for `result`.
 pub fn text(action: &str, output: bool) -> Result<String, String> {
     let schema = if action == "result" {
         schemars::schema_for!(ActionResult)
@@ -27,7 +27,7 @@ pub fn text(action: &str, output: bool) -> Result<String, String> {
     } else {
         let action_types = super::known(action)?;
         let one = action_types.first().ok_or("unknown action")?;
-        // A bare `restart` is the one of workloads; `restart-pod` has parameters of its own.
+        // A bare `restart` means the one for workloads; `restart-pod` has its own parameters.
         with_action(one.verb, Some(one.kind), Schemas { output })
     };
     serde_json::to_string_pretty(&schema).map(|text| text + "\n").map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! The verdicts: what a policy denies, which conditions hold.
+//! Evaluates policies and conditions, and returns their verdicts.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -21,16 +21,16 @@ use super::policy_dir;
 use super::sandbox::child::{Answer, Task, Trouble};
 use super::sandbox::parent;
 
-/// How long at least lies between two evaluations of a postcondition: a rollout changes many objects a second.
+/// The least time between two evaluations of a postcondition, because a rollout changes many objects a second.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How much time an evaluation needs at least, with what it reads.
+/// The least time that an evaluation needs, with all that it reads.
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// The longest message about one condition: a result has room for many only when none of them takes all of it.
+/// The longest message about one condition: a result has room for many only if none takes all of it.
 const MESSAGE_LIMIT: usize = 400;
 
-/// What the policy says against it; `Refused` when it could not be evaluated.
+/// Returns the policy's denials; `Refused` when the policy could not be evaluated.
 pub async fn denials(
     modules: &[Module],
     input: &ConditionInput,
@@ -54,7 +54,7 @@ pub async fn denials(
     }
 }
 
-/// Evaluates the preconditions, each once, and all of them: whoever mends one wants to know of the others.
+/// Evaluates all preconditions, each once: whoever fixes one wants to know about the others.
 pub async fn before(
     conditions: &Conditions,
     input: &ConditionInput,
@@ -70,8 +70,8 @@ pub async fn before(
     Ok(results)
 }
 
-/// Evaluates the postconditions whenever something changes, until all of them hold, one that is required has failed for good,
-/// or the time is over. An error means that they could not be looked at any more.
+/// Evaluates the postconditions whenever something changes, until all of them hold, a required one has failed for good,
+/// or the time is over. An error means that they could not be evaluated any more.
 pub async fn after(
     conditions: &Conditions,
     input: &ConditionInput,
@@ -84,7 +84,7 @@ pub async fn after(
     let mut wait = Wait { conditions, input, started: Instant::now(), settled: BTreeMap::new() };
     let mut results: Vec<ConditionResult> = Vec::new();
     loop {
-        // What was found out stands; too little time to look again is no finding.
+        // The last results stand; too little time to look again does not change them.
         if !results.is_empty() && cluster.remaining() < MARGIN {
             return Ok(results);
         }
@@ -103,17 +103,17 @@ pub async fn after(
     }
 }
 
-/// Waiting for postconditions.
+/// The state of the wait for postconditions.
 struct Wait<'a> {
     conditions: &'a Conditions,
     input: &'a ConditionInput,
     started: Instant,
-    /// The verdict of a condition whose time was over, or that cannot be evaluated at all.
+    /// Results of conditions whose time was over, or that cannot be evaluated at all.
     settled: BTreeMap<usize, ConditionResult>,
 }
 
 impl Wait<'_> {
-    /// Evaluates what is not settled, and settles what has had its time.
+    /// Evaluates the conditions that are not settled, and settles those whose time is over.
     async fn look(&mut self, target: &Value, documents: &Documents, cluster: &Cluster) -> Vec<ConditionResult> {
         let pending = documents::pending(self.input.target_kind(), target);
         let mut results = Vec::new();
@@ -123,7 +123,7 @@ impl Wait<'_> {
                 continue;
             }
             let evaluated = match &pending {
-                // What holds now held before the change: it says nothing yet.
+                // A condition that holds now also held before the change, so that this proves nothing yet.
                 Some(why) => ControlFlow::Continue(not_evaluated(one, why)),
                 None => evaluate(one, self.input, target, documents, cluster.remaining()).await,
             };
@@ -141,8 +141,8 @@ impl Wait<'_> {
         self.started + one.condition.timeout.get()
     }
 
-    /// When the time of the next one is over; `None` when there is nothing to wait for: all hold, or one that is required has
-    /// failed for good.
+    /// Returns the time when the next condition times out; `None` when there is nothing to wait for: all hold, or a
+    /// required one has failed for good.
     fn next(&self, results: &[ConditionResult]) -> Option<Instant> {
         let all = self.conditions.after.iter().enumerate();
         if all.clone().any(|(index, one)| one.condition.required && self.settled.contains_key(&index)) {
@@ -153,7 +153,7 @@ impl Wait<'_> {
     }
 }
 
-/// The sentence about conditions that are required and do not hold; `None` when all of those hold. The others are warned of.
+/// Returns a sentence about required conditions that do not hold; `None` when all hold. Warns of the others.
 pub fn objection(
     conditions: &[ParsedCondition],
     results: &[ConditionResult],
@@ -169,14 +169,14 @@ pub fn objection(
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
-/// `no_crashloop_pods does not hold: …`
+/// Returns a sentence such as `no_crashloop_pods does not hold: …`.
 fn reason(result: &ConditionResult) -> String {
     let verdict = if result.evaluated { "does not hold" } else { "could not be evaluated" };
     let why = result.error_message.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     format!("{} {verdict}{why}", result.condition_type)
 }
 
-/// Evaluates one condition. What breaks comes to no other answer when it is evaluated again.
+/// Evaluates one condition. `Break` means that another evaluation would give the same result.
 pub async fn evaluate(
     one: &ParsedCondition,
     input: &ConditionInput,
@@ -191,7 +191,7 @@ pub async fn evaluate(
         let why = format!("input.related.{} is not there: {why}", document.name());
         return ControlFlow::Continue(not_evaluated(one, &why));
     }
-    // What the module does not name is not there, also when another condition has had it read.
+    // Documents that the module does not name are left out, even if they were read for another condition.
     let input = match text(&input.with(target.clone(), documents.only(&one.related))) {
         Ok(input) => input,
         Err(why) => return ControlFlow::Break(not_evaluated(one, &why)),
@@ -207,7 +207,7 @@ pub async fn evaluate(
     }
 }
 
-/// The result, final or not.
+/// Returns the result, final or not.
 pub fn result(evaluated: ControlFlow<ConditionResult, ConditionResult>) -> ConditionResult {
     match evaluated {
         ControlFlow::Break(result) | ControlFlow::Continue(result) => result,
@@ -255,7 +255,7 @@ fn blank(one: &ParsedCondition) -> ConditionResult {
     }
 }
 
-/// The values of a task's rules; as many as there are rules.
+/// Returns the values of a task's rules, one for each rule.
 async fn values(
     task: &Task,
     input: &str,
@@ -272,7 +272,7 @@ fn text(input: &ConditionInput) -> Result<String, String> {
     serde_json::to_string(input).map_err(|error| format!("failed to write the input: {error}"))
 }
 
-/// A message; what is none is shown as JSON.
+/// Returns a message as text, and any other value as JSON.
 fn shown(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -15,34 +15,35 @@ use crate::request::Request;
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConditionInput {
-    /// The version of this document.
+    /// Version of this document.
     pub api_version: &'static str,
     /// `ConditionInput`
     pub kind: &'static str,
-    /// What is done.
+    /// Action of the run.
     pub action: ActionInput,
     /// The action's parameters, after defaults.
     pub parameters: Value,
     /// The object as the API server gives it. For policies and preconditions as it was found, for postconditions as it is now
     /// (null when it is gone). Null for a selection of pods.
     pub target: Value,
-    /// What stands beside it: only the documents that the module names. Policies have none.
+    /// Documents about objects beside the target: only those that the module names. Policies have none.
     pub related: Documents,
     /// The time of the evaluation.
     pub now: Now,
 }
 
-/// What is done.
+/// Action of the run.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionInput {
-    /// `scale-deployment`: the verb and the kind that it is done to, also when a pod was named that led there.
+    /// Verb and kind, such as `scale-deployment`. The kind is that of the changed object, even if the request named a
+    /// pod that led to it.
     pub r#type: String,
-    /// `scale`
+    /// Verb, such as `scale`.
     pub verb: String,
-    /// The kind of the object that it is done to: `Deployment`. Empty for a selection of pods.
+    /// Kind of the object that is changed, such as `Deployment`. Empty for a selection of pods.
     pub kind: String,
-    /// Its namespace; empty for a node.
+    /// Namespace of the object; empty for a node.
     pub namespace: String,
     /// `ACTION_ID`; empty without one.
     pub id: String,
@@ -83,7 +84,7 @@ impl From<Timestamp> for Now {
 }
 
 impl ConditionInput {
-    /// What is known before the target is: the request.
+    /// Returns the part that is known before the target: the request.
     pub fn of(request: &Request, parameters: Value) -> Self {
         let action = ActionInput {
             r#type: request.action_type().unwrap_or_default(),
@@ -97,11 +98,12 @@ impl ConditionInput {
         Self { api_version: API_VERSION, kind: "ConditionInput", action, parameters, target, related, now }
     }
 
-    /// The same about a target that was found.
+    /// Adds what is known about a target that was found.
     #[must_use]
     pub fn about(&self, about: &ConditionTarget) -> Self {
         let action = ActionInput {
-            // What it is done to, also when a pod was named that led there: a policy must not be walked around.
+            // The changed object counts, even if the request named a pod that led to it; otherwise a policy could be
+            // evaded.
             r#type: match &about.object {
                 Some(object) => format!("{}-{}", self.action.verb, object.resource.kind().to_lowercase()),
                 None => self.action.r#type.clone(),
@@ -113,13 +115,13 @@ impl ConditionInput {
         Self { action, ..self.clone() }
     }
 
-    /// The same with the target and what stands beside it as they are now.
+    /// Adds the target and the related documents as they are now.
     #[must_use]
     pub fn with(&self, target: Value, related: Documents) -> Self {
         Self { target, related, now: Timestamp::now().into(), ..self.clone() }
     }
 
-    /// The kind of the target; a selection is one of pods.
+    /// Returns the kind of the target; a selection consists of pods.
     pub fn target_kind(&self) -> Option<Kind> {
         if self.action.kind.is_empty() { Some(Kind::Pod) } else { Kind::parse(&self.action.kind) }
     }

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A Rego module and the name that errors show.
+/// A Rego module, and its name for errors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
-    /// A file's name, or one made of the condition's type.
+    /// Name of a file, or one made of the condition's type.
     pub name: String,
-    /// The text.
+    /// Text of the module.
     pub text: String,
 }

@@ -1,4 +1,4 @@
-//! Policies and conditions that were parsed: what they read is known, and so are the permissions that it takes.
+//! Parses policies and conditions, to learn the documents that they read and the permissions that this needs.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,28 +15,28 @@ use super::sandbox::child::{Answer, Task};
 use super::sandbox::{Declared, parent};
 use super::{library, policy_dir};
 
-/// The longest that parsing one module may take.
+/// The time limit for parsing one module.
 const PARSING: Duration = Duration::from_secs(10);
 
 /// A condition that can be evaluated.
 #[derive(Debug, Clone)]
 pub struct ParsedCondition {
-    /// As it was asked for.
+    /// The condition as the request has it.
     pub condition: Condition,
-    /// Its module, and for a ready one what that imports.
+    /// Module of the condition, with the shared module if imported.
     pub modules: Vec<Module>,
-    /// `data.night`
+    /// Package, such as `data.night`.
     pub package: String,
-    /// The kinds of target that it is for, if it is a ready one.
+    /// Kinds of target that a ready condition is for.
     pub kinds: Option<&'static [Kind]>,
-    /// Whether it says why it does not hold.
+    /// True when the module has a rule `reasons` for why the condition does not hold.
     pub has_reasons: bool,
-    /// What it reads.
+    /// Documents that the module reads.
     pub related: BTreeSet<Related>,
 }
 
 impl ParsedCondition {
-    /// Why it says nothing about a target of this kind, if that is so.
+    /// Returns why the condition is not for a target of this kind, if so.
     pub fn misfit(&self, kind: Option<Kind>) -> Option<String> {
         let kinds = self.kinds.filter(|kinds| !kinds.is_empty() && !kind.is_some_and(|kind| kinds.contains(&kind)))?;
         let names = kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
@@ -45,19 +45,19 @@ impl ParsedCondition {
     }
 }
 
-/// Everything that judges a run.
+/// The policy and the conditions of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Conditions {
-    /// The policy's modules, where there is a policy.
+    /// Modules of the policy, if there is one.
     pub policy: Option<Vec<Module>>,
-    /// What must hold before.
+    /// Preconditions.
     pub before: Vec<ParsedCondition>,
-    /// What must hold after.
+    /// Postconditions.
     pub after: Vec<ParsedCondition>,
 }
 
 impl Conditions {
-    /// Parses everything. Each condition that is wrong is a problem; a policy that cannot be used refuses the run.
+    /// Parses everything. Each bad condition is a problem; a policy that cannot be used refuses the run.
     pub async fn parse(
         policy_dir: Option<&Path>,
         before: &[Condition],
@@ -75,31 +75,32 @@ impl Conditions {
         Ok(Self { policy, before, after })
     }
 
-    /// The documents that the preconditions read.
+    /// Returns the documents that the preconditions read.
     pub fn needed_before(&self) -> Needed {
         needed(&self.before)
     }
 
-    /// The documents that the postconditions follow.
+    /// Returns the documents that the postconditions follow.
     pub fn needed_after(&self) -> Needed {
         needed(&self.after)
     }
 
-    /// What reading them needs, for a target of this kind, beside what the action itself needs.
+    /// Returns the permissions to read the documents about a target of this kind, beside those of the action itself.
     pub fn permissions(&self, resource: &Resource) -> BTreeSet<Permission> {
         let mut all: BTreeSet<Permission> =
             self.needed_before().into_keys().flat_map(|one| one.permissions(resource, false)).collect();
         all.extend(self.needed_after().into_keys().flat_map(|one| one.permissions(resource, true)));
         if !self.after.is_empty() {
-            // The target itself is followed.
+            // The target itself is followed too.
             all.insert(Permission::on_target("get", resource));
             all.insert(Permission::on_target("watch", resource));
         }
         all
     }
 
-    /// Those of them without which the run does not begin: of what is required, and can be asked about before the target is
-    /// known. A condition that is not required and may not read what it names is reported as not evaluated.
+    /// Returns the permissions without which the run does not begin: those of required conditions that can be checked
+    /// before the target is known. A condition that is not required and may not read its documents is reported as not
+    /// evaluated.
     pub fn permissions_beforehand(&self, resource: &Resource) -> BTreeSet<Permission> {
         let only = |all: &[ParsedCondition]| {
             let keep = |one: &ParsedCondition| {
@@ -112,7 +113,7 @@ impl Conditions {
     }
 }
 
-/// What some conditions read, and whether one that is required does.
+/// Returns the documents that some conditions read, with true if a required one does.
 fn needed(conditions: &[ParsedCondition]) -> Needed {
     let mut needed = Needed::new();
     for condition in conditions {
@@ -134,7 +135,7 @@ async fn conditions(variable: &str, all: &[Condition], problems: &mut Vec<String
     parsed
 }
 
-/// One condition. An error says what is wrong with it.
+/// Parses one condition. An error says what is wrong with it.
 pub async fn parse(condition: &Condition) -> Result<ParsedCondition, String> {
     let module = match &condition.rego {
         Some(rego) => Module { name: format!("{}.rego", condition.r#type), text: rego.clone() },
@@ -164,7 +165,7 @@ pub async fn parse(condition: &Condition) -> Result<ParsedCondition, String> {
     })
 }
 
-/// What modules declare.
+/// Returns the declarations of modules.
 pub async fn declared(modules: &[Module]) -> Result<Vec<Declared>, String> {
     let task = Task { modules: modules.to_vec(), rules: Vec::new() };
     match parent::ask(&task, "", PARSING).await? {

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use super::module::Module;
 
-/// The package that denies.
+/// Package of the policy.
 pub const PACKAGE: &str = "data.action.policy";
-/// The rule in it.
+/// Name of the rule that denies.
 pub const RULE: &str = "deny";
-/// More files than any policy has; a folder with more is the wrong folder.
+/// The most files of a policy; a folder with more is the wrong folder.
 const MOST_FILES: usize = 100;
-/// More bytes than that, all together.
+/// The most bytes of all files together.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Every `.rego` file of a folder and of the folders in it, in order of their names; tests (`…_test.rego`) only when
-/// they are asked for.
+/// Reads every `.rego` file of a folder and its subfolders, in the order of their names; tests (`…_test.rego`) only
+/// with `tests`.
 pub fn read(folder: &Path, tests: bool) -> Result<Vec<Module>, String> {
     if folder.as_os_str().is_empty() {
         return Err("it is set, and empty; name the folder, or unset it".to_owned());
@@ -47,7 +47,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("failed to read {}: {error}", folder.display());
     for entry in fs::read_dir(folder).map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
-        // A mounted ConfigMap: files are links into `..data`, which is one to `..2026_…`; each would be there three times.
+        // In a mounted ConfigMap, files are links into `..data`, which links to `..2026_…`; each would be there three
+        // times.
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// As the kubelet mounts a ConfigMap.
+    /// Like the kubelet mounts a ConfigMap.
     #[test]
     fn reads_a_mounted_config_map_once() {
         let folder = tempfile::tempdir().unwrap();

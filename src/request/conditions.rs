@@ -1,8 +1,8 @@
-//! `ACTION_PRECONDITIONS` and `ACTION_POSTCONDITIONS`: from text to conditions.
+//! Parses `ACTION_PRECONDITIONS` and `ACTION_POSTCONDITIONS`.
 
 use contract::condition::{self, Condition};
 
-/// The conditions of a variable; an empty list when it is not set.
+/// Returns the conditions of a variable; an empty list when it is not set.
 pub(super) fn read(name: &str, text: Option<&str>, problems: &mut Vec<String>) -> Vec<Condition> {
     let Some(text) = text else { return Vec::new() };
     if text.trim().is_empty() {

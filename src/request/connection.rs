@@ -1,4 +1,4 @@
-//! How the cluster is reached.
+//! Chooses the way to reach the cluster.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use actions::cluster::{Connection, Proxy};
 
 use super::{Raw, set};
 
-/// A kubeconfig when one is named; else the pod's ServiceAccount; else the kubeconfig at its usual place.
+/// Chooses the kubeconfig that is named; else the pod's ServiceAccount; else the kubeconfig at its usual place.
 pub(super) fn of(raw: &Raw, problems: &mut Vec<String>) -> Option<Connection> {
     let context = set(raw.kube_context.as_deref()).map(str::to_owned);
     let proxy = Proxy { https: raw.https_proxy.clone(), none_for: raw.no_proxy.clone() };

@@ -1,4 +1,4 @@
-//! The environment, read once and whole. Nothing else in the runner reads it (but `PATH`, to look for a login plugin).
+//! Reads the environment, once and whole. Nothing else in the runner does (except `PATH`, to look for a login plugin).
 //!
 //! Every bad variable is reported at once, by its full name, with what was expected.
 
@@ -23,10 +23,10 @@ use contract::text::did_you_mean;
 use contract::variables::VARIABLES;
 use serde::Deserialize;
 
-/// `ACTION_TIMEOUT` when it is not set.
+/// Default of `ACTION_TIMEOUT`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// The environment as strings, flat, as envy reads it.
+/// The environment as optional strings in a flat struct, as envy needs it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Raw {
@@ -60,14 +60,14 @@ struct Raw {
     traceparent: Option<String>,
 }
 
-/// What is asked, as far as it could be read.
+/// The request, as far as it could be read.
 #[derive(Debug)]
 pub struct Request {
-    /// What to do.
+    /// Verb of the action.
     pub verb: Option<Verb>,
-    /// The built-in kind it is about, if it is one.
+    /// Kind of the target, if built in.
     pub kind: Option<Kind>,
-    /// At what.
+    /// Target of the action.
     pub target: TargetInput,
     /// `ACTION_PARAMETERS`, or the file's content.
     pub parameters: String,
@@ -83,7 +83,7 @@ pub struct Request {
     pub events: bool,
     /// `ACTION_UPLOAD_HOSTS`
     pub upload_hosts: Vec<AllowedHost>,
-    /// `ACTION_POLICY_DIR`. Set and empty is no "no policy": whoever sets it means one.
+    /// `ACTION_POLICY_DIR`. Set but empty does not mean "no policy": whoever sets it wants one.
     pub policy_dir: Option<PathBuf>,
     /// `ACTION_PRECONDITIONS`
     pub preconditions: Vec<Condition>,
@@ -91,11 +91,11 @@ pub struct Request {
     pub postconditions: Vec<Condition>,
     /// The trace id of `TRACEPARENT`.
     pub trace_id: Option<String>,
-    /// How to reach the cluster.
+    /// The way to reach the cluster.
     pub connection: Option<Connection>,
-    /// What is wrong, each with its variable's name first.
+    /// Errors, each with its variable's name first.
     pub problems: Vec<String>,
-    /// What is odd, but no reason to stop.
+    /// Oddities that are no reason to stop.
     pub warnings: Vec<String>,
 }
 
@@ -105,9 +105,9 @@ impl Request {
         let mut problems = Vec::new();
         let texts = texts(variables, &mut problems);
         unknown(&texts, &mut problems);
-        // envy takes names in any case, and two that differ in nothing else would be one field twice. Ours are upper case.
+        // envy ignores case, so that two names that differ only in case would be one field twice. Ours are upper case.
         let exact = texts.into_iter().filter(|(name, _)| name.is_ascii() && *name == name.to_ascii_uppercase());
-        // A flat struct of optional strings: envy has nothing to refuse in it.
+        // A flat struct of optional strings, which envy always accepts.
         let raw: Raw = envy::from_iter(exact).unwrap_or_default();
         let action = catalogue::parse_action_type(raw.action_type.as_deref(), &mut problems);
         let (verb, named_kind) = action.map_or((None, None), |(verb, kind)| (Some(verb), kind));
@@ -156,7 +156,7 @@ impl Request {
         }
     }
 
-    /// The action as understood, such as `scale-deployment`.
+    /// Returns the action type, such as `scale-deployment`.
     pub fn action_type(&self) -> Option<String> {
         let verb = self.verb?.name();
         Some(match &self.target.kind {
@@ -166,17 +166,18 @@ impl Request {
     }
 }
 
-/// A variable's text, unless it is unset or empty.
+/// Returns the text of a variable, unless it is unset or empty.
 fn set(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// The value, or the problem noted.
+/// Returns the value, or notes the problem.
 fn note<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
 }
 
-/// The variables as text. One that is not UTF-8 is a problem if it is ours; others (a shell's) do not concern us.
+/// Returns the variables as text. A variable that is not UTF-8 is a problem if it is ours; others (a shell's) are
+/// ignored.
 fn texts(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     problems: &mut Vec<String>,
@@ -186,7 +187,7 @@ fn texts(
         let Ok(name) = name.into_string() else { continue };
         match value.into_string() {
             Ok(value) => {
-                // curl's and Go's lower-case names of the proxy variables give way to the upper-case ones.
+                // The upper-case names of the proxy variables win over the lower-case ones of curl and Go.
                 let lower_case_proxy = matches!(name.as_str(), "https_proxy" | "no_proxy");
                 if !(lower_case_proxy && texts.contains_key(&name.to_uppercase())) {
                     texts.insert(if lower_case_proxy { name.to_uppercase() } else { name }, value);
@@ -203,8 +204,8 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("ACTION_") || name.starts_with("TARGET_")
 }
 
-/// `ACTION_DRYRUN` must never run for real: what nobody knows is an error, save what Kubernetes' service links make of a
-/// Service that happens to be called `action-…` or `target-…`.
+/// Reports unknown variables, because `ACTION_DRYRUN` must never run for real. Except those that Kubernetes' service
+/// links make of a Service that happens to be called `action-…` or `target-…`.
 fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
     let service_link = |name: &str| {
         name.ends_with("_SERVICE_HOST")
@@ -213,7 +214,7 @@ fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
             || name.contains("_PORT_")
     };
     let known = || VARIABLES.iter().map(|variable| variable.name).filter(|name| is_ours(name));
-    // `action_dry_run` neither.
+    // `action_dry_run` must not run for real either.
     let other_case = |name: &str| known().any(|one| one != name && one.eq_ignore_ascii_case(name));
     for name in texts.keys().filter(|name| is_ours(name) && !service_link(name) || other_case(name)) {
         if !known().any(|one| one == name) {
@@ -225,7 +226,7 @@ fn unknown(texts: &BTreeMap<String, String>, problems: &mut Vec<String>) {
     }
 }
 
-/// The conditions of a variable, or of the file that another one names.
+/// Returns the conditions of a variable, or of the file that another variable names.
 fn conditions_of(
     name: &str,
     inline: Option<&String>,
@@ -260,7 +261,8 @@ fn boolean(name: &str, text: Option<&str>, problems: &mut Vec<String>) -> bool {
         Some("true") => true,
         Some(other) => {
             problems.push(format!("{name}: expected true or false, got {other:?}"));
-            // Whoever set it meant it: nothing may run for real because of a typo (the run ends with the problem anyway).
+            // Whoever set it wanted it: nothing may run for real because of a typo (the run ends with the problem
+            // anyway).
             true
         }
     }
@@ -277,7 +279,7 @@ fn reason(text: Option<&str>, problems: &mut Vec<String>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Hosts, separated by commas.
+/// Parses hosts, separated by commas.
 fn upload_hosts(text: Option<&str>, problems: &mut Vec<String>) -> Vec<AllowedHost> {
     let hosts = set(text).into_iter().flat_map(|text| text.split(',')).map(str::trim).filter(|host| !host.is_empty());
     hosts

@@ -192,18 +192,18 @@ fn what_can_be_known_is_not_asked_for() {
     assert_eq!((selection.problems, selection.kind), (vec![], Some(Kind::Pod)));
     assert_eq!(selection.target.selector.as_deref(), Some("app=web"));
     let node = read(&[("ACTION_TYPE", "cordon")]);
-    // The namespace of a Job's template is not the node's.
+    // A node ignores the namespace of a Job's template.
     assert_eq!((node.problems, node.target.namespace, node.kind), (vec![], None, Some(Kind::Node)));
     let logs = read(&[("ACTION_TYPE", "collect-logs")]);
     assert!(logs.problems.iter().any(|problem| problem.starts_with("TARGET_KIND: needed")), "{:?}", logs.problems);
-    // ACTION_TYPE is lower case; TARGET_KIND spells it.
+    // ACTION_TYPE is lower case; TARGET_KIND gives the spelling.
     let other = read(&[
         ("ACTION_TYPE", "scale-rollout"),
         ("TARGET_KIND", "Rollout"),
         ("TARGET_API_VERSION", "argoproj.io/v1alpha1"),
     ]);
     assert!(matches!(other.target.kind, Some(KindInput::Other { kind, .. }) if kind == "Rollout"));
-    // The built-in one of another API version is another kind.
+    // A built-in kind's name in another API version is another kind.
     let other =
         read(&[("ACTION_TYPE", "scale"), ("TARGET_KIND", "Deployment"), ("TARGET_API_VERSION", "example.com/v1")]);
     assert!(matches!(other.target.kind, Some(KindInput::Other { .. })) && other.kind.is_none());
@@ -229,7 +229,7 @@ fn finds_the_way_to_the_cluster() {
     assert_eq!((files, context.as_deref()), (vec!["/a".into(), "/b".into()], Some("test")));
     assert_eq!((proxy.https.as_deref(), proxy.none_for.as_deref()), (Some("http://high"), Some("x")));
     assert!(matches!(connection(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]).0, Some(Connection::InCluster)));
-    // A context is of a kubeconfig, also in a pod.
+    // A context belongs to a kubeconfig, even in a pod.
     let (none, problems) =
         connection(&[("KUBERNETES_SERVICE_HOST", "10.0.0.1"), ("KUBE_CONTEXT", "test"), ("HOME", "/nowhere")]);
     assert!(
@@ -246,7 +246,7 @@ fn parameters_and_conditions_have_a_largest_size() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), padded((512 << 10) + 1)).unwrap();
     let request = read(&[("ACTION_PARAMETERS_FILE", &file.path().display().to_string())]);
-    // Read a byte further than the limit, so that it is known to be too long.
+    // Reads one byte more than the limit, to notice that the text is too long.
     assert_eq!(request.parameters.trim().len() + request.parameters.len(), 14 + (512 << 10) + 1);
     let gone = read(&[("ACTION_PARAMETERS_FILE", "/nowhere/x")]).problems;
     assert!(gone.iter().any(|problem| problem.starts_with("ACTION_PARAMETERS_FILE: failed to read")), "{gone:?}");

@@ -1,4 +1,4 @@
-//! A variable's text, or that of the file which another one names.
+//! Reads a variable's text, or that of the file which another variable names.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,7 +7,7 @@ use contract::parse::LARGEST;
 
 use super::set;
 
-/// The text, from the variable or the file (`<variable>_FILE`); `None` when neither is set.
+/// Returns the text, from the variable or the file (`<variable>_FILE`); `None` when neither is set.
 pub(super) fn read(
     name: &str,
     variable: Option<&String>,

@@ -1,4 +1,4 @@
-//! The phases with Rego in them: `policy` and `preconditions` before the change, `postconditions` after it.
+//! The phases that evaluate Rego: `policy` and `preconditions` before the change, `postconditions` after it.
 
 use actions::action::Action;
 use actions::cluster::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::conditions::evaluate;
 use crate::conditions::parse::Conditions;
 
 impl<A: Action> Running<A> {
-    /// The policy and the preconditions, on the target as it was found: `Refused` when one of them says no.
+    /// Evaluates the policy and the preconditions on the target as found: `Refused` when one of them objects.
     pub(super) async fn before(&self, target: &A::Target) -> Result<()> {
         let Prepared { conditions, named, record, .. } = &self.prepared;
         let about = ConditionTarget::found(target, named);
@@ -41,14 +41,14 @@ impl<A: Action> Running<A> {
         }
     }
 
-    /// The postconditions, until they hold: `NotVerified` when one that is required does not.
+    /// Evaluates the postconditions until they hold: `NotVerified` when a required one does not.
     pub(super) async fn after(&self, target: &A::Target) -> Result<()> {
         let Prepared { conditions, named, record, context, .. } = &self.prepared;
         if conditions.after.is_empty() {
             return Ok(());
         }
         let longest = conditions.after.iter().map(|one| one.condition.timeout.get()).max().unwrap_or_default();
-        // Each has its own timeout; the look at its end takes time too.
+        // Each has its own timeout; the evaluation at its end takes time too.
         let cluster = self.begin(PhaseName::Postconditions, longest + PHASE_LIMIT);
         let about = ConditionTarget::found(target, named);
         let input = self.prepared.input.about(&about);
@@ -60,7 +60,8 @@ impl<A: Action> Running<A> {
                 Some(why) => Err(Error::NotVerified(why)),
                 None => Ok(()),
             },
-            // The change was made: that they could not be looked at is no refusal, and no missing permission of the action.
+            // The change was made, so that a failed evaluation is neither a refusal nor a missing permission of the
+            // action.
             Err(error) if required => {
                 Err(Error::NotVerified(format!("the postconditions could not be evaluated: {}", error.full_message())))
             }
@@ -72,8 +73,8 @@ impl<A: Action> Running<A> {
     }
 }
 
-/// Fails unless everything that is required can say something about this target. Also what is asked afterwards: that it
-/// never could is to be known before the change.
+/// Fails unless all required conditions fit this target. Also the postconditions, so that a condition that can never
+/// hold is reported before the change.
 fn check_fit(conditions: &Conditions, about: &ConditionTarget) -> Result<()> {
     let all = conditions.before.iter().chain(&conditions.after).filter(|one| one.condition.required);
     let misfits = all.clone().filter_map(|one| one.misfit(about.target_kind()));

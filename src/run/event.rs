@@ -1,5 +1,5 @@
-//! `ACTION_EVENTS`: one Kubernetes Event about the target. Best effort: it never changes how the run ended. A dry run posts none:
-//! an Event is a change of the cluster too.
+//! `ACTION_EVENTS`: posts one Kubernetes Event about the target. Best effort: never changes how the run ended. Not
+//! after a dry run, because an Event is a change of the cluster too.
 
 use actions::cluster::Cluster;
 use contract::result::{ActionResult, ObjectReference};
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::record::RunRecord;
 
-/// `note` may have 1 KiB, `reason` and `action` 128 characters.
+/// Limit of `note`, which may have 1 KiB. (`reason` and `action` may have 128 characters.)
 const NOTE_LIMIT: usize = 1000;
 
-/// Posts the event and returns the result, with a warning when that failed.
+/// Posts the event and returns the result, with a warning if posting failed.
 pub async fn post(cluster: &Cluster, record: &RunRecord, result: ActionResult) -> ActionResult {
     let Some(target) = about(&result) else { return result };
     let event = event(target, &result);
@@ -24,7 +24,7 @@ pub async fn post(cluster: &Cluster, record: &RunRecord, result: ActionResult) -
     }
 }
 
-/// The result of a run whose event was cut off.
+/// Returns the result of a run that was cut off while it posted the event.
 pub fn cut_off(record: &RunRecord, result: ActionResult) -> ActionResult {
     let warning = "ACTION_EVENTS: the run was cut off while it posted the event; it may or may not be there".to_owned();
     ActionResult {
@@ -34,7 +34,7 @@ pub fn cut_off(record: &RunRecord, result: ActionResult) -> ActionResult {
     }
 }
 
-/// What there is an event about: nothing after a dry run, nor where no target was found.
+/// Returns the object of the event: none after a dry run, or if no target was found.
 fn about(result: &ActionResult) -> Option<&ObjectReference> {
     let found = result.target.as_ref().map(|target| &target.object).filter(|object| object.uid.is_some());
     found.filter(|_| !result.dry_run)

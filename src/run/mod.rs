@@ -1,5 +1,6 @@
-//! The phases, in order, once: `validate → permissions → find → policy → preconditions → dry-run → execute → verify →
-//! postconditions`. Everything is decided before the first change, and `execute` sends the request that `dry-run` sent.
+//! Runs the phases, in order, once: `validate → permissions → find → policy → preconditions → dry-run → execute →
+//! verify → postconditions`. Everything is decided before the first change, and `execute` sends the request that
+//! `dry-run` sent.
 
 mod conditions;
 mod event;
@@ -27,16 +28,16 @@ pub use event::cut_off;
 use prepare::{Prepared, prepare};
 use record::{PHASE_LIMIT, RunRecord};
 
-/// How often is decided, when what a decision rested on changes before it is carried out.
+/// The most decisions of a run: each is made again when its basis changes before it is carried out.
 const DECISIONS: u32 = 3;
 
-/// Starts a request with the action that it names.
+/// Starts a request with the type of its action.
 pub struct Start {
-    /// What is asked.
+    /// The request.
     pub request: Request,
-    /// Where the run is recorded.
+    /// Record of the run.
     pub record: RunRecord,
-    /// Where log lines go.
+    /// Receives the log lines.
     pub sink: Arc<dyn LogSink>,
 }
 
@@ -68,7 +69,7 @@ async fn run<A: Action>(start: Start) -> Result<ActionResult> {
     })
 }
 
-/// A run in its phases.
+/// The state of a run in its phases.
 struct Running<A: Action> {
     prepared: Prepared<A>,
     dry_run: bool,
@@ -126,7 +127,7 @@ impl<A: Action> Running<A> {
         self.prepared.record.begin(phase, &self.prepared.cluster, limit)
     }
 
-    /// All permissions that are missing are named, before anything is changed.
+    /// Fails before anything is changed if permissions are missing, and names all of them.
     async fn permissions(&mut self, resource: Resource, object: Option<ObjectRef>) -> Result<()> {
         let cluster = self.begin(PhaseName::Permissions, PHASE_LIMIT);
         let Prepared { action, context, conditions, .. } = &self.prepared;
@@ -167,7 +168,8 @@ impl<A: Action> Running<A> {
         Ok(target)
     }
 
-    /// The dry run and then, unless only that was asked, the same request for real. Returns the object as it then is.
+    /// Sends the dry run and then, unless only that was asked for, the same request for real. Returns the object as it
+    /// then is.
     async fn carry_out(&self, target: &A::Target, plan: &A::Plan) -> Result<Value> {
         if A::READ_ONLY {
             return Ok(Value::Null);
@@ -177,7 +179,7 @@ impl<A: Action> Running<A> {
         match self.prepared.action.apply(&cluster, target, plan, Commit::DryRun).await {
             Ok(value) if self.dry_run => return Ok(value),
             Ok(_) => {}
-            // A budget that blocks now is waited for in the real run.
+            // In the real run, `execute` waits for a budget that blocks now.
             Err(Error::Blocked { .. }) if !self.dry_run => {}
             Err(error) => return Err(error),
         }
@@ -194,12 +196,12 @@ impl<A: Action> Running<A> {
         self.prepared.action.details(target, &self.prepared.context)
     }
 
-    /// All but a tenth: what comes after needs time too.
+    /// Returns all but a tenth of the time left, because later phases need time too.
     fn most_of_what_is_left(&self) -> Duration {
         self.prepared.cluster.remaining().mul_f32(0.9)
     }
 
-    /// How long there is to wait: `waitTimeout`, or most of what is left.
+    /// Returns the time to wait: `waitTimeout`, or most of the time left.
     fn wait_limit(&self) -> Duration {
         let left = self.most_of_what_is_left();
         self.prepared.context.wait.timeout.map_or(left, |timeout| timeout.get().min(left))
@@ -216,13 +218,14 @@ impl<A: Action> Running<A> {
         let cluster = self.begin(if A::READ_ONLY { PhaseName::Execute } else { PhaseName::Verify }, self.wait_limit());
         let verified = self.prepared.action.verify(&cluster, target, now, &self.prepared.context).await;
         if verified.is_err() && !A::READ_ONLY {
-            // What it saw last says how far it came.
+            // The last observation shows how far the rollout came.
             self.prepared.record.lock().details = serde_json::to_value(self.details(target)).ok();
         }
         verified.map_err(after_the_change)
     }
 
-    /// The postconditions, unless nothing was done. What the action found out stands also when one of them does not hold.
+    /// Evaluates the postconditions, unless this is a dry run. The action's details stay, even if a condition does not
+    /// hold.
     async fn judged_after(&self, target: &A::Target, details: &A::Details) -> Result<()> {
         if self.dry_run {
             return Ok(());
@@ -259,7 +262,7 @@ impl<A: Action> Running<A> {
         let now = target.value().cloned().unwrap_or_default();
         let details = self.verified(target, &now).await?;
         self.judged_after(target, &details).await?;
-        // Finishing an earlier run's work may have meant to change something after all.
+        // Finishing an earlier run's work may have changed something after all.
         let untouched = self.prepared.cluster.ledger().effect() == Effect::None;
         Ok(self.succeeded(target, &details, if untouched { Code::Unchanged } else { Code::Changed }, Some(message)))
     }
@@ -272,7 +275,7 @@ impl<A: Action> Running<A> {
     }
 }
 
-/// What is not there after the change is no target that was not found: it was.
+/// Converts "target not found" after the change, because the target was found before.
 fn after_the_change(error: Error) -> Error {
     match error {
         Error::TargetNotFound(why) => Error::NotVerified(format!("the target could not be looked at any more: {why}")),

@@ -1,4 +1,4 @@
-//! Before the first phase that asks the cluster: everything that can be checked without it, and what the target is called.
+//! Prepares a run: checks everything that needs no cluster, connects, and finds out how to address the target.
 
 use std::sync::Arc;
 
@@ -20,23 +20,23 @@ use crate::conditions::input::ConditionInput;
 use crate::conditions::parse::Conditions;
 use crate::request::Request;
 
-/// A run that can begin: what is asked was understood, and the cluster can be asked.
+/// A run that can begin: the request was understood, and the cluster can be reached.
 pub struct Prepared<A> {
     /// The action.
     pub action: A,
-    /// What comes with the run.
+    /// Context of the run.
     pub context: RunContext,
     /// The policy and the conditions.
     pub conditions: Conditions,
-    /// Their input document, as far as it is known before the target.
+    /// Input document of the conditions, as far as known before the target.
     pub input: ConditionInput,
     /// The cluster, until `ACTION_TIMEOUT`.
     pub cluster: Cluster,
-    /// What the action is pointed at.
+    /// Target of the action.
     pub named: TargetRef,
-    /// Where that is served.
+    /// Resource of the target.
     pub resource: Resource,
-    /// Where the run is recorded.
+    /// Record of the run.
     pub record: RunRecord,
 }
 
@@ -54,7 +54,7 @@ pub async fn prepare<A: Action>(request: &Request, record: &RunRecord, sink: Arc
     Ok(Prepared { action, context, conditions, input, cluster, named, resource, record })
 }
 
-/// Checks all that can be checked without the cluster.
+/// Checks everything that needs no cluster.
 fn validate<A: Action>(
     request: &Request,
     mut problems: Vec<String>,
@@ -68,7 +68,8 @@ fn validate<A: Action>(
     let context = RunContext {
         id: request.id.clone(),
         reason: request.reason.clone(),
-        // Two numbers: one hasher's seed may be reused within a thread, a clock may stand still; together they do not repeat.
+        // Two numbers: a hasher's seed may be reused within a thread, and a clock may stand still; together they do not
+        // repeat.
         run: format!("{:08x}{:08x}", random() & 0xffff_ffff, random() >> 32),
         now: Timestamp::now(),
         wait: parameters.as_ref().map(|all| all.wait).unwrap_or_default(),
@@ -97,7 +98,8 @@ fn validate<A: Action>(
     }
 }
 
-/// The target before the cluster was asked about its kind or namespace: enough for rules across parameters.
+/// Returns the target as known without the cluster's answer about its kind or namespace: enough for rules across
+/// parameters.
 fn provisional(request: &Request) -> Option<TargetRef> {
     let target = &request.target;
     let namespace = target.namespace.clone().or_else(|| "default".parse().ok());
@@ -108,7 +110,7 @@ fn provisional(request: &Request) -> Option<TargetRef> {
     Some(TargetRef::Object(ObjectRef { resource, namespace, name: target.name.clone()?, uid: target.uid.clone() }))
 }
 
-/// Connects, and settles what the target is called and where it is served.
+/// Connects, and finds out the target's namespace and resource.
 async fn reach(request: &Request, record: &RunRecord, context: &RunContext) -> Result<(Cluster, TargetRef, Resource)> {
     let connection =
         request.connection.as_ref().ok_or_else(|| Error::InvalidRequest("KUBECONFIG: not set".to_owned()))?;
@@ -146,7 +148,7 @@ async fn reach(request: &Request, record: &RunRecord, context: &RunContext) -> R
     Ok((cluster, named, resource))
 }
 
-/// What the API server's audit log shows: version, action, execution, and the run itself.
+/// Returns the user agent for the API server's audit log: version, action, execution, and the run itself.
 fn user_agent(request: &Request, run: &str) -> String {
     let action = request.action_type().unwrap_or_default();
     let id = request.id.as_ref().map(|id| format!("; id={id}")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What is known about the run at any moment. A run that is cut off in the middle (deadline, signal, panic) is told from
-//! here.
+//! Records what is known about the run at any moment. The result of a run that is cut off in the middle (deadline,
+//! signal, panic) is made from this.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,50 +19,50 @@ use contract::text::{millis, shorten};
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// How long the phases before the change may take each: they are a few requests, and a server that does not answer them
-/// is not one to change anything on.
+/// Time limit for each phase before the change: a phase is a few requests, and a server that does not answer them
+/// should not be changed.
 pub const PHASE_LIMIT: Duration = Duration::from_secs(30);
 /// Phases end this long before `ACTION_TIMEOUT`, so that the phase reports its own error instead of a bare timeout.
 pub const RESERVE: Duration = Duration::from_millis(300);
-/// The longest `failureReason`: what went wrong stands whole in `error`.
+/// The longest `failureReason`; the whole error is in `error`.
 const REASON_LIMIT: usize = 300;
 
-/// What is known of the run so far; clones share it.
+/// The record of a run so far; clones share it.
 #[derive(Debug, Clone)]
 pub struct RunRecord(Arc<Mutex<Recorded>>);
 
-/// What the result says of the request.
+/// The recorded facts, from which the result is made.
 #[derive(Debug, Clone, Default)]
 pub struct Recorded {
-    /// The action as understood.
+    /// Action type.
     pub action_type: Option<String>,
     /// `ACTION_ID`
     pub action_id: Option<String>,
     /// `ACTION_DRY_RUN`
     pub dry_run: bool,
-    /// From `TRACEPARENT`.
+    /// Trace id of `TRACEPARENT`.
     pub trace_id: Option<String>,
-    /// Once found.
+    /// Target, once found.
     pub target: Option<ResultTarget>,
-    /// After defaults.
+    /// Parameters, after defaults.
     pub parameters: Option<Value>,
-    /// What the action reports.
+    /// Details that the action reports.
     pub details: Option<Value>,
-    /// How to take it back, if it is applied.
+    /// The request that undoes the change, if the change is applied.
     pub undo: Option<RollbackInformation>,
-    /// An earlier run of the same id had applied it.
+    /// True when an earlier run of the same id had applied the change.
     pub resumed: bool,
-    /// Whether sending it again cannot apply it twice.
+    /// True when sending the request again cannot apply it twice.
     pub repeatable: bool,
-    /// What became of the preconditions.
+    /// Results of the preconditions.
     pub before: Vec<ConditionResult>,
-    /// What became of the postconditions, so far.
+    /// Results of the postconditions so far.
     pub after: Vec<ConditionResult>,
-    /// What was sent, and what became of it.
+    /// Record of what was sent, with the outcomes.
     pub ledger: Ledger,
-    /// States and warnings.
+    /// Progress and warnings.
     pub progress: Progress,
-    /// The result, once it is known; what comes after (an event) does not change it.
+    /// The result, once known; what comes after (an event) does not change how the run ended.
     pub finished: Option<ActionResult>,
     started: Timestamp,
     clock: Option<Instant>,
@@ -71,18 +71,18 @@ pub struct Recorded {
 }
 
 impl RunRecord {
-    /// Begins.
+    /// Starts the record.
     pub fn new(started: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(Recorded { started, clock: Some(Instant::now()), ..Recorded::default() })))
     }
 
-    /// The facts, to read or to add to.
+    /// Locks the facts, to read or to add to.
     pub fn lock(&self) -> MutexGuard<'_, Recorded> {
-        // After a panic the facts are still the recorded.
+        // After a panic the facts are still those recorded.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a phase; the one before is over.
+    /// Begins a phase, and ends the one before.
     pub fn enter(&self, phase: PhaseName) {
         let mut recorded = self.lock();
         recorded.end_phase();
@@ -90,25 +90,25 @@ impl RunRecord {
         tracing::debug!(?phase, "phase begins");
     }
 
-    /// Begins a phase that asks the cluster, and may take so long.
+    /// Begins a phase that asks the cluster, with this time limit.
     pub fn begin(&self, phase: PhaseName, cluster: &Cluster, limit: Duration) -> Cluster {
         self.enter(phase);
         cluster.until(tokio::time::Instant::now() + limit)
     }
 
-    /// How long the run has taken until now.
+    /// Returns the time that the run has taken so far.
     pub fn took(&self) -> Duration {
         self.lock().clock.map(|clock| clock.elapsed()).unwrap_or_default()
     }
 
-    /// The result of a run that did what was asked.
+    /// Returns the result of a run that did what was asked.
     pub fn succeed(&self, code: Code, output: String) -> ActionResult {
         let mut recorded = self.lock();
         recorded.end_phase();
         ActionResult { success: true, output: Some(output), ..recorded.result(code) }
     }
 
-    /// The result of one that did not.
+    /// Returns the result of a run that failed.
     pub fn fail(&self, code: Code, error: String) -> ActionResult {
         let error = hide_in_text(&error);
         let mut recorded = self.lock();
@@ -122,7 +122,7 @@ impl RunRecord {
         ActionResult { success: false, error: Some(error), failed_phase, retryable, ..recorded.result(code) }
     }
 
-    /// The result of an error.
+    /// Returns the result of an error.
     pub fn error(&self, error: &Error) -> ActionResult {
         self.fail(Code::from(error), error.full_message())
     }
@@ -136,7 +136,7 @@ impl Recorded {
         }
     }
 
-    /// The action's own, and then the API server's.
+    /// Returns the action's own warnings, and then those of the API server.
     fn warnings(&self) -> Vec<String> {
         let theirs = self.ledger.warnings().into_iter().map(|text| format!("the API server warns: {text}"));
         self.progress.warnings().into_iter().chain(theirs).collect()
@@ -147,7 +147,7 @@ impl Recorded {
         let changes = match code {
             _ if !self.dry_run => self.ledger.changes(),
             Code::DryRun => self.ledger.would_changes(),
-            // What is refused in the end would change nothing, whatever of it was tried out.
+            // A refused run would change nothing, even if parts of it were tried out.
             _ => Vec::new(),
         };
         let salt = self.target.as_ref().and_then(|target| target.object.uid.clone()).unwrap_or_default();
@@ -186,7 +186,7 @@ impl Recorded {
     }
 }
 
-/// The results; a message may quote an address with a credential in it.
+/// Hides credentials in results, because a message may quote an address with one.
 fn hidden(results: &[ConditionResult]) -> Vec<ConditionResult> {
     let hide = |result: &ConditionResult| ConditionResult {
         error_message: result.error_message.as_deref().map(hide_in_text),
@@ -195,7 +195,7 @@ fn hidden(results: &[ConditionResult]) -> Vec<ConditionResult> {
     results.iter().map(hide).collect()
 }
 
-/// This runner, as results name it.
+/// Returns this runner, as results name it.
 pub fn this_runner() -> Runner {
     let revision = option_env!("ACTION_RUNNER_REVISION").unwrap_or("unknown");
     Runner { version: env!("CARGO_PKG_VERSION").to_owned(), revision: revision.to_owned() }

@@ -1,4 +1,4 @@
-//! What an action must say of itself. An action never sees phases, stdout, policies or exit codes.
+//! The trait that every action implements. An action never sees phases, stdout, policies or exit codes.
 
 pub mod parse;
 pub mod target;
@@ -24,35 +24,35 @@ use crate::k8s::{Kind, ObjectRef, Permission, Resource};
 use crate::workload::lookup::LiveObject;
 use crate::workload::rollout_target::RolloutTarget;
 
-/// What to do about the target as it is.
+/// Decision about the target as found.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision<P> {
-    /// Change it, by this plan.
+    /// Change the target, by this plan.
     Change(P),
-    /// Nothing: it is so already.
+    /// Do nothing, because the target is already as asked.
     AlreadySo {
-        /// Why, in a sentence.
+        /// Reason, in a sentence.
         message: String,
-        /// Whether it was this very execution (the same `ACTION_ID`) that made it so before.
+        /// True when this very execution (the same `ACTION_ID`) made it so before.
         resumed: bool,
     },
-    /// Nothing: a guard says no. The sentence says why, and what to do.
+    /// Do nothing, because a guard refuses. The sentence says why, and what to do.
     Refuse(String),
 }
 
-/// A target that was looked up, whatever else an action found out about it.
+/// The target that was looked up, with whatever else an action found out about it.
 pub trait Target {
-    /// The object that was looked up, where there is one.
+    /// Returns the object that was looked up, if there is one.
     fn live(&self) -> Option<&LiveObject>;
-    /// Its name.
+    /// Returns the reference to the object.
     fn object(&self) -> Option<&ObjectRef> {
         self.live().map(|live| &live.object)
     }
-    /// The object that was named, when it led to this one.
+    /// Returns the object that the request named, when the target is its owner.
     fn resolved_from(&self) -> Option<&ObjectRef> {
         self.live().and_then(|live| live.resolved_from.as_ref())
     }
-    /// The object as the API server gave it.
+    /// Returns the object as the API server gave it.
     fn value(&self) -> Option<&Value> {
         self.live().map(|live| &live.value)
     }
@@ -64,46 +64,47 @@ impl Target for RolloutTarget {
     }
 }
 
-/// One thing that can be done to a cluster. `Self` is its checked parameters, without those that say how to wait.
+/// One action on a cluster. `Self` is its checked parameters, without those that say how to wait.
 #[allow(async_fn_in_trait, reason = "never used as a trait object, and everything runs on one thread")]
 pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
-    /// What `find` brings.
+    /// Target that `find` returns.
     type Target: Target;
-    /// What `decide` wants to be done.
+    /// Plan that `decide` makes.
     type Plan: PartialEq;
-    /// What the action reports.
+    /// Details that the action reports.
     type Details: Serialize + JsonSchema;
 
-    /// Whether the action changes nothing by nature.
+    /// True when the action never changes anything.
     const READ_ONLY: bool = false;
-    /// What it waits for, once it is done.
+    /// Object that the action waits for after its change.
     const WAITS: Waits;
 
-    /// Whether sending the same request again cannot apply it twice: by nature, or because the entry of this id on the
-    /// object prevents it.
+    /// Returns whether sending the same request again cannot apply it twice: by the nature of the action, or because
+    /// the entry of this id on the object prevents it.
     fn repeatable(run: &RunContext, _has_uid: bool) -> bool {
         run.id.is_some()
     }
-    /// The kinds that it accepts; empty when it depends on the API server.
+    /// Returns the kinds that the action accepts; empty when they depend on the API server.
     fn kinds() -> &'static [Kind];
-    /// Whether it also accepts kinds that are not built in.
+    /// Returns whether the action also accepts kinds that are not built in.
     fn other_kinds() -> bool {
         false
     }
-    /// An example of its parameters: for its documentation, and for the permissions that `rbac` prints.
+    /// Returns an example of the parameters: for the documentation, and for the permissions that `rbac` prints.
     fn example() -> Value;
-    /// The parameters that have no default, with any value.
+    /// Returns the parameters that have no default, with any value.
     fn minimal() -> Value {
         Value::Object(Map::new())
     }
-    /// What a run with these parameters on this kind needs, where it waits or where it does not.
+    /// Returns the permissions that a run with these parameters needs on this kind, with or without waiting.
     fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission>;
-    /// The kinds that an object of this kind may lead to: a pod to its Deployment. What they need comes on top.
+    /// Returns the kinds of owners that an object of this kind may lead to, such as a pod to its Deployment. Their
+    /// permissions are needed as well.
     fn owner_kinds(_kind: Kind) -> &'static [Kind] {
         &[]
     }
-    /// The same, and what it takes to follow an object to its owner. (What is needed for the owner itself is known once it is
-    /// found.)
+    /// Returns [`Self::permissions`] and those to follow an object to its owner. (Those on the owner itself are known
+    /// once the owner is found.)
     fn all_permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
         let mut all = self.permissions(resource, waits);
         if resource.built_in() == Some(Kind::Pod) && Self::owner_kinds(Kind::Pod).contains(&Kind::Deployment) {
@@ -111,32 +112,33 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
         }
         all
     }
-    /// Rules across fields; each answer is a sentence that begins with the field.
+    /// Checks rules across fields. Each problem is a sentence that begins with the field.
     fn check(&self, _named: &TargetRef, _run: &RunContext) -> Vec<String> {
         Vec::new()
     }
-    /// Reads the target and what the decision rests on.
+    /// Reads the target and all that the decision depends on.
     async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Self::Target>;
-    /// Decides what to do. Pure.
+    /// Decides what to do, as a pure function.
     fn decide(&self, target: &Self::Target, run: &RunContext) -> Decision<Self::Plan>;
-    /// Whether a decision taken again, after someone changed the target in between, is still what was meant.
+    /// Returns whether a second decision, made after someone changed the target meanwhile, is still what was meant.
     fn same_intent(_first: &Self::Plan, _again: &Self::Plan) -> bool {
         true
     }
-    /// Does it, or tries it out. Returns the object as the server then has it (null when it is gone).
+    /// Makes the change, or tries it out. Returns the object as the server then has it (null when it is gone).
     async fn apply(&self, cluster: &Cluster, target: &Self::Target, plan: &Self::Plan, commit: Commit)
     -> Result<Value>;
-    /// Fails when what an earlier run of this `ACTION_ID` wrote is not what is there now: that it was applied once does not
-    /// say so.
+    /// Fails when what an earlier run of this `ACTION_ID` wrote has been changed since. That it was applied once does
+    /// not mean that it is still there.
     fn stands(&self, _target: &Self::Target, _run: &RunContext) -> Result<()> {
         Ok(())
     }
-    /// Finishes what an earlier run of this `ACTION_ID` began: what `apply` does after the request that carries its entry.
+    /// Finishes what an earlier run of this `ACTION_ID` began: all that `apply` does after the request that carries the
+    /// entry.
     async fn resume(&self, _cluster: &Cluster, _target: &Self::Target, _run: &RunContext) -> Result<()> {
         Ok(())
     }
-    /// Waits until the effect is there, for the object as `apply` left it (or as it already was). An action that changes
-    /// nothing does its work here.
+    /// Waits until the effect is there, for the object as `apply` left it (or as found, if nothing had to be done). An
+    /// action that changes nothing does its work here.
     async fn verify(
         &self,
         cluster: &Cluster,
@@ -144,33 +146,34 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
         now: &Value,
         run: &RunContext,
     ) -> Result<Self::Details>;
-    /// The details when nothing is waited for, or nothing was changed.
+    /// Returns the details when nothing is waited for, or nothing was changed.
     fn details(&self, target: &Self::Target, run: &RunContext) -> Self::Details;
-    /// Tells how to take it back.
+    /// Returns the request that undoes the change.
     fn undo(&self, target: &Self::Target, applied: bool, run: &RunContext) -> RollbackInformation;
-    /// What is to be done, for a person: `scale deployment shop/web from 3 to 5`.
+    /// Says what is to be done, for a person: `scale deployment shop/web from 3 to 5`.
     fn intent(&self, target: &Self::Target, details: &Self::Details) -> String;
-    /// What was done: `scaled deployment shop/web from 3 to 5`.
+    /// Says what was done: `scaled deployment shop/web from 3 to 5`.
     fn done(&self, target: &Self::Target, details: &Self::Details) -> String;
-    /// What came of it, to go on after what was done: `; 5 of 5 replicas ready after 1.5 s`, where `took` is `1.5 s`.
+    /// Continues the sentence of `done` with the effect: `; 5 of 5 replicas ready after 1.5 s`, where `took` is `1.5
+    /// s`.
     fn proof(&self, _target: &Self::Target, _details: &Self::Details, _took: &str) -> String {
         String::new()
     }
 }
 
-/// How a run came to its result, for the sentence that tells it.
+/// Outcome of a run, for the sentence that reports it.
 #[derive(Debug, Clone)]
 pub struct RunOutcome {
-    /// Nothing was changed: it would be.
+    /// True when nothing was changed, but would be.
     pub dry_run: bool,
-    /// Why nothing had to be changed.
+    /// Reason why nothing had to be changed.
     pub already: Option<String>,
-    /// How long the run took until now.
+    /// Time that the run has taken so far.
     pub took: Duration,
 }
 
 impl RunOutcome {
-    /// The sentence for a person.
+    /// Returns the sentence for a person.
     pub fn sentence<A: Action>(&self, action: &A, target: &A::Target, details: &A::Details) -> String {
         let proof = || action.proof(target, details, &format!("{:.1} s", self.took.as_secs_f32()));
         match (&self.already, self.dry_run) {
@@ -182,8 +185,8 @@ impl RunOutcome {
     }
 }
 
-/// What makes two requests the same: the parameters without those that have their default. A default that a later release
-/// adds must not turn a retry across the upgrade into another request.
+/// Returns what identifies a request: its parameters without those that have their default. Otherwise a default that a
+/// later release adds would turn a retry across the upgrade into another request.
 pub fn identity<A: Action>(parameters: &A) -> Value {
     let mut value = serde_json::to_value(parameters).unwrap_or_default();
     let needed = A::minimal();
@@ -207,7 +210,7 @@ mod tests {
         identity(&serde_json::from_value::<A>(parameters).unwrap())
     }
 
-    /// These stand, hashed, on users' objects: they never change.
+    /// Users' objects hold hashes of these, so they never change.
     #[test]
     fn a_request_is_what_differs_from_the_defaults() {
         assert_eq!(of::<RestartWorkload>(json!({})), json!({}));

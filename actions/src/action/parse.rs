@@ -1,4 +1,4 @@
-//! The parameters of an action: read strictly, beside those that say how to wait, which are the run's.
+//! Parses the parameters of an action strictly, and those that say how to wait, which belong to the run.
 
 use contract::parse;
 use contract::waiting::WaitOptions;
@@ -7,20 +7,20 @@ use serde_json::{Map, Value};
 
 use super::Action;
 
-/// The variable that holds them.
+/// The variable that holds the parameters.
 const VARIABLE: &str = "ACTION_PARAMETERS";
 
-/// An action with its parameters, and how the run waits for it.
+/// An action with its parameters, and the options for waiting.
 #[derive(Debug)]
 pub struct Parameters<A> {
     /// The action.
     pub action: A,
-    /// How to wait.
+    /// Options for waiting.
     pub wait: WaitOptions,
 }
 
 impl<A: Action> Parameters<A> {
-    /// Reads them, or says everything that is wrong with them.
+    /// Parses the parameters, or returns everything that is wrong with them.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
         parse::check(VARIABLE, text, &A::example(), &fields::<A>())?;
         match (parse::read::<A>(VARIABLE, text), parse::read::<WaitOptions>(VARIABLE, text)) {
@@ -33,7 +33,7 @@ impl<A: Action> Parameters<A> {
         }
     }
 
-    /// All of them after defaults, as results have them.
+    /// Returns all parameters after defaults, as results show them.
     pub fn to_value(&self) -> Value {
         let object = |value: serde_json::Result<Value>| match value {
             Ok(Value::Object(fields)) => fields,
@@ -46,7 +46,7 @@ impl<A: Action> Parameters<A> {
     }
 }
 
-/// The names of all fields, in alphabetical order.
+/// Returns the names of all fields, in alphabetical order.
 pub fn fields<A: Action>() -> Vec<String> {
     let mut all = parse::fields::<A>();
     all.extend(A::WAITS.fields().iter().map(|field| (*field).to_owned()));
@@ -54,7 +54,7 @@ pub fn fields<A: Action>() -> Vec<String> {
     all
 }
 
-/// The schema of all fields.
+/// Returns the schema of all fields.
 pub fn schema<A: Action>() -> Schema {
     let mut schema = schemars::schema_for!(A);
     let waiting = schemars::schema_for!(WaitOptions);

@@ -1,25 +1,25 @@
-//! What an action is pointed at.
+//! The target of an action, as the request names it.
 
 use crate::cluster::error::{Error, Result};
 use crate::k8s::ObjectRef;
 use crate::k8s::names::Namespace;
 
-/// What an action is pointed at.
+/// The target of an action.
 #[derive(Debug, Clone)]
 pub enum TargetRef {
     /// One object.
     Object(ObjectRef),
-    /// Everything that a label selector finds (`TARGET_SELECTOR`; `collect-logs` only).
+    /// All pods that match a label selector (`TARGET_SELECTOR`; `collect-logs` only).
     Selection {
-        /// Where.
+        /// Namespace of the pods.
         namespace: Namespace,
-        /// Which.
+        /// Label selector.
         selector: String,
     },
 }
 
 impl TargetRef {
-    /// The one object that every action but `collect-logs` is pointed at.
+    /// Returns the one object that every action but `collect-logs` needs.
     pub fn object(&self) -> Result<&ObjectRef> {
         match self {
             TargetRef::Object(object) => Ok(object),

@@ -1,4 +1,4 @@
-//! What the tests of several actions need.
+//! Helpers for the tests of several actions.
 
 #![allow(clippy::missing_panics_doc, reason = "for tests")]
 
@@ -17,7 +17,7 @@ use crate::k8s::object::text;
 use crate::k8s::{Kind, ObjectRef};
 use crate::workload::lookup::LiveObject;
 
-/// Takes no lines.
+/// Refuses every line.
 #[derive(Debug)]
 struct NoSink;
 
@@ -27,7 +27,7 @@ impl LogSink for NoSink {
     }
 }
 
-/// A run without id or reason.
+/// Returns a run without id or reason.
 pub fn run() -> RunContext {
     RunContext {
         upload_hosts: Vec::new(),
@@ -41,7 +41,7 @@ pub fn run() -> RunContext {
     }
 }
 
-/// The sentence about a run that took 1.5 s.
+/// Returns the sentence about a run that took 1.5 s.
 pub fn sentence<A: Action>(
     action: &A,
     target: &A::Target,
@@ -52,13 +52,13 @@ pub fn sentence<A: Action>(
     outcome.sentence(action, target, details)
 }
 
-/// Applies a patch as the API server does, where a test of null means "absent".
+/// Applies a patch as the API server does, where a test for null means "absent".
 pub fn apply(value: &mut Value, operations: &[PatchOperation]) {
     let changes: Vec<_> = operations.iter().filter(|one| !matches!(one, PatchOperation::Test(_))).cloned().collect();
     json_patch::patch(value, &changes).expect("a patch that fits");
 }
 
-/// An object called `web` in `shop` (or in the cluster).
+/// Returns an object called `web` in `shop` (or in the cluster).
 pub fn live(kind: Kind, value: Value) -> LiveObject {
     let resource = kind.resource();
     let namespace = "shop".parse().ok().filter(|_| resource.namespaced());

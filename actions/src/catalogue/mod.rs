@@ -1,4 +1,4 @@
-//! The catalogue: what can be asked for, which type carries it out, and which image and account are for it.
+//! The catalogue of all action types, with the Rust type, the image and the account of each.
 
 pub mod target;
 
@@ -9,7 +9,7 @@ use crate::k8s::Kind;
 use crate::{collect_logs, cordon, restart, rollback, scale};
 use target::KindInput;
 
-/// What can be done.
+/// The verbs of all actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// Set how many pods a workload has.
@@ -27,11 +27,11 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// All of them, in the order of the documentation.
+    /// All verbs, in the order of the documentation.
     pub const ALL: [Verb; 6] =
         [Verb::Scale, Verb::Restart, Verb::Rollback, Verb::Cordon, Verb::Uncordon, Verb::CollectLogs];
 
-    /// As it stands in `ACTION_TYPE`.
+    /// Returns the verb as `ACTION_TYPE` spells it.
     pub const fn name(self) -> &'static str {
         match self {
             Verb::Scale => "scale",
@@ -44,15 +44,15 @@ impl Verb {
     }
 }
 
-/// What is done with an action once it is known which one it is: the runner runs it, a sub-command prints something of it.
+/// Code that needs the type of an action: the runner runs the action, a sub-command prints something about it.
 pub trait Visitor {
-    /// What comes of it.
+    /// Result of the visit.
     type Output;
-    /// Goes on with the action's own type.
+    /// Continues with the action's own type.
     fn visit<A: Action>(self) -> Self::Output;
 }
 
-/// The registry: which type an action type names. Restart is two actions, told apart by the kind.
+/// Calls the visitor with the type of an action: the registry. Restart is two actions, told apart by the kind.
 pub fn with_action<V: Visitor>(verb: Verb, kind: Option<Kind>, visitor: V) -> V::Output {
     match (verb, kind) {
         (Verb::Scale, _) => visitor.visit::<scale::Scale>(),
@@ -74,7 +74,7 @@ impl Visitor for Kinds {
     }
 }
 
-/// The kinds that a verb accepts.
+/// Returns the kinds that a verb accepts.
 pub fn kinds(verb: Verb) -> Vec<Kind> {
     let mut kinds = with_action(verb, None, Kinds);
     if verb == Verb::Restart {
@@ -83,7 +83,7 @@ pub fn kinds(verb: Verb) -> Vec<Kind> {
     kinds
 }
 
-/// One thing that can be asked for: a verb on a kind.
+/// One thing that a request can ask for: a verb on a kind.
 #[derive(Debug, Clone, Copy)]
 pub struct ActionType {
     /// The verb.
@@ -93,29 +93,29 @@ pub struct ActionType {
 }
 
 impl ActionType {
-    /// Every action type.
+    /// Returns every action type.
     pub fn all() -> Vec<Self> {
         Verb::ALL.into_iter().flat_map(|verb| kinds(verb).into_iter().map(move |kind| Self { verb, kind })).collect()
     }
 
-    /// `scale-deployment`
+    /// Returns the name, such as `scale-deployment`.
     pub fn name(self) -> String {
         format!("{}-{}", self.verb.name(), self.kind.lower())
     }
 
-    /// The action types that a name means: one, or all of a bare verb.
+    /// Returns the action types that a name means: one, or all of a bare verb.
     pub fn named(name: &str) -> Vec<Self> {
         let name = name.to_lowercase().replace('_', "-");
         Self::all().into_iter().filter(|one| one.name() == name || one.verb.name() == name).collect()
     }
 }
 
-/// The names of all action types.
+/// Returns the names of all action types.
 pub fn names() -> Vec<String> {
     ActionType::all().into_iter().map(ActionType::name).collect()
 }
 
-/// `<verb>-<kind>` or the bare verb; `_` is read as `-`.
+/// Parses `<verb>-<kind>` or the bare verb; `_` is read as `-`.
 pub fn parse_action_type(text: Option<&str>, problems: &mut Vec<String>) -> Option<(Verb, Option<String>)> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
         problems.push("ACTION_TYPE: needed; for example scale-deployment (`action-runner list` shows all)".to_owned());
@@ -138,7 +138,7 @@ pub fn parse_action_type(text: Option<&str>, problems: &mut Vec<String>) -> Opti
     found
 }
 
-/// Fails where a verb does not go with a kind; the sentence says which do.
+/// Fails when the verb does not accept the kind; the sentence says which kinds it accepts.
 pub fn check_kind<A: Action>(verb: Verb, kind: &KindInput) -> Result<(), String> {
     let accepted = match kind {
         KindInput::BuiltIn(kind) => kinds(verb).contains(kind),
@@ -154,11 +154,11 @@ pub fn check_kind<A: Action>(verb: Verb, kind: &KindInput) -> Result<(), String>
 /// An image that the release pipeline builds: the one binary, locked to some actions.
 #[derive(Debug, Clone, Copy)]
 pub struct Image {
-    /// `action-scale`
+    /// Name, such as `action-scale`.
     pub name: &'static str,
-    /// What it is for, in a few words.
+    /// Purpose, in a few words.
     pub title: &'static str,
-    /// Its actions; all of them when the image has no lock.
+    /// Verbs of the image; all of them when the image has no lock.
     pub verbs: &'static [Verb],
 }
 
@@ -197,12 +197,12 @@ pub const IMAGES: [Image; 6] = [
 ];
 
 impl Image {
-    /// Whether the image may do only some actions.
+    /// Returns whether the image is locked to some actions.
     pub fn locked(&self) -> bool {
         self.verbs.len() < Verb::ALL.len()
     }
 
-    /// The image's lock, as the runner reads it.
+    /// Returns the image's lock, in the format that the runner reads.
     pub fn lock(&self) -> String {
         let head = format!(
             "# The image {} may do this and nothing else, whatever a Job says; see images/README.md.\n",
@@ -211,13 +211,13 @@ impl Image {
         self.verbs.iter().fold(head, |text, verb| text + "action " + verb.name() + "\n")
     }
 
-    /// The action types that it serves.
+    /// Returns the action types that the image serves.
     pub fn action_types(&self) -> Vec<ActionType> {
         ActionType::all().into_iter().filter(|one| self.verbs.contains(&one.verb)).collect()
     }
 }
 
-/// The locked image of a verb.
+/// Returns the locked image of a verb.
 pub fn image_of(verb: Verb) -> Image {
     let [all @ .., runner] = IMAGES;
     all.into_iter().find(|image| image.verbs.contains(&verb)).unwrap_or(runner)

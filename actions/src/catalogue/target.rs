@@ -1,4 +1,4 @@
-//! Which object is meant, from up to six variables that must not contradict each other.
+//! Reads the target from up to six variables, which must not contradict each other.
 
 use contract::text::did_you_mean;
 
@@ -6,12 +6,12 @@ use super::{Verb, kinds};
 use crate::k8s::Kind;
 use crate::k8s::names::{KindName, Name, Namespace};
 
-/// A variable's text, unless it is unset or empty.
+/// Returns the text of a variable, unless it is unset or empty.
 fn set(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// The value, or the problem noted.
+/// Returns the value, or notes the problem.
 fn note<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
 }
@@ -19,9 +19,9 @@ fn note<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
 /// A kind as the request names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KindInput {
-    /// One the runner knows.
+    /// A kind that the runner knows.
     BuiltIn(Kind),
-    /// One whose plural the API server has to tell.
+    /// A kind whose plural only the API server knows.
     Other {
         /// `argoproj.io/v1alpha1`
         api_version: String,
@@ -31,7 +31,7 @@ pub enum KindInput {
 }
 
 impl KindInput {
-    /// As it stands in an action type.
+    /// Returns the kind as an action type spells it.
     pub fn lower(&self) -> String {
         match self {
             Self::BuiltIn(kind) => kind.lower(),
@@ -43,15 +43,15 @@ impl KindInput {
 /// The target as the environment names it.
 #[derive(Debug, Default)]
 pub struct TargetInput {
-    /// Its kind.
+    /// Kind of the target.
     pub kind: Option<KindInput>,
-    /// Its name.
+    /// Name of the target.
     pub name: Option<Name>,
-    /// Its namespace, if one was given.
+    /// Namespace of the target, if given.
     pub namespace: Option<Namespace>,
-    /// A selector in place of the name.
+    /// Selector in place of the name.
     pub selector: Option<String>,
-    /// Its UID.
+    /// UID of the target.
     pub uid: Option<String>,
 }
 
@@ -74,7 +74,7 @@ pub struct TargetTexts<'a> {
     pub resource: Option<&'a str>,
 }
 
-/// Reads them. `named_kind` is the kind in `ACTION_TYPE`.
+/// Reads the texts. `named_kind` is the kind in `ACTION_TYPE`.
 pub fn read(
     texts: &TargetTexts<'_>,
     verb: Option<Verb>,
@@ -142,7 +142,7 @@ fn split(text: &str) -> Result<Parts, String> {
 
 type Source<'a> = (&'static str, Option<&'a str>);
 
-/// The one value of two variables, with the name of the variable it came from.
+/// Returns the one value of two variables, with the name of the variable that it came from.
 fn agree<'a>(first: Source<'a>, second: Source<'a>, problems: &mut Vec<String>) -> Option<(&'static str, &'a str)> {
     if let ((name, Some(one)), (other_name, Some(other))) = (first, second)
         && one != other
@@ -164,7 +164,7 @@ fn kind(sources: &[Source<'_>; 3], api_version: Option<&str>, problems: &mut Vec
                     kind.lower()
                 ));
             }
-            // `ACTION_TYPE` is lower case: a kind that is not built in is spelled by TARGET_KIND.
+            // `ACTION_TYPE` is lower case, so TARGET_KIND gives the spelling of a kind that is not built in.
             _ => found = Some((variable, kind)),
         }
     }
@@ -189,7 +189,7 @@ fn one_kind(variable: &str, text: &str, api_version: Option<&str>) -> Result<Kin
     }
 }
 
-/// The kind of an action that has only one, and of a selection of pods.
+/// Returns the kind of an action that has only one, and of a selection of pods.
 fn default_kind(verb: Option<Verb>, selection: bool) -> Option<KindInput> {
     let verb = verb?;
     match kinds(verb).as_slice() {

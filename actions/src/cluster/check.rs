@@ -1,4 +1,4 @@
-//! Reading what is followed, beside the watch: anew when its history is too old, and to check one that is quiet.
+//! Reads the watched objects again: when the watch history is too old, and to check a watch that is quiet.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use super::watcher::Watcher;
 use super::{Cluster, Query};
 use crate::cluster::error::{Error, Result};
 
-/// How long a check may take; events wait for it. A server that is slower has more trouble than a quiet watch.
+/// Limit for a check, because events wait for it. A server that is slower has more trouble than a quiet watch.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
 
-/// An object with its version, whatever it is read as.
+/// An object with its resourceVersion, of whatever type.
 struct Versioned<T> {
     item: T,
     version: String,
@@ -23,7 +23,7 @@ struct Versioned<T> {
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Versioned<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // One object at a time is there as a whole.
+        // Only one object at a time is held as a whole.
         let object = Value::deserialize(deserializer)?;
         let version = version_of(&object);
         Ok(Self { item: serde_json::from_value(object).map_err(D::Error::custom)?, version })
@@ -31,14 +31,14 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Versioned<T> {
 }
 
 impl Cluster {
-    /// A list, with what a watch needs to go on from it.
+    /// Lists the objects, and returns where a watch can continue.
     pub(super) async fn list_to_follow<T: Item>(&self, query: &Query) -> Result<(Vec<T>, Start)> {
         let (all, version) = self.list::<Versioned<T>>(query).await?;
         let known = all.iter().map(|one| (one.item.key().to_owned(), one.version.clone())).collect();
         Ok((all.into_iter().map(|one| one.item).collect(), Start { version, known }))
     }
 
-    /// Everything as it is now. One object is read by GET: who follows only that need not be allowed to list.
+    /// Reads all objects as they are now. One object is read by GET, so that following it needs no permission to list.
     pub(super) async fn read_anew<T: Item>(&self, query: &Query) -> Result<(Vec<T>, Start)> {
         let Some(object) = query.object() else { return self.list_to_follow(query).await };
         match self.get(&object).await {
@@ -47,7 +47,7 @@ impl Cluster {
                 let unreadable = |error| Error::unavailable(format!("failed to read {object}"), error);
                 Ok((vec![serde_json::from_value(now).map_err(unreadable)?], from))
             }
-            // Gone: from whatever comes next.
+            // The object is gone: the watch continues with the next event.
             Err(Error::TargetNotFound(_)) => Ok((Vec::new(), Start::default())),
             Err(error) => Err(error),
         }
@@ -55,14 +55,14 @@ impl Cluster {
 }
 
 impl<T: Item> Watcher<T> {
-    /// What there is, in place of all that was told before.
+    /// Replaces all objects that were sent before.
     pub(super) async fn replace(&mut self, items: Vec<T>, from: Start) {
         (self.version, self.known) = (from.version, from.known);
         self.send(Event::All(items)).await;
     }
 
-    /// Nothing has come for a while: had there been anything to say? If so, the watch is not believed any more. A check
-    /// that fails says nothing; the watch has its own end.
+    /// Checks whether a quiet watch has missed anything. If so, the watch is no longer trusted and is opened again. A
+    /// check that fails proves nothing; the watch ends by itself.
     pub(super) async fn check(&mut self) {
         let read = self.cluster.until(Instant::now() + CHECK_LIMIT).read_anew(&self.query).await;
         self.checked = Instant::now();
@@ -100,7 +100,7 @@ mod tests {
         Query::beside(&object(Kind::Pod), Kind::Pod.resource(), "app=web")
     }
 
-    /// Whether something was told within so many seconds.
+    /// Returns whether an event came within this many seconds.
     async fn told(follow: &mut Watch<Value>, seconds: u64) -> bool {
         tokio::time::timeout(Duration::from_secs(seconds), follow.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
@@ -154,7 +154,7 @@ mod tests {
                 (1, event("ADDED", pod("c", "7"))),
                 (0, event("MODIFIED", pod("a", "8"))),
                 (0, event("DELETED", pod("b", "9"))),
-                // It is not quiet until 20 s after this.
+                // The watch counts as quiet only 20 s after this.
                 (14, event("BOOKMARK", json!({ "metadata": { "resourceVersion": "12" } }))),
             ]
         };

@@ -1,8 +1,8 @@
-//! The HTTP client: kube's parts (credentials, addresses, TLS), on connections of our own.
+//! The HTTP client: kube's parts (credentials, addresses, TLS), with our own connections.
 //!
 //! kube's own connections have `TCP_NODELAY` off: the second packet of the first request of every connection then waits
-//! for the acknowledgement of the first, which the other side delays by 40 ms. A run is a handful of requests; with it on
-//! they take a fifth of the time. And kube sends every verb up to 16 times, which nothing here does.
+//! for the acknowledgement of the first, which the other side delays by 40 ms. A run is a handful of requests; with the
+//! option on they take a fifth of the time. And kube sends every verb up to 16 times, which nothing here does.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use tower::BoxError;
 use tower::util::MapErr;
 use tower_service::Service;
 
-/// Long enough for a node under load, short enough that an address that swallows packets is tried more than once.
+/// Long enough for a node under load, short enough that an address that drops packets is tried more than once.
 pub(super) const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// A client for this configuration. May run a kubeconfig's login plugin.
+/// Builds a client for this configuration. May run a kubeconfig's login plugin.
 pub(super) fn build(mut config: Config) -> kube::Result<Client> {
-    // rustls wants to know whom to trust, and without this every certificate of the system is parsed for it, only to
-    // trust everybody.
+    // Without any root certificate, every certificate of the system would be parsed for rustls, although here it trusts
+    // everybody.
     if config.accept_invalid_certs && config.root_cert.is_none() {
         config.root_cert = Some(Vec::new());
     }
@@ -40,7 +40,7 @@ pub(super) fn build(mut config: Config) -> kube::Result<Client> {
     }
 }
 
-/// Connections as they are best for requests: what is written is sent.
+/// Returns a connector whose connections send at once what is written.
 fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
@@ -48,10 +48,10 @@ fn connector() -> HttpConnector {
     connector
 }
 
-/// Through an HTTP proxy, with the name and password in its address if there are any.
+/// Connects through an HTTP proxy, with the name and password in its address if there are any.
 fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
     let tunnel = Tunnel::new(proxy.clone(), connector);
-    // The matcher is asked for nothing but to decode what stands in the address.
+    // The matcher is used only to decode the credentials in the address.
     let matched = Matcher::builder().all(proxy.to_string()).build().intercept(&Uri::from_static("https://any"));
     match matched.as_ref().and_then(|matched| matched.basic_auth()) {
         Some(credentials) => tunnel.with_auth(credentials.clone()),
@@ -59,7 +59,7 @@ fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
     }
 }
 
-/// The layers in kube's order, without its retries.
+/// Stacks the layers in kube's order, without its retries.
 fn over<C>(config: &Config, connector: C) -> kube::Result<Client>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
@@ -71,7 +71,7 @@ where
     let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(connector)?);
     connector.set_connect_timeout(Some(CONNECT_LIMIT));
     let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
-    // The layer for credentials wants the most general of errors.
+    // The credentials layer needs a boxed error.
     let http = MapErr::new(http, BoxError::from);
     let builder = ClientBuilder::new(http, config.default_namespace.clone()).with_layer(&config.extra_headers_layer()?);
     Ok(match credentials {
@@ -90,8 +90,8 @@ mod tests {
     use std::net::{SocketAddr, TcpListener};
     use std::thread::JoinHandle;
 
-    /// Whether `TCP_NODELAY` is on, on each connection of this process to that address. `None` where the kernel does not
-    /// let a process look at its own sockets (some containers do not).
+    /// Returns whether `TCP_NODELAY` is on, for each connection of this process to that address. `None` where the
+    /// kernel does not let a process look at its own sockets (as in some containers).
     fn nodelay(to: SocketAddr) -> Option<Vec<bool>> {
         let own = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
         let mut all = Vec::new();
@@ -111,7 +111,7 @@ mod tests {
         Some(all)
     }
 
-    /// Takes one connection, and gives back what was sent first; answers so.
+    /// Accepts one connection, answers this, and returns what was sent first.
     fn listen(answer: &'static str) -> (SocketAddr, JoinHandle<Vec<u8>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -121,7 +121,7 @@ mod tests {
             let length = stream.read(&mut heard).unwrap();
             heard.truncate(length);
             stream.write_all(answer.as_bytes()).unwrap();
-            // Until the other side ends it.
+            // Until the other side closes the connection.
             let _closed = stream.read(&mut [0; 16]);
             heard
         });
@@ -136,7 +136,7 @@ mod tests {
 
     async fn send(client: Client) {
         let request = Request::get("/api").body(Body::empty()).unwrap();
-        // Nobody there speaks TLS: it is the connection that matters.
+        // Nobody there speaks TLS: only the connection matters.
         let _no_answer = tokio::time::timeout(Duration::from_millis(500), client.send(request)).await;
     }
 

@@ -1,4 +1,4 @@
-//! What time it is for the API server: whether something is overdue is decided by the clock that set its time.
+//! The API server's time: whether a time that the server set has passed is decided by the server's clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use http::{HeaderMap, header};
 use jiff::{SignedDuration, Timestamp};
 
-/// How far the server's clock is ahead of ours, in milliseconds; clones share it.
+/// Milliseconds by which the server's clock is ahead of ours; clones share this.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ServerClock(Arc<AtomicI64>);
 
@@ -19,14 +19,14 @@ impl ServerClock {
         }
     }
 
-    /// The server's time, where ours is this.
+    /// Returns the server's time at this time of ours.
     pub(super) fn at(&self, now: Timestamp) -> Timestamp {
         now.saturating_add(SignedDuration::from_millis(self.0.load(Ordering::Relaxed))).unwrap_or(now)
     }
 }
 
-/// How far a `Date` is ahead. It tells whole seconds, and the answer was on its way for a while: what may come from that
-/// is no difference. `None` for what is no date.
+/// Returns how far a `Date` is ahead. The header has whole seconds, and the answer took a while to arrive: a difference
+/// that may come from that counts as none. `None` when the text is no date.
 fn ahead(date: &str, now: Timestamp) -> Option<SignedDuration> {
     const NOTHING: SignedDuration = SignedDuration::from_secs(2);
     /// The middle of the second that the header names.

@@ -1,4 +1,4 @@
-//! Reaching the API server: in a pod by its ServiceAccount, by hand with a kubeconfig; and saying why it fails.
+//! Connects to the API server, by ServiceAccount in a pod or by kubeconfig elsewhere, and explains why that fails.
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::cluster::error::Error;
 use crate::cluster::ledger::Ledger;
 use crate::k8s::names::Namespace;
 
-/// How to reach the cluster, as the environment says it.
+/// The way to reach the cluster, from the environment.
 #[derive(Debug, Clone)]
 pub enum Connection {
     /// The pod's own ServiceAccount.
@@ -24,7 +24,7 @@ pub enum Connection {
     Kubeconfig {
         /// The files.
         files: Vec<PathBuf>,
-        /// The context; the files' current one if `None`.
+        /// The context; the files' current context if `None`.
         context: Option<String>,
         /// The proxy variables.
         proxy: Proxy,
@@ -36,13 +36,13 @@ pub enum Connection {
 pub struct Proxy {
     /// The proxy's address.
     pub https: Option<String>,
-    /// Hosts that are reached without it.
+    /// Hosts that are reached without the proxy.
     pub none_for: Option<String>,
 }
 
 impl Proxy {
-    /// Whether `NO_PROXY` names the host: itself, a domain it is in, or `*`. kube matches the list against the proxy's
-    /// own host, so it is decided here.
+    /// Returns whether `NO_PROXY` names the host: itself, a domain that it is in, or `*`. Decided here, because kube
+    /// matches the list against the proxy's own host.
     fn bypassed_for(&self, host: &str) -> bool {
         let entries = self.none_for.iter().flat_map(|list| list.split(','));
         let mut entries = entries.map(|entry| entry.trim().trim_start_matches('.')).filter(|entry| !entry.is_empty());
@@ -51,7 +51,7 @@ impl Proxy {
 }
 
 impl Cluster {
-    /// Reads the credentials; sends nothing yet.
+    /// Reads the credentials; sends nothing to the API server yet.
     pub async fn connect(connection: &Connection, ledger: Ledger, run: &str, deadline: Instant) -> Result<Self, Error> {
         let mut config = match connection {
             Connection::InCluster => Config::incluster().map_err(|error| invalid(format!(
@@ -70,7 +70,8 @@ impl Cluster {
         config.headers.push((http::header::USER_AGENT, agent));
         let server = config.cluster_url.to_string();
         let namespace = config.default_namespace.parse().ok();
-        // A kubeconfig's login plugin runs in here, and may wait for somebody to log in: not on the thread that keeps time.
+        // A kubeconfig's login plugin runs in here and may wait for somebody to log in, so not on the thread that keeps
+        // time.
         let login = tokio::task::spawn_blocking(move || client::build(config));
         let client = match tokio::time::timeout_at(deadline, login).await {
             Ok(Ok(client)) => client.map_err(client_error)?,
@@ -82,7 +83,7 @@ impl Cluster {
         Ok(Self::new(client, server, namespace, ledger, run, deadline))
     }
 
-    /// What this client reaches, whose address is only told.
+    /// Wraps this client. The server's address is only for messages.
     pub fn new(
         client: kube::Client,
         server: String,
@@ -136,7 +137,7 @@ async fn from_files(files: &[PathBuf], context: Option<&String>, proxy: &Proxy) 
     Ok(config)
 }
 
-/// The kubeconfig's own proxy, or the environment's unless the cluster's host is excepted from it.
+/// Returns the kubeconfig's own proxy, or the environment's unless `NO_PROXY` names the cluster's host.
 fn proxy_for(
     config: &Config,
     kubeconfig: &Kubeconfig,
@@ -156,7 +157,7 @@ fn proxy_for(
     .transpose()
 }
 
-/// An image without a shell has no cloud provider's login plugin; kube's own error would not even name it.
+/// Fails if the login plugin is missing: images without a shell have none, and kube's own error would not even name it.
 fn check_plugin(kubeconfig: &Kubeconfig, context: Option<&String>) -> Result<(), Error> {
     let name = context.or(kubeconfig.current_context.as_ref());
     let context = kubeconfig.contexts.iter().find(|one| Some(&one.name) == name).and_then(|one| one.context.as_ref());
@@ -213,7 +214,7 @@ fn client_error(error: kube::Error) -> Error {
     invalid(format!("KUBECONFIG: failed to set up the connection{text}{hint}"))
 }
 
-/// What a person can do about a connection that fails.
+/// Returns advice for a connection that fails.
 pub(super) fn explain(error: &(dyn StdError + 'static)) -> &'static str {
     let text = chain(error);
     if text.contains("UnknownIssuer") || text.contains("invalid peer certificate") {
@@ -233,13 +234,13 @@ pub(super) fn explain(error: &(dyn StdError + 'static)) -> &'static str {
     }
 }
 
-/// Whether trying again cannot help: the two sides will not trust each other in a moment either.
+/// Returns whether a retry cannot help: certificates and login plugins that fail now will fail again.
 pub(super) fn never_connects(error: &(dyn StdError + 'static)) -> bool {
     let text = chain(error);
     text.contains("invalid peer certificate") || text.contains("auth exec")
 }
 
-/// An error of a login plugin holds the plugin's output, which may be a token.
+/// Hides the error of a login plugin, because the error holds the plugin's output, which may be a token.
 pub(super) fn without_secrets(error: Box<dyn StdError + Send + Sync>) -> Box<dyn StdError + Send + Sync> {
     if chain(&*error).contains("auth exec") {
         "auth exec: the login plugin failed (its output is not shown)".into()

@@ -1,4 +1,4 @@
-//! Why an action did not do what was asked.
+//! The reasons why an action did not do what was asked.
 
 use std::error::Error as StdError;
 
@@ -7,15 +7,15 @@ use contract::code::Code;
 use crate::export::upload::UploadError;
 use crate::k8s::Permission;
 
-/// What went wrong, in the terms of the contract: each variant is one `code` and one exit code of the result.
+/// The reasons, in the terms of the contract: each variant is one `code` and one exit code of the result.
 ///
 /// Messages are lower case, name the object, say what to do, and never repeat their source.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request cannot be understood or does not fit the target; nothing was sent that changes anything.
+    /// The request cannot be understood or does not fit the target; nothing that changes anything was sent.
     #[error("{0}")]
     InvalidRequest(String),
-    /// A guard, an admission plugin or a quota said no.
+    /// A guard, an admission plugin or a quota refused the change.
     #[error("{0}")]
     Refused(String),
     /// The target does not exist.
@@ -26,19 +26,19 @@ pub enum Error {
     Forbidden {
         /// The sentence for a person.
         message: String,
-        /// What the ServiceAccount would need.
+        /// Permissions that the ServiceAccount lacks.
         missing: Vec<Permission>,
     },
-    /// Someone else changed what the decision rested on.
+    /// Someone else changed what the decision was based on.
     #[error("{0}")]
     Conflict(String),
-    /// Applied, and the effect did not come or did not stay.
+    /// The change was applied, but the effect did not come or did not stay.
     #[error("{0}")]
     NotVerified(String),
-    /// A wait before the change was over.
+    /// A wait before the change ran out of time.
     #[error("{0}")]
     DeadlineExceeded(String),
-    /// The eviction is blocked by a disruption budget, for now. An answer, not overload.
+    /// A disruption budget blocks the eviction for now. The API server is not overloaded.
     #[error("{message}")]
     Blocked {
         /// The sentence for a person; names the budget.
@@ -49,26 +49,26 @@ pub enum Error {
     Unavailable {
         /// The sentence for a person.
         message: String,
-        /// What the network or the API server said.
+        /// Cause from the network or the API server.
         #[source]
         source: Option<Box<dyn StdError + Send + Sync>>,
     },
-    /// The API server does not serve the resource: an extension is not installed, not there yet, or not any more. It says
+    /// The API server does not serve the resource: an extension is not installed, not there yet, or gone. Proves
     /// nothing about any object.
     #[error("{0}")]
     NotServed(String),
-    /// The runner itself is wrong, or the API server answered what it never answers.
+    /// The runner has a defect, or the API server gave an answer that it never gives.
     #[error("{0}")]
     Internal(String),
 }
 
 impl Error {
-    /// The API server could not be asked.
+    /// Returns the error for an API server that could not be reached.
     pub fn unavailable(message: impl Into<String>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::Unavailable { message: message.into(), source: Some(source.into()) }
     }
 
-    /// The message and every cause below it, once each: libraries like to repeat their source in their own message.
+    /// Returns the message and all causes, each once: libraries like to repeat their source in their own message.
     pub fn full_message(&self) -> String {
         let mut message = self.to_string();
         let mut cause = self.source();
@@ -100,7 +100,7 @@ impl From<&Error> for Code {
     fn from(error: &Error) -> Self {
         match error {
             Error::InvalidRequest(_) => Code::InvalidRequest,
-            // A budget that blocks and is not waited for (a dry run).
+            // A budget that blocks, where the run does not wait for it (a dry run).
             Error::Refused(_) | Error::Blocked { .. } => Code::Refused,
             Error::TargetNotFound(_) => Code::TargetNotFound,
             Error::Forbidden { .. } => Code::Forbidden,

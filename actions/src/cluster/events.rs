@@ -1,4 +1,4 @@
-//! What a watch tells, and where it goes on from.
+//! Events of a watch, and the position from which it continues.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::k8s::object::text;
 
-/// What a follower keeps of each object; small, because there may be thousands.
+/// The part of each object that a watch keeps; small, because there may be thousands.
 pub trait Item: DeserializeOwned + Send + 'static {
-    /// Whether it is known by namespace and name (`shop/web`), for what is followed in all namespaces.
+    /// True when the key has the namespace (`shop/web`), for objects that are watched in all namespaces.
     const BY_NAMESPACE: bool = false;
-    /// What it is known by, and later events replace it by.
+    /// Returns the key, by which later events replace the object.
     fn key(&self) -> &str;
 }
 
@@ -21,7 +21,7 @@ impl Item for Value {
     }
 }
 
-/// What the watcher learnt: something about the objects, and the resourceVersion at which it is so.
+/// An event about the objects, and the resourceVersion after it.
 #[derive(Debug, PartialEq)]
 pub(super) struct Learnt<T> {
     pub(super) version: String,
@@ -37,16 +37,16 @@ pub(super) enum Event<T> {
     Bookmark,
 }
 
-/// Where a watch goes on from, and what is known there.
+/// Position from which a watch continues, and the objects known there.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Start {
     pub(super) version: String,
-    /// The resourceVersion of each object, by what it is known by.
+    /// The resourceVersion of each object, by its key.
     pub(super) known: BTreeMap<String, String>,
 }
 
 impl Start {
-    /// One object in hand.
+    /// Starts at one object in hand.
     pub(super) fn at(object: &Value) -> Self {
         let version = version_of(object);
         Self { known: BTreeMap::from([(object.key().to_owned(), version.clone())]), version }
@@ -57,7 +57,7 @@ pub(super) fn version_of(object: &Value) -> String {
     text(object, "/metadata/resourceVersion").unwrap_or_default().to_owned()
 }
 
-/// What an item is known by.
+/// Returns the key of an item.
 pub fn key(by_namespace: bool, namespace: &str, name: String) -> String {
     if by_namespace && !namespace.is_empty() { format!("{namespace}/{name}") } else { name }
 }

@@ -1,4 +1,4 @@
-//! Evictions, and the truth about them. They leave no mark, but are bound to the pod's resourceVersion.
+//! Evictions, and what became of them. They leave no mark, but are bound to the pod's resourceVersion.
 
 use contract::result::{Change, Operation};
 use http::Method;
@@ -13,12 +13,12 @@ use crate::cluster::error::{Error, Result};
 use crate::k8s::object::{text, uid};
 use crate::k8s::{ObjectRef, Permission};
 
-/// An eviction: by the API, so that disruption budgets hold.
+/// An eviction through the API, so that disruption budgets hold.
 #[derive(Debug, Clone)]
 pub struct Eviction {
-    /// The pod as it was decided upon: its UID and resourceVersion are the preconditions.
+    /// The pod that the decision was made for: its UID and resourceVersion are the preconditions.
     pub pod: Value,
-    /// The pod's own grace period when `None`.
+    /// Grace period in seconds; the pod's own if `None`.
     pub grace_period_seconds: Option<u32>,
 }
 
@@ -89,8 +89,8 @@ impl Cluster {
         Ok(outcome)
     }
 
-    /// An eviction leaves no mark, but it was bound to the pod's resourceVersion: it is the first change after that, or
-    /// it was not applied. So the pod's history, read from that version, tells.
+    /// Finds out whether an eviction was applied. It leaves no mark, but is bound to the pod's resourceVersion: either
+    /// it is the first change after that, or it was not applied. The pod's history from that version tells.
     async fn look_after_eviction(
         &self,
         pod: &ObjectRef,
@@ -100,19 +100,20 @@ impl Cluster {
     ) -> Outcome {
         tracing::warn!(%failure, "the answer to the eviction is lost, looking at the pod's history");
         let version = text(before, "/metadata/resourceVersion").unwrap_or_default();
-        // Until it cannot land any more; what has happened before is told at once.
+        // Until the eviction cannot be applied any more; a change that has happened already comes at once.
         let wait = horizon.saturating_duration_since(Instant::now()) + MARGIN;
         match self.first_change(pod, version, wait).await {
-            // Ours could only be the first change. (Somebody else's at that very moment looks the same: docs/contract.md.)
+            // Ours can only be the first change. (Somebody else's at that very moment looks the same:
+            // docs/contract.md.)
             Some(first) if evicted(&first) && !evicted(before) => return Outcome::Applied(Value::Null),
             Some(first) if !evicted(&first) && text(&first, "/metadata/deletionTimestamp").is_none() => {
                 return Outcome::NotApplied(failure);
             }
-            // Deleted, or evicted a second time: by whom is not known.
+            // The pod was deleted, or evicted a second time: nobody knows by whom.
             Some(_) => return Outcome::Unknown(failure),
             None => tokio::time::sleep_until(horizon + MARGIN).await,
         }
-        // Listed, since not every Role that evicts may get pods.
+        // By list, since not every Role that may evict may also get pods.
         let now = self.list::<Value>(&Query::only(pod)).await.ok().and_then(|(mut pods, _)| pods.pop());
         if now.is_some_and(|now| text(&now, "/metadata/resourceVersion") == Some(version)) {
             return Outcome::NotApplied(failure);
@@ -139,7 +140,7 @@ impl Cluster {
     }
 }
 
-/// Whether the eviction API has been at the pod: it sets this condition before it deletes.
+/// Returns whether the eviction API has handled the pod: it sets this condition before it deletes.
 fn evicted(pod: &Value) -> bool {
     let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
     conditions.is_some_and(|all| {

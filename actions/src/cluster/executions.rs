@@ -1,10 +1,11 @@
-//! The executions that an object keeps in an annotation. An entry proves "applied once", also when the answer was lost or
-//! the pod of the Job ran twice; and it keeps what was written, so that "applied once" is not taken for "still in force".
+//! The executions that an object keeps in an annotation. An entry proves "applied once", even if the answer was lost or
+//! the Job's pod ran twice. The entry also keeps what was written, so that "applied once" is not taken for "still in
+//! force".
 //!
-//! It stands on the object's own metadata, never in the pod template (that would be another rollout), in an annotation for
-//! each verb, so that an admission policy can keep one verb's account from writing another's. Deployments copy their
-//! annotations to ReplicaSets, StatefulSets and DaemonSets to ControllerRevisions; an undo by others may bring an old set of
-//! annotations back, so an id is looked for on the revisions too.
+//! The annotation is in the object's own metadata, never in the pod template (which would start another rollout). Each
+//! verb has its own annotation, so that an admission policy can keep one verb's account from writing another's.
+//! Deployments copy their annotations to ReplicaSets, StatefulSets and DaemonSets copy them to ControllerRevisions; an
+//! undo by others may bring old annotations back, so an id is looked for on the revisions too.
 
 use contract::annotations::{CHANGE_CAUSE, EXECUTIONS_0_1, EXECUTIONS_RESTART, EXECUTIONS_ROLLBACK};
 use contract::text::hash;
@@ -16,7 +17,8 @@ use super::run::RunContext;
 use crate::k8s::object::{annotation, number, uid};
 use crate::k8s::template::template_hash;
 
-/// How many executions an object keeps: a Job's retries come within minutes, and annotations are limited to 256 KiB in all.
+/// The most executions that an object keeps: a Job's retries come within minutes, and all annotations are limited to
+/// 256 KiB.
 const KEPT: usize = 10;
 
 /// One execution.
@@ -24,47 +26,47 @@ const KEPT: usize = 10;
 pub struct Execution {
     /// `ACTION_ID`, or the run's own name.
     pub id: String,
-    /// The run: unlike any other, also of the same id.
+    /// Name of the run: unique, even among runs of the same id.
     pub run: String,
-    /// Hash of what was asked.
+    /// Hash of the request.
     pub request: String,
-    /// When.
+    /// Time of the run.
     pub time: String,
-    /// What it wrote, to be compared with what is there later. Null in those of releases up to 0.1.
+    /// What was written, to be compared with what is there later. Null in entries of releases up to 0.1.
     #[serde(default)]
     pub goal: Value,
-    /// What it replaced, as the action needs it to take the effect back.
+    /// What was replaced, as the action needs it to undo the effect.
     pub previous: Value,
 }
 
-/// What an action is about to write.
+/// The change that an action is about to write.
 #[derive(Debug)]
 pub struct Intent {
-    /// The annotation of its verb.
+    /// Annotation of the action's verb.
     pub annotation: &'static str,
-    /// What was asked.
+    /// The request.
     pub request: Value,
-    /// The pod template as it is to be; its hash goes into the goal.
+    /// The new pod template; its hash goes into the goal.
     pub template: Value,
-    /// What else tells the goal.
+    /// The rest of the goal.
     pub goal: Value,
-    /// What it replaces.
+    /// What the change replaces.
     pub previous: Value,
-    /// What becomes of `kubernetes.io/change-cause`.
+    /// New value of `kubernetes.io/change-cause`.
     pub cause: ChangeCause,
 }
 
-/// What becomes of `kubernetes.io/change-cause`, which says why a revision came about.
+/// New value of `kubernetes.io/change-cause`, which tells the reason for a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeCause {
-    /// It stays as it is, unless there is an `ACTION_REASON`.
+    /// The value stays, unless there is an `ACTION_REASON`.
     Keep,
-    /// It becomes that of the revision that is put back (none, if that has none), unless there is an `ACTION_REASON`.
+    /// The value of the revision that is put back (none, if that has none), unless there is an `ACTION_REASON`.
     OfRevision(Option<String>),
 }
 
 impl Execution {
-    /// This run's.
+    /// Returns the execution of this run.
     pub fn new(run: &RunContext, intent: &Intent) -> Self {
         let id = run.id.as_ref().map_or_else(|| run.run.clone(), ToString::to_string);
         let mut goal = intent.goal.clone();
@@ -75,7 +77,7 @@ impl Execution {
         Self { id, run: run.run.clone(), request, time: run.now.to_string(), goal, previous }
     }
 
-    /// The annotation's new value: this execution first, then the ones that were there.
+    /// Returns the annotation's new value: this execution first, then the ones that were there.
     fn on_top_of(&self, key: &str, object: &Value) -> String {
         let mut all = read(key, object);
         all.insert(0, self.clone());
@@ -84,23 +86,23 @@ impl Execution {
     }
 }
 
-/// The executions in an annotation; one that somebody made unreadable counts as none.
+/// Reads the executions in an annotation; an unreadable annotation counts as empty.
 fn read(key: &str, object: &Value) -> Vec<Execution> {
     annotation(object, key).and_then(|value| serde_json::from_str(value).ok()).unwrap_or_default()
 }
 
-/// What an object knows of this `ACTION_ID`.
+/// Earlier execution of this `ACTION_ID` on an object.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Earlier {
-    /// It was not here.
+    /// There was none.
     Never,
-    /// It was, with the same request.
+    /// There was one, with the same request.
     Same(Execution),
-    /// It was, with another request.
+    /// There was one, with another request.
     Different(Execution),
 }
 
-/// The entry of this execution on an object: of any verb, since an id names one execution.
+/// Returns the entry of this execution on an object, of any verb, since an id names one execution.
 pub fn of(run: &RunContext, object: &Value) -> Option<Execution> {
     let id = run.id.as_ref()?;
     let all = [EXECUTIONS_RESTART, EXECUTIONS_ROLLBACK, EXECUTIONS_0_1];
@@ -113,12 +115,13 @@ pub fn earlier<'a>(run: &RunContext, request: &Value, mut objects: impl Iterator
     if one.request == hash(&request.to_string()) { Earlier::Same(one) } else { Earlier::Different(one) }
 }
 
-/// The sentence that refuses an id that was used for another request.
+/// Returns the sentence that refuses an id that was used for another request.
 pub fn used_for_another(one: &Execution) -> String {
     format!("ACTION_ID {} was used for another request on this object at {}; use a new one", one.id, one.time)
 }
 
-/// A patch of a workload with this run's execution in it: it rests on the object's UID and generation, and keeps the reason.
+/// Builds a workload's patch with this run's execution in it. The patch tests the object's UID and generation, and
+/// keeps the reason.
 pub fn patch(run: &RunContext, intent: &Intent, value: &Value, changes: Vec<Value>) -> Patch {
     let key = intent.annotation;
     let mut annotations = vec![(key, Execution::new(run, intent).on_top_of(key, value))];
@@ -139,7 +142,7 @@ pub fn patch(run: &RunContext, intent: &Intent, value: &Value, changes: Vec<Valu
         patch.push(json!({ "op": "remove", "path": format!("/metadata/annotations/{}", escape(CHANGE_CAUSE)) }));
     }
     let proof = Proof::Annotation { key, holds: format!("\"{}\"", run.run) };
-    // Its generation is among the tests.
+    // The generation is among the tests.
     Patch { subresource: None, operations: operations(json!(patch)), proof, rests_on_generation: None }
 }
 
@@ -181,7 +184,7 @@ mod tests {
         }
     }
 
-    /// As release 0.1 left them: the id is still found, so that nothing is applied twice across the upgrade.
+    /// An entry as release 0.1 wrote it: the id is still found, so that nothing is applied twice across the upgrade.
     #[test]
     fn one_without_a_goal_is_found() {
         let old = json!([{ "id": "a", "run": "r", "request": hash("{\"x\":1}"), "time": "t", "previous": {} }]);
@@ -205,7 +208,7 @@ mod tests {
         assert!(of(&run("a"), &object).is_none());
     }
 
-    /// Why a revision came about goes back with it: the bad one's reason must not stand on the good one.
+    /// The reason for a revision goes back with it: the bad revision's reason must not stand on the good one.
     #[rstest]
     #[case::kept(None, ChangeCause::Keep, Some("bad"))]
     #[case::of_the_run(Some("why"), ChangeCause::OfRevision(None), Some("why"))]

@@ -1,4 +1,4 @@
-//! An API server made of a closure: for tests of what the door makes of answers.
+//! A fake API server made of a closure, to test how answers are handled.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -20,32 +20,32 @@ use super::Cluster;
 use crate::cluster::ledger::Ledger;
 use crate::k8s::{Kind, ObjectRef};
 
-/// What is said to one request.
+/// Answer to one request.
 pub enum Answer {
     /// A Kubernetes answer.
     Json(u16, Value),
-    /// What something else says.
+    /// An answer of something that is not Kubernetes.
     Text(u16, &'static str),
-    /// Nothing: the connection breaks.
+    /// No answer: the connection breaks.
     Lost,
-    /// A watch: each event after so many seconds; it never ends by itself.
+    /// A watch: each event comes after this many seconds; the watch never ends by itself.
     Watch(Vec<(u64, Value)>),
 }
 
-/// `GET /path?query`, in the order of their arrival.
+/// The requests, such as `GET /path?query`, in the order of their arrival.
 #[derive(Clone, Default)]
 pub struct Seen(Arc<Mutex<Vec<String>>>);
 
 impl Seen {
-    /// All of them that hold this.
+    /// Returns all requests that contain this text.
     pub fn with(&self, part: &str) -> Vec<String> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter().filter(|one| one.contains(part)).cloned().collect()
     }
 }
 
-/// A cluster whose API server is this closure: it is given the request's method and address, and how many of the same
-/// have come before.
+/// Returns a cluster whose API server is this closure. The closure gets the request's method and address, and the
+/// number of the same requests before.
 pub fn cluster(answer: impl Fn(&str, usize) -> Answer + Send + 'static) -> (Cluster, Seen) {
     let seen = Seen::default();
     let client = kube::Client::new(Fake { answer, seen: seen.clone() }, "shop");
@@ -54,19 +54,19 @@ pub fn cluster(answer: impl Fn(&str, usize) -> Answer + Send + 'static) -> (Clus
     (Cluster::new(client, "https://fake".to_owned(), namespace, Ledger::default(), "run", deadline), seen)
 }
 
-/// `deployment shop/web`, or another kind's.
+/// Returns `deployment shop/web`, or the same of another kind.
 pub(crate) fn object(kind: Kind) -> ObjectRef {
     let resource = kind.resource();
     let namespace = "shop".parse().ok().filter(|_| resource.namespaced());
     ObjectRef { resource, namespace, name: "web".parse().unwrap(), uid: Some("u".to_owned()) }
 }
 
-/// What the API server says where an object is not.
+/// Returns the API server's answer for an object that does not exist.
 pub fn not_found(kind: &str, group: &str, name: &str) -> Answer {
     Answer::Json(404, not_found_status(kind, group, name))
 }
 
-/// Its body.
+/// Returns the body of that answer.
 pub fn not_found_status(kind: &str, group: &str, name: &str) -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404,

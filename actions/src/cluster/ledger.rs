@@ -1,7 +1,7 @@
-//! What the runner sent and what became of it: the only source of `effect`, `changes` and `requests`.
+//! Records what the runner sent and the outcome: the only source of `effect`, `changes` and `requests`.
 //!
-//! The door to the API server (`cluster`) writes here, before and after each request. So the truth stands also when the
-//! action is cut off in the middle: by its deadline, by SIGTERM, by a panic.
+//! The code that talks to the API server (`cluster`) writes here, before and after each request. So the record is true
+//! even if the action is cut off in the middle by its deadline, by SIGTERM or by a panic.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,18 +17,18 @@ struct Pages {
     warnings: Vec<String>,
 }
 
-/// The most warnings of the API server that are kept; a result is at most 8 KiB.
+/// The most warnings of the API server that are kept, because a result is at most 8 KiB.
 const WARNINGS: usize = 10;
 
-/// The most characters of one of them; the API server itself cuts them at 256 bytes or so when there are many.
+/// The most characters of one warning; the API server itself cuts them at about 256 bytes when there are many.
 const WARNING_LENGTH: usize = 300;
 
-/// The book itself; clones share it.
+/// The ledger itself; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger(Arc<Mutex<Pages>>);
 
 impl Ledger {
-    /// A book for requests that carry this user agent.
+    /// Returns an empty ledger for requests that carry this user agent.
     pub fn new(user_agent: &str) -> Self {
         let ledger = Self::default();
         user_agent.clone_into(&mut ledger.pages().requests.user_agent);
@@ -36,11 +36,12 @@ impl Ledger {
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        // A panic while the lock was held leaves whole values behind (each method makes one assignment): still the truth.
+        // A panic while the lock was held leaves whole values behind (each method makes one assignment), so they are
+        // still true.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request is about to be sent.
+    /// Records that a request is about to be sent.
     pub fn request(&self, retry: bool) {
         let mut pages = self.pages();
         pages.requests.total += 1;
@@ -48,47 +49,47 @@ impl Ledger {
         pages.requests.retries += u32::from(retry);
     }
 
-    /// The request was answered.
+    /// Records that the request was answered.
     pub fn answered(&self) {
         self.pages().requests.unanswered -= 1;
     }
 
-    /// A write is about to be sent: until it is settled, the effect is unknown.
+    /// Records that a write is about to be sent. Until its outcome is known, the effect is unknown.
     pub fn write_begins(&self) {
         self.pages().in_flight += 1;
     }
 
-    /// The write was applied.
+    /// Records that the write was applied.
     pub fn write_applied(&self, change: Change) {
         let mut pages = self.pages();
         pages.in_flight -= 1;
         pages.applied.push(change);
     }
 
-    /// The write was not applied: refused, or looked up after its time was over.
+    /// Records that the write was not applied: refused, or found missing after the time when it could still be applied.
     pub fn write_not_applied(&self) {
         self.pages().in_flight -= 1;
     }
 
-    /// Nobody can tell any more.
+    /// Records that nobody can tell any more whether the write was applied.
     pub fn write_unknown(&self) {
         let mut pages = self.pages();
         pages.in_flight -= 1;
         pages.unknown = true;
     }
 
-    /// A dry run told what the write would change. A later dry run replaces an earlier one: it was decided again.
+    /// Forgets the changes of an earlier dry run, because the decision is made again.
     pub fn dry_run_begins(&self) {
         self.pages().would_change.clear();
     }
 
-    /// One change that the write would make.
+    /// Records one change that the write would make.
     pub fn would_change(&self, change: Change) {
         self.pages().would_change.push(change);
     }
 
-    /// The API server wants a person to know this. Each once, and not too many; it comes from outside, so nothing in it may
-    /// break a line or colour a terminal.
+    /// Keeps a warning of the API server for a person: each once, and not too many. The text comes from outside, so
+    /// that control characters are escaped: they could break a line or colour a terminal.
     pub fn warn(&self, text: &str) {
         let plain = text.chars().flat_map(|character| {
             let escaped = character.is_control().then(|| character.escape_default());
@@ -102,12 +103,12 @@ impl Ledger {
         }
     }
 
-    /// What the API server warned of.
+    /// Returns the warnings of the API server.
     pub fn warnings(&self) -> Vec<String> {
         self.pages().warnings.clone()
     }
 
-    /// The effect, as far as it is known now. Unknown outranks applied: what is not known must not hide behind what is.
+    /// Returns the effect, as far as known now. Unknown outranks applied, so that a doubt is never hidden.
     pub fn effect(&self) -> Effect {
         let pages = self.pages();
         if pages.in_flight > 0 || pages.unknown {
@@ -119,17 +120,17 @@ impl Ledger {
         }
     }
 
-    /// What was changed.
+    /// Returns the changes that were made.
     pub fn changes(&self) -> Vec<Change> {
         self.pages().applied.clone()
     }
 
-    /// What the last dry run said it would change.
+    /// Returns the changes that the last dry run would make.
     pub fn would_changes(&self) -> Vec<Change> {
         self.pages().would_change.clone()
     }
 
-    /// What was sent.
+    /// Returns the numbers of requests sent.
     pub fn requests(&self) -> Requests {
         self.pages().requests.clone()
     }

@@ -1,4 +1,4 @@
-//! Container logs, line by line: the whole log is never in memory, and bytes that are not UTF-8 do not end it.
+//! Reads container logs line by line: the whole log is never in memory, and bytes that are not UTF-8 do not end it.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -11,12 +11,12 @@ use super::{Cluster, READ_LIMIT, build, with_query};
 use crate::cluster::error::{Error, Result};
 use crate::k8s::{ObjectRef, Permission};
 
-/// Which part of which log.
+/// Selects the log and the part of it to read.
 #[derive(Debug, Clone, Default)]
 pub struct LogOptions {
-    /// The container.
+    /// Name of the container.
     pub container: String,
-    /// The instance before the last restart.
+    /// Read the instance before the last restart.
     pub previous: bool,
     /// Only lines younger than this.
     pub since_seconds: Option<u64>,
@@ -33,20 +33,20 @@ pub struct LogLines {
     ended: bool,
 }
 
-/// One line, with what was cut off its end.
+/// One line, and the number of bytes that were cut off its end.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     /// The bytes that were kept.
     pub bytes: Vec<u8>,
-    /// How many were not.
+    /// Number of bytes that were cut off.
     pub cut: usize,
 }
 
-/// Why a log cannot be read: a normal state of one container, or something that stops the whole run.
+/// Reason why a log cannot be read: a normal state of one container, or an error that stops the whole run.
 pub enum LogError {
-    /// This container only: it waits to start, has no previous instance, …
+    /// Concerns this container only: it waits to start, has no previous instance, …
     Container(String),
-    /// The run.
+    /// Stops the run.
     Run(Error),
 }
 
@@ -58,7 +58,7 @@ impl Cluster {
         let pairs = [
             ("container", options.container.as_str()),
             ("previous", flag(options.previous)),
-            // The first line's time tells whether the log begins where the container did.
+            // The first line's timestamp shows whether the log begins where the container did.
             ("timestamps", "true"),
             ("sinceSeconds", &number(options.since_seconds)),
             ("tailLines", &number(options.tail_lines)),
@@ -104,7 +104,8 @@ impl Cluster {
                 let what = format!("read the log of {pod}");
                 LogError::Run(self.denied(&what, status, &permission, pod.namespace.as_ref(), Some(&pod.name)).await)
             }
-            // 400 "waiting to start", 404 "pod not found", 500 from a kubelet that has lost the file: this container's own.
+            // 400 "waiting to start", 404 "pod not found", 500 from a kubelet that has lost the file: only this
+            // container's problem.
             Failure::Status(status) => LogError::Container(status.message),
             failure => {
                 LogError::Container(format!("failed to read the log of container {}: {failure}", options.container))
@@ -114,13 +115,13 @@ impl Cluster {
 }
 
 impl LogLines {
-    /// The lines of a log as it arrives. Lines longer than `line_limit` bytes are cut.
+    /// Reads the lines of a log as it arrives. Lines longer than `line_limit` bytes are cut.
     pub fn new(body: futures::stream::BoxStream<'static, Result<Bytes, kube::Error>>, line_limit: usize) -> Self {
         Self { body, buffer: BytesMut::new(), line_limit, skipped: 0, ended: false }
     }
 
-    /// The next line without its end, or `None` at the end of the log. A log that breaks off is an error: what was read
-    /// before it stands.
+    /// Returns the next line without its end, or `None` at the end of the log. A log that breaks off is an error, but
+    /// the lines read before remain valid.
     pub async fn next(&mut self) -> Result<Option<Line>, String> {
         loop {
             if let Some(line) = self.take_line() {
@@ -139,7 +140,7 @@ impl LogLines {
 
     fn take_line(&mut self) -> Option<Line> {
         let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') else {
-            // A line without end must not fill the memory: its beginning is kept, the rest is counted and dropped.
+            // A line without end must not fill the memory: the beginning is kept, the rest is counted and dropped.
             if self.buffer.len() > self.line_limit {
                 self.skipped += self.buffer.len() - self.line_limit;
                 self.buffer.truncate(self.line_limit);
@@ -161,7 +162,8 @@ impl LogLines {
     fn cut(&mut self, line: &[u8]) -> Line {
         let skipped = std::mem::take(&mut self.skipped);
         let kept = line.get(..self.line_limit.min(line.len())).unwrap_or_default();
-        // The bytes of a line that was truncated in the buffer follow its kept beginning; they are over the limit too.
+        // If the buffer was truncated, the rest of the line follows the kept beginning; those bytes are over the limit
+        // too.
         Line { bytes: kept.to_vec(), cut: skipped + line.len() - kept.len() }
     }
 }

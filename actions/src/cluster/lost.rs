@@ -1,8 +1,8 @@
-//! What became of a patch whose answer is lost.
+//! Finds out the outcome of a patch whose answer is lost.
 //!
-//! Our mark in the object proves `applied`. When the time is over after which the write cannot land any more, `none` is
-//! proven by what the write rested on being unchanged *and* nothing showing that it was changed in between (somebody may
-//! have set our value back: then a second try would apply it twice). Else it stays `unknown`.
+//! Our mark in the object proves `applied`. After the time when the write can still land, `none` is proven if what the
+//! patch tested is unchanged *and* nothing shows a change in between. (Somebody may have set our value back; a second
+//! try would then apply it twice.) Otherwise the outcome stays `unknown`.
 
 use json_patch::PatchOperation;
 use serde_json::{Value, json};
@@ -18,22 +18,22 @@ use crate::k8s::object::{annotation, text, uid};
 /// A patch without an answer.
 pub(super) struct Lost<'a> {
     pub(super) object: &'a ObjectRef,
-    /// The object as the patch was decided on.
+    /// The object that the patch was decided on.
     pub(super) before: &'a Value,
     pub(super) patch: &'a Patch,
-    /// The field manager that it was sent with.
+    /// Field manager that the patch was sent with.
     pub(super) manager: &'a str,
-    /// When it cannot land any more.
+    /// Time after which the patch cannot land any more.
     pub(super) horizon: Instant,
 }
 
 impl Patch {
-    /// Whether what the patch rested on is unchanged.
+    /// Returns whether the values that the patch tests are unchanged.
     fn tests_hold(&self, object: &Value) -> bool {
         self.operations.iter().all(|operation| match operation {
             PatchOperation::Test(test) => {
                 let found = object.pointer(test.path.as_str());
-                // Null stands for a zero value, which some shapes of an object leave out and others write.
+                // Null stands for a zero value, which some forms of an object leave out and others write.
                 let zero = |value: &Value| value.is_null() || *value == json!(0) || *value == json!(false);
                 if test.value.is_null() { found.is_none_or(zero) } else { found == Some(&test.value) }
             }
@@ -51,8 +51,8 @@ impl Patch {
         }
     }
 
-    /// Whether nothing shows that the object was changed, and changed back, since the patch was decided on: neither its
-    /// generation moved, nor was the annotation written that this patch writes too.
+    /// Returns whether nothing shows that the object was changed, and changed back, since the patch was decided on: its
+    /// generation has not moved, and nobody wrote the annotation that this patch writes too.
     fn untouched(&self, before: &Value, now: &Value) -> bool {
         let generation = now.pointer("/metadata/generation").and_then(Value::as_i64);
         let same_generation = self.rests_on_generation.is_none_or(|known| generation == Some(known));
@@ -65,11 +65,11 @@ impl Patch {
 }
 
 impl Cluster {
-    /// The answer to a write is lost: what became of it?
+    /// Finds out the outcome of a write whose answer is lost.
     pub(super) async fn look_after(&self, lost: &Lost<'_>, failure: Failure) -> Outcome {
         let Lost { object, before, patch, manager, horizon } = *lost;
         tracing::warn!(%failure, "the answer to the write is lost, looking at the object");
-        // Our mark is a proof at once; its absence is one only after the server cannot apply the write any more.
+        // Our mark is a proof at once; its absence is a proof only when the server cannot apply the write any more.
         for wait in [false, true] {
             if wait {
                 if horizon >= self.deadline {
@@ -91,7 +91,7 @@ impl Cluster {
         Outcome::Unknown(failure)
     }
 
-    /// The object as the write saw it: a sub-resource has another shape than the object.
+    /// Returns the object in the form that the write returns: a sub-resource has another form than the object.
     async fn as_written(&self, object: &ObjectRef, patch: &Patch, now: Value) -> Value {
         if patch.subresource.is_none() {
             return now;
@@ -151,7 +151,7 @@ mod tests {
         json!({ "metadata": { "name": "web", "uid": "u", "annotations": { "cordon": mark } }, "spec": {} })
     }
 
-    /// What is said and known of a patch that is answered so, where the object is then like this.
+    /// Returns the error and the effect of a patch that gets this answer, where the object is then like this.
     async fn patched(
         kind: Kind,
         patch: Patch,
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!((result.unwrap(), effect, sent), (applied(), Effect::Applied, 1));
     }
 
-    /// Whether the object is looked at, or the answer settles it.
+    /// Returns whether the object is read again, instead of trusting the answer.
     #[rstest]
     #[case::html_403(|| Answer::Text(403, "<html>Forbidden</html>"), true)]
     #[case::html_404(|| Answer::Text(404, "404 page not found"), true)]
@@ -213,7 +213,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_no_answer_of_the_api_server_is_a_lost_one(#[case] answer: fn() -> Answer, #[case] lost: bool) {
         let begun = Instant::now();
-        // As it would be if it had been passed on, and set back by somebody.
+        // The object as if the patch had been passed on, and somebody had set the value back.
         let (result, effect, sent) =
             patched(Kind::Deployment, scale(), deployment(4, 3), answer, deployment(6, 3)).await;
         assert_eq!(effect, if lost { Effect::Unknown } else { Effect::None }, "{result:?}");

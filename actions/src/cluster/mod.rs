@@ -1,8 +1,8 @@
-//! The only door to the API server.
+//! All access to the API server.
 //!
-//! Every request goes through [`Cluster::exchange`]: it is counted in the ledger, carries the run's user agent, and has a
-//! limit of its own. Reads are sent again when the network or the server fails; whether a write may be is decided in
-//! [`write`], and nowhere else. kube-rs' own helpers for restart, cordon, eviction and logs are not used: see
+//! Every request goes through [`Cluster::exchange`]: it is counted in the ledger, carries the run's user agent, and has
+//! its own time limit. Reads are sent again when the network or the server fails; only [`write`] decides whether a
+//! write may be sent again. kube-rs' own helpers for restart, cordon, eviction and logs are not used: see
 //! `docs/how-a-run-goes.md` for what each of them does differently.
 
 mod check;
@@ -59,14 +59,14 @@ use status::Failure;
 /// The field manager of every patch but the one of `/scale` (see [`Proof::FieldManager`]).
 pub const FIELD_MANAGER: &str = "action-runner";
 
-/// The longest that one read may take; a server that answers at all does within a fraction of it.
+/// Limit for one read; a server that answers at all does so within a fraction of this.
 const READ_LIMIT: Duration = Duration::from_secs(15);
 
-/// The largest answer that is read whole. etcd holds objects of at most 1.5 MiB, a page of a list at most 100 of them;
-/// what is larger than this comes from something that is no API server.
+/// The largest answer that is read whole. etcd holds objects of at most 1.5 MiB, and a page of a list at most 100 of
+/// them; anything larger than this does not come from an API server.
 const BODY_LIMIT: usize = 16 << 20;
 
-/// A cluster, seen by one run, until a deadline.
+/// The cluster, as one run uses it until a deadline.
 #[derive(Clone)]
 pub struct Cluster {
     client: kube::Client,
@@ -75,54 +75,56 @@ pub struct Cluster {
     ledger: Ledger,
     run: String,
     deadline: Instant,
-    /// Since when the API server is known to know its roles; `None` before that, and after a request failed.
+    /// Time since which the API server has loaded its RBAC roles; `None` before that, and after a failed request.
     settled: Arc<Mutex<Option<Instant>>>,
     clock: ServerClock,
 }
 
 impl Cluster {
-    /// The same cluster, until this deadline: what waits or tries again gives up then.
+    /// Returns the same cluster with this deadline, if earlier: waits and retries end then.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
         Self { deadline: deadline.min(self.deadline), ..self.clone() }
     }
 
-    /// How long there is until the deadline.
+    /// Returns the time until the deadline.
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// The namespace of the ServiceAccount or of the kubeconfig's context.
+    /// Returns the namespace of the ServiceAccount or of the kubeconfig's context.
     pub fn default_namespace(&self) -> Option<&Namespace> {
         self.namespace.as_ref()
     }
 
-    /// What time it is for the API server, as far as its answers have told: to a second, and like ours before the first one.
+    /// Returns the API server's time, from its answers: accurate to a second, and the same as ours before the first
+    /// answer.
     pub fn server_now(&self) -> Timestamp {
         self.clock.at(Timestamp::now())
     }
 
-    /// A moment of our own clock, by the API server's.
+    /// Converts a time of our clock to the API server's.
     pub fn server_time(&self, own: Timestamp) -> Timestamp {
         self.clock.at(own)
     }
 
-    /// What was sent so far, and what became of it.
+    /// Returns the record of what was sent so far, with the outcomes.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// This run, unlike any other: a part of its marks.
+    /// Returns the unique name of this run, a part of its marks.
     pub fn run(&self) -> &str {
         &self.run
     }
 
-    /// What is denied from now on is meant; or, after a failure, may not be.
+    /// Records whether the API server has loaded its RBAC roles. Until then a 403 may be wrong and is retried; a failed
+    /// request resets this.
     fn settle(&self, settled: bool) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled.then(Instant::now);
     }
 
-    /// Whether the API server knew its roles when this was sent.
+    /// Returns whether the API server had loaded its RBAC roles when a request was sent at this time.
     fn was_settled(&self, sent: Instant) -> bool {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|since| since <= sent)
     }
@@ -138,7 +140,7 @@ impl Cluster {
         tracing::debug!(method = %request.method(), uri = %request.uri(), retry, "sending a request");
         self.ledger.request(retry);
         let answer = tokio::time::timeout(limit, self.client.send(request.map(Body::from))).await;
-        // One that found nobody, or whose connection broke, may not have arrived: it stays unanswered.
+        // A request that reached nobody, or whose connection broke, may not have arrived, so it stays unanswered.
         if matches!(answer, Ok(Ok(_))) {
             self.ledger.answered();
         }
@@ -150,7 +152,7 @@ impl Cluster {
                 for text in warning::texts(response.headers()) {
                     self.ledger.warn(&text);
                 }
-                // Not from an error, which may come from a gateway with a clock of its own.
+                // Not from an error, which may come from a gateway with its own clock.
                 if response.status().is_success() {
                     self.clock.learn(response.headers(), Timestamp::now());
                 }
@@ -161,7 +163,7 @@ impl Cluster {
         }
     }
 
-    /// Sends one request and reads its whole answer; an answer that is no success is a failure.
+    /// Sends one request and reads its whole answer; an answer without a success status is a failure.
     async fn call(&self, request: Request<Vec<u8>>, limit: Duration, retry: bool) -> Result<bytes::Bytes, Failure> {
         let started = Instant::now();
         let response = self.exchange(request, limit, retry).await?;
@@ -179,7 +181,7 @@ impl Cluster {
 
     /// Waits before the next try, unless the deadline comes first.
     async fn pause(&self, attempt: u32, failure: &Failure) -> bool {
-        // 0.2, 0.4 … 5 s: a dropped connection is tried again at once, a restarting API server is not hammered.
+        // 0.2, 0.4 … 5 s: a dropped connection is retried at once, a restarting API server is not hammered.
         const FIRST: Duration = Duration::from_millis(200);
         const LONGEST: Duration = Duration::from_secs(5);
         let backoff = FIRST.saturating_mul(1 << attempt.min(8)).min(LONGEST);
@@ -192,7 +194,7 @@ impl Cluster {
         true
     }
 
-    /// The failure of a request, when it is not about permissions, in a run's terms.
+    /// Returns the error for a failed request that is not about permissions.
     fn unavailable(&self, what: &str, failure: Failure) -> Error {
         match failure {
             Failure::Network(source) => Error::Unavailable {
@@ -204,19 +206,20 @@ impl Cluster {
     }
 }
 
-/// Between 0.8 and 1.2: a thousand Jobs that start together must not come back together.
+/// Returns a factor between 0.8 and 1.2, so that a thousand Jobs that start together do not retry together.
 fn jitter() -> f64 {
     let spread = u8::try_from(random() & 0xff).unwrap_or_default();
     0.8 + 0.4 * f64::from(spread) / 255.0
 }
 
-/// A number nobody else has. The standard library seeds its hasher from the operating system; no crate for it is needed.
+/// Returns a random number. The standard library seeds its hasher from the operating system, so that no crate is
+/// needed.
 pub fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-/// A path with its query, each value encoded.
+/// Returns a path with its query, each value encoded.
 fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
     let mut uri = path.to_owned();
     for (index, (key, value)) in pairs.iter().filter(|(_, value)| !value.is_empty()).enumerate() {
@@ -227,7 +230,7 @@ fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
     uri
 }
 
-/// A request of this run; the client adds address, credentials and user agent.
+/// Builds a request of this run; the client adds address, credentials and user agent.
 fn build(method: Method, uri: &str, content_type: &str, body: Vec<u8>) -> Result<Request<Vec<u8>>> {
     let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, "application/json");
     if !body.is_empty() {

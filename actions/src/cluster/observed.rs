@@ -1,26 +1,27 @@
-//! What a wait saw last, for machines: which pods are as asked, which are not, and in which state of the cluster.
+//! The last state that a wait saw, for machines: the pods that are as asked, those that are not, and the
+//! resourceVersions.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// The workload's own pods, by what was asked of them. Pods that ran to their end count nowhere.
+/// The workload's own pods, counted by what was asked of them. Pods that have completed are not counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodCounts {
-    /// As asked: of the revision that was written (restart, rollback), or any (scale); ready, for `minReadySeconds` and
-    /// through `settle`.
+    /// Pods as asked: of the revision that was written (restart, rollback) or of any (scale); ready, for
+    /// `minReadySeconds` and through `settle`.
     pub new: usize,
-    /// As asked, but not ready (long enough) yet.
+    /// Pods as asked, but not ready (long enough) yet.
     pub not_ready: usize,
-    /// Of another revision, or beyond a StatefulSet's number: they are to go.
+    /// Pods of another revision, or beyond a StatefulSet's number: they have to go.
     pub old: usize,
-    /// Being deleted.
+    /// Pods that are being deleted.
     pub terminating: usize,
-    /// Left alone by a StatefulSet's partition.
+    /// Pods that a StatefulSet's partition leaves alone.
     pub out_of_reach: usize,
-    /// Those that are not as asked, at most ten of them.
+    /// Pods that are not as asked, at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_as_asked: Vec<NotAsAsked>,
 }
@@ -29,16 +30,16 @@ pub struct PodCounts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NotAsAsked {
-    /// The pod.
+    /// Name of the pod.
     pub name: String,
-    /// The node it is on.
+    /// Name of the node that the pod is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// What it is in place of that.
+    /// State of the pod.
     pub why: Why,
 }
 
-/// What a pod is that is not as asked.
+/// State of a pod that is not as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Why {
@@ -50,26 +51,26 @@ pub enum Why {
     Terminating,
 }
 
-/// A followed list's plural name, and the resourceVersion of the state that was looked at.
+/// Maps the plural name of a followed list to the resourceVersion of the state that was seen.
 pub type Versions = BTreeMap<String, String>;
 
-/// The last look of a wait.
+/// The last state that a wait saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observation {
     /// The pods.
     pub pods: Option<PodCounts>,
-    /// How many pods there are to be.
+    /// Number of pods that there shall be.
     pub desired: Option<i64>,
-    /// The label value that tells the new pods.
+    /// Label value by which new pods are recognized.
     pub revision: Option<String>,
-    /// How many pods a paused rollout keeps beyond the number.
+    /// Number of pods that a paused rollout keeps beyond the desired number.
     pub surge: Option<i64>,
-    /// Which state of the cluster this was.
+    /// resourceVersions of this state of the cluster.
     pub verified_at: Versions,
 }
 
 impl Observation {
-    /// How many pods are as asked.
+    /// Returns the number of pods that are as asked.
     pub fn ready(&self) -> Option<i64> {
         self.pods.as_ref().map(|pods| i64::try_from(pods.new).unwrap_or(i64::MAX))
     }

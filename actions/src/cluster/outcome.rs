@@ -1,4 +1,4 @@
-//! What became of a write, and its entry in the ledger.
+//! Outcome of a write, and its entry in the ledger.
 
 use contract::result::Change;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Cluster;
 use super::status::Failure;
 
-/// What became of a write.
+/// Outcome of a write.
 pub(super) enum Outcome {
     /// The object as it was stored.
     Applied(Value),
@@ -15,7 +15,7 @@ pub(super) enum Outcome {
 }
 
 impl Cluster {
-    /// Writes down what became of a write that was begun.
+    /// Enters the outcome of a write in the ledger.
     pub(super) fn enter(&self, outcome: &Outcome, change: impl FnOnce(&Value) -> Change) {
         match outcome {
             Outcome::Applied(after) => self.ledger.write_applied(change(after)),

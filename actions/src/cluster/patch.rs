@@ -1,4 +1,4 @@
-//! JSON Patches: what they rest on, what they write, and how they are known again.
+//! JSON Patches: the tests they depend on, what they write, and how they are recognized later.
 
 use contract::annotations::PROTECTED;
 use json_patch::PatchOperation;
@@ -6,37 +6,37 @@ use serde_json::{Value, json};
 
 use crate::k8s::object::annotation;
 
-/// How to recognise in the object that it was this run's write, and no other, that changed it.
+/// The mark by which the object shows that this run's write changed it, and no other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proof {
     /// A text in an annotation that no other run writes.
     Annotation {
-        /// The annotation.
+        /// Key of the annotation.
         key: &'static str,
-        /// What its value then contains.
+        /// Text that the value then contains.
         holds: String,
     },
     /// A field manager that no other run has. `/scale` cannot carry an annotation, but the server keeps who set the
-    /// replicas; the next one to set them takes the entry over, so these do not pile up.
+    /// replicas; the next one to set them takes the entry over, so that the entries do not pile up.
     FieldManager,
 }
 
-/// A JSON Patch with the `test` operations that it rests on.
+/// A JSON Patch, with the `test` operations that it depends on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Patch {
-    /// The sub-resource, if it is not the object itself.
+    /// The sub-resource, unless the patch is for the object itself.
     pub subresource: Option<&'static str>,
-    /// First the tests, then the changes.
+    /// The operations: first the tests, then the changes.
     pub operations: Vec<PatchOperation>,
-    /// How to know it again.
+    /// The mark of this run's write.
     pub proof: Proof,
-    /// The object's generation when the patch was decided on, where the tests do not hold it: after a lost answer the old
-    /// value alone does not prove that the patch was not applied; somebody may have set it back.
+    /// The object's generation when the patch was decided on, unless the tests include it: after a lost answer the old
+    /// value alone does not prove that the patch was not applied, because somebody may have set it back.
     pub rests_on_generation: Option<i64>,
 }
 
-/// A JSON Patch written as JSON. The literals of this crate are well formed; what is not becomes a patch that tests for
-/// the impossible and so changes nothing.
+/// Reads a JSON Patch written as JSON. The literals of this crate are well formed; anything malformed becomes a patch
+/// whose test always fails, so that it changes nothing.
 pub fn operations(patch: Value) -> Vec<PatchOperation> {
     serde_json::from_value(patch).unwrap_or_else(|_| {
         serde_json::from_value(json!([{ "op": "test", "path": "/metadata/uid", "value": "malformed patch" }]))
@@ -44,7 +44,7 @@ pub fn operations(patch: Value) -> Vec<PatchOperation> {
     })
 }
 
-/// The operations that set annotations of the object at `at` (empty for the object, `/spec/template` for its pods).
+/// Returns operations that set annotations of the object at `at` (empty for the object, `/spec/template` for its pods).
 pub fn annotate(value: &Value, at: &str, annotations: &[(&str, String)]) -> Vec<Value> {
     let holder = format!("{at}/metadata/annotations");
     let mut operations = Vec::new();
@@ -52,12 +52,12 @@ pub fn annotate(value: &Value, at: &str, annotations: &[(&str, String)]) -> Vec<
         operations.push(json!({ "op": "add", "path": format!("{at}/metadata"), "value": {} }));
     }
     if !value.pointer(&holder).is_some_and(Value::is_object) {
-        // Annotations do not move the generation: what somebody adds meanwhile must not be wiped.
+        // Annotations do not change the generation, so that this test protects those that somebody adds meanwhile.
         operations.push(json!({ "op": "test", "path": holder, "value": null }));
         operations.push(json!({ "op": "add", "path": holder, "value": {} }));
     }
     if at.is_empty() && value.pointer(&holder).is_some_and(Value::is_object) {
-        // Protected in the meantime is protected all the same. (A test of null passes where there is nothing.)
+        // If the object becomes protected meanwhile, the patch must fail. (A test for null passes for an absent field.)
         let protected = annotation(value, PROTECTED);
         operations.push(json!({ "op": "test", "path": format!("{holder}/{}", escape(PROTECTED)), "value": protected }));
     }
@@ -68,12 +68,12 @@ pub fn annotate(value: &Value, at: &str, annotations: &[(&str, String)]) -> Vec<
     operations
 }
 
-/// A key as a JSON pointer has it.
+/// Escapes a key for a JSON pointer.
 pub fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// The operation that fails a patch once the object is being deleted. (A test of null passes where there is nothing.)
+/// Returns the test that fails a patch once the object is being deleted. (A test for null passes for an absent field.)
 pub fn unless_leaving() -> Value {
     json!({ "op": "test", "path": "/metadata/deletionTimestamp", "value": null })
 }

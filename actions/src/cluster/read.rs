@@ -1,4 +1,4 @@
-//! Reads: sent again until they succeed or the deadline comes, because a second read harms nobody.
+//! Reads, which are retried until they succeed or the deadline comes, because a second read does no harm.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
@@ -13,38 +13,39 @@ use crate::cluster::error::{Error, Result};
 use crate::k8s::names::{Name, Namespace};
 use crate::k8s::{ObjectRef, Permission, Resource};
 
-/// How many objects a page of a list holds: a page is the most that is ever in memory of a large list.
+/// Number of objects in a page of a list, and so the most of a large list that one answer holds.
 const PAGE: &str = "100";
 
-/// A server that says 500 may be ill for a moment or broken for good (`/scale` of an object without replicas), and a
-/// gateway's 403 is its policy: these are asked three times, where other failures are tried until the deadline.
+/// The number of tries for a 500, which may be a short failure or a permanent one (`/scale` of an object without
+/// replicas), and for a gateway's 403, which is its policy. Other failures are retried until the deadline.
 pub(super) const FEW_TRIES: u32 = 3;
 
-/// How often a list is begun whose pages are too old before its end: a server that is slower than its own history is ill.
+/// The number of times a list is started whose pages expire before its end: a server slower than its own history is
+/// ill.
 const BEGINNINGS: u32 = 3;
 
 /// A set of objects of one kind.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// What kind.
+    /// Kind of the objects.
     pub resource: Resource,
-    /// Where; `None` for cluster-scoped kinds.
+    /// Namespace; `None` for cluster-scoped kinds.
     pub namespace: Option<Namespace>,
     /// A label selector; empty selects everything.
     pub labels: String,
-    /// Only the object of this name: RBAC's `resourceNames` then holds for list and watch too.
+    /// Name of the only object: RBAC's `resourceNames` then works for list and watch too.
     pub name: Option<Name>,
-    /// A field selector of another kind: the field and its value (`spec.nodeName`).
+    /// Another field selector: the field (such as `spec.nodeName`) and its value.
     pub field: Option<(&'static str, String)>,
 }
 
 impl Query {
-    /// All objects of a kind beside another object (in its namespace), by labels.
+    /// Selects all objects of a kind beside another object (in its namespace), by labels.
     pub fn beside(object: &ObjectRef, resource: Resource, labels: impl Into<String>) -> Self {
         Self { resource, namespace: object.namespace.clone(), labels: labels.into(), name: None, field: None }
     }
 
-    /// Just this object.
+    /// Selects just this object.
     pub fn only(object: &ObjectRef) -> Self {
         let (resource, namespace) = (object.resource.clone(), object.namespace.clone());
         Self { resource, namespace, labels: String::new(), name: Some(object.name.clone()), field: None }
@@ -54,7 +55,7 @@ impl Query {
         self.resource.collection_path(self.namespace.as_ref())
     }
 
-    /// The object, where it is about one.
+    /// Returns the object, if the query is for one.
     pub(super) fn object(&self) -> Option<ObjectRef> {
         let (resource, namespace) = (self.resource.clone(), self.namespace.clone());
         Some(ObjectRef { resource, namespace, name: self.name.clone()?, uid: None })
@@ -75,7 +76,7 @@ impl Query {
 struct Page<T> {
     #[serde(default)]
     metadata: PageMeta,
-    // `null` where there is none: that is how Go writes an empty list.
+    // `null` when empty: Go writes an empty list like that.
     items: Option<Vec<T>>,
 }
 
@@ -87,13 +88,13 @@ struct PageMeta {
 }
 
 impl Cluster {
-    /// One object.
+    /// Reads one object.
     pub async fn get(&self, object: &ObjectRef) -> Result<Value> {
         self.get_sub(object, None).await
     }
 
-    /// One object, or one of its sub-resources. An object that has no such sub-resource is an invalid request: the API
-    /// server says of it that the object itself is not found, so that is asked too.
+    /// Reads one object, or one of its sub-resources. A missing sub-resource is an invalid request: the API server
+    /// answers that the object itself is not found, so that a second request checks whether the object exists.
     pub async fn get_sub(&self, object: &ObjectRef, subresource: Option<&'static str>) -> Result<Value> {
         let what = format!("get {object}");
         let failure = match self.read(&object.path(subresource), Asked::Object(object)).await {
@@ -114,7 +115,7 @@ impl Cluster {
         Err(self.read_error(&what, failure, &permission, object.namespace.as_ref(), Some(&object.name)).await)
     }
 
-    /// Whether there is an object of this name: asked for its metadata alone, so that a Secret's content is not sent.
+    /// Returns whether an object of this name exists. Reads only its metadata, so that a Secret's content is not sent.
     pub async fn exists(&self, object: &ObjectRef) -> Result<bool> {
         const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
         match self.read_as(&object.path(None), METADATA, Asked::Object(object)).await {
@@ -128,7 +129,7 @@ impl Cluster {
         }
     }
 
-    /// Every object of a query, page by page, with the resourceVersion from which a watch goes on.
+    /// Lists every object of a query, page by page, with the resourceVersion from which a watch continues.
     pub async fn list<T: DeserializeOwned>(&self, query: &Query) -> Result<(Vec<T>, String)> {
         let what = format!("list {}", query.resource.plural());
         let (mut all, mut token) = (Vec::new(), String::new());
@@ -142,7 +143,7 @@ impl Cluster {
             ];
             let body = match self.read(&with_query(&query.path(), &pairs), Asked::All(&query.resource)).await {
                 Ok(body) => body,
-                // The rest of the list is too old by now: from the beginning.
+                // The rest of the list has expired: start again.
                 Err(Failure::Status(status)) if status.code == 410 && !token.is_empty() && beginnings < BEGINNINGS => {
                     (all, token) = (Vec::new(), String::new());
                     beginnings += 1;
@@ -163,7 +164,7 @@ impl Cluster {
         }
     }
 
-    /// The resource that serves a kind of an API version: one request, for kinds that are not built in.
+    /// Finds the resource of a kind in an API version with one request, for kinds that are not built in.
     pub async fn discover(&self, api_version: &str, kind: &str) -> Result<Resource> {
         #[derive(Deserialize)]
         struct Served {
@@ -175,7 +176,7 @@ impl Cluster {
             kind: String,
             namespaced: bool,
         }
-        // The version's two parts are checked here, before they reach the path.
+        // Checks the two parts of the version, before they reach the path.
         Resource::discovered(api_version, kind, "x", true)
             .map_err(|error| Error::InvalidRequest(format!("TARGET_API_VERSION, TARGET_KIND: {error}")))?;
         let root = if api_version.contains('/') { "/apis" } else { "/api" };
@@ -198,7 +199,7 @@ impl Cluster {
         })
     }
 
-    /// A GET, sent again while that can help.
+    /// Sends a GET, and retries while that can help.
     pub(super) async fn read(&self, uri: &str, asked: Asked<'_>) -> Result<Bytes, Failure> {
         self.read_as(uri, "application/json", asked).await
     }
@@ -211,7 +212,7 @@ impl Cluster {
                 build(Method::GET, uri, "", Vec::new()).map_err(|error| Failure::Network(error.into()))?;
             request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(form));
             let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
-                // An answer that breaks off where nobody notices is one that did not come.
+                // An answer that was cut off unnoticed is like no answer.
                 Ok(body) => match serde_json::from_slice::<IgnoredAny>(&body) {
                     Ok(_) => return Ok(body),
                     Err(error) => Failure::Network(format!("the answer is not JSON: {error}").into()),
@@ -225,7 +226,8 @@ impl Cluster {
         }
     }
 
-    /// What a failed read means. A 403 is asked about: only an access review can say that a permission is missing.
+    /// Returns the error of a failed read. Only an access review can say that a permission is missing, so that a 403
+    /// causes one.
     pub(super) async fn read_error(
         &self,
         what: &str,
@@ -247,12 +249,12 @@ impl Cluster {
     }
 }
 
-/// Whether what harms nobody when it is sent again may help then.
+/// Returns whether a retry may help, for a request that is safe to repeat.
 pub(super) fn may_read_again(failure: &Failure, attempt: u32) -> bool {
     match failure {
         Failure::Network(error) => !super::connect::never_connects(&**error),
         Failure::Status(status) => status.transient() && (status.code != 500 || attempt + 1 < FEW_TRIES),
-        // A gateway that knows no way answers 404, until it knows one again.
+        // A gateway without a route answers 404, until it has one again.
         Failure::Between(status) => matches!(status.code, 404 | 429) || attempt + 1 < FEW_TRIES,
     }
 }
@@ -264,7 +266,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<T> {
     })
 }
 
-/// A name that the API server gave.
+/// Parses a name that the API server gave.
 pub fn server_name(text: &str) -> Result<Name> {
     text.parse()
         .map_err(|error| Error::Internal(format!("the API server names an object that breaks its own rules: {error}")))

@@ -1,4 +1,4 @@
-//! Asking the API server what this ServiceAccount may do.
+//! Asks the API server about the permissions of this ServiceAccount.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +15,18 @@ use crate::cluster::error::{Error, Result};
 use crate::k8s::Permission;
 use crate::k8s::names::{Name, Namespace};
 
-/// The answer to "may I?".
+/// Answer of an access review.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
-    /// All of them.
+    /// All permissions are granted.
     Granted,
-    /// These are missing; all of them are listed.
+    /// All permissions that are missing.
     Denied(Vec<Permission>),
     /// The API server would not say, for this reason: neither granted nor denied.
     CouldNotAsk(String),
 }
 
-/// What a rules review said about one namespace; kept, because a target that leads to its owner asks twice.
+/// The rules review of one namespace. Kept, because a target that leads to its owner needs it twice.
 #[derive(Debug, Default)]
 pub struct KnownRules(Option<Vec<ResourceRule>>);
 
@@ -36,9 +36,9 @@ struct Review<T> {
 }
 
 impl Cluster {
-    /// Which of these permissions are missing. One rules review answers for all permissions in a namespace; single
-    /// access reviews settle what it leaves open, and everything that is cluster-scoped (a rules review of a namespace
-    /// would count a Role's rules for it).
+    /// Returns the permissions that are missing. One rules review answers for all permissions in a namespace. Single
+    /// access reviews answer the rest, and all cluster-scoped permissions (a rules review of a namespace would count a
+    /// Role's rules for those).
     pub async fn missing(
         &self,
         permissions: &BTreeSet<Permission>,
@@ -60,14 +60,16 @@ impl Cluster {
         }
     }
 
-    /// Whether a denial of what was sent then may only mean that the API server is starting, and it is worth to ask again:
-    /// until it has read them, its authorizer knows no roles, and denies what is granted. A denial is meant when what it
-    /// denies was sent after the API server said that it is ready (or granted all that was asked for), and nothing failed
-    /// since. Waits while it starts.
+    /// Returns whether a denial may only mean that the API server is starting, so that a retry is worthwhile: until its
+    /// authorizer has loaded the RBAC roles, it denies what is granted. A denial is final if the request was sent after
+    /// the API server said that it is ready (or granted all permissions), and nothing has failed since. Waits while the
+    /// server starts.
     pub(super) async fn starts(&self, sent: Instant) -> bool {
-        /// 0.2 to 5 s apart, about 20 s in all: longer than an API server takes from its first answer to its last role.
+        /// 0.2 to 5 s apart, about 20 s in all: longer than an API server takes from its first answer until all roles
+        /// are loaded.
         const WHILE_IT_STARTS: u32 = 8;
-        /// Until its roles are there it also denies this. Where this account may never ask, the next denial is meant.
+        /// Until its roles are loaded, the server also denies this. If this account may never ask, the next denial is
+        /// final.
         const WHERE_IT_DOES_NOT_SAY: u32 = 3;
         if self.was_settled(sent) {
             return false;
@@ -122,7 +124,7 @@ impl Cluster {
             });
             let rules = match self.ask::<SubjectRulesReviewStatus>("selfsubjectrulesreviews", &body).await {
                 Ok(status) => status.resource_rules,
-                // Not allowed to ask, or an authorizer that cannot list its rules: single reviews settle it.
+                // Asking is not allowed, or the authorizer cannot list its rules: single reviews answer.
                 Err(Failure::Status(status)) if !status.transient() && status.code != 401 => Vec::new(),
                 Err(Failure::Between(_)) => Vec::new(),
                 Err(failure) => return Err(self.review_error(failure)),
@@ -132,7 +134,7 @@ impl Cluster {
         Ok(known.0.as_deref().unwrap_or_default())
     }
 
-    /// Whether one permission is granted.
+    /// Returns whether one permission is granted.
     pub(super) async fn allowed(
         &self,
         permission: &Permission,
@@ -146,7 +148,7 @@ impl Cluster {
         Ok(self.ask::<SubjectAccessReviewStatus>("selfsubjectaccessreviews", &body).await?.allowed)
     }
 
-    /// A review is a POST that changes nothing: it is sent again like a read.
+    /// Sends a review: a POST that changes nothing, and so is retried like a read.
     async fn ask<T: serde::de::DeserializeOwned>(&self, review: &str, body: &Value) -> Result<T, Failure> {
         let uri = format!("/apis/authorization.k8s.io/v1/{review}");
         let mut attempt = 0;
@@ -163,7 +165,7 @@ impl Cluster {
                 },
                 Err(failure) => failure,
             };
-            // A gateway that lets no reviews through will not in a moment either; the run can do without.
+            // A gateway that blocks reviews will go on blocking them; the run can do without.
             let barred = matches!(failure, Failure::Between(_)) && attempt + 1 >= FEW_TRIES;
             if barred || !self.goes_on(&failure, sent, attempt).await {
                 return Err(failure);
@@ -172,7 +174,7 @@ impl Cluster {
         }
     }
 
-    /// Whether what was sent then, and harms nobody when it is sent again (a read, a review, a dry run), is; after a pause.
+    /// Waits, and returns whether to retry a request that is safe to repeat (a read, a review, a dry run).
     pub(super) async fn goes_on(&self, failure: &Failure, sent: Instant, attempt: u32) -> bool {
         match failure {
             Failure::Status(status) if status.code == 403 => self.starts(sent).await,
@@ -187,7 +189,8 @@ impl Cluster {
         }
     }
 
-    /// What a 401 or 403 means: a missing permission only when an access review says so; else a denial by admission or quota.
+    /// Returns the error for a 401 or 403: a missing permission only if an access review says so, otherwise a denial by
+    /// admission or quota.
     pub(super) async fn denied(
         &self,
         what: &str,
@@ -222,7 +225,7 @@ fn unauthenticated(status: &Status) -> Error {
     }
 }
 
-/// The error that names every missing permission.
+/// Returns the error that names every missing permission.
 pub fn missing_permissions(missing: Vec<Permission>, namespace: Option<&Namespace>) -> Error {
     let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let place = namespace.map_or("in the cluster".to_owned(), |namespace| format!("in namespace {namespace}"));

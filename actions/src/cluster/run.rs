@@ -1,4 +1,4 @@
-//! What comes with a run, for everything that is done in it.
+//! The context of a run, which everything in the run can use.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,28 +9,28 @@ use super::observed::Observation;
 use crate::export::destination::AllowedHost;
 use crate::k8s::names::ActionId;
 
-/// What comes with the run, beside the parameters.
+/// The context of a run, beside the parameters.
 #[derive(Debug, Clone)]
 pub struct RunContext {
     /// `ACTION_ID`.
     pub id: Option<ActionId>,
     /// `ACTION_REASON`.
     pub reason: Option<String>,
-    /// Unlike any other run's.
+    /// Unique name of this run.
     pub run: String,
-    /// When the run began: the time in marks and annotations.
+    /// Start of the run: the time in marks and annotations.
     pub now: Timestamp,
-    /// How it waits for its effect.
+    /// Options for waiting until the action takes effect.
     pub wait: WaitOptions,
-    /// Where states for people go.
+    /// Receives progress messages for people.
     pub progress: Progress,
-    /// Where log lines go that an action reports before its result.
+    /// Receives the log lines that an action reports before its result.
     pub sink: Arc<dyn LogSink>,
-    /// The hosts outside the cluster that something may be sent to.
+    /// Hosts outside the cluster to which the run may send data.
     pub upload_hosts: Vec<AllowedHost>,
 }
 
-/// The line that says how far things are: logged once per change, and kept for the result of a run that is cut off.
+/// The latest progress message: logged once per change, and kept for the result of a run that is cut off.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Mutex<ProgressState>>);
 
@@ -42,7 +42,7 @@ struct ProgressState {
 }
 
 impl Progress {
-    /// A new state of affairs.
+    /// Reports progress.
     pub fn report(&self, status: &str) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.status.as_deref() != Some(status) {
@@ -51,22 +51,22 @@ impl Progress {
         }
     }
 
-    /// The last state of affairs.
+    /// Returns the last progress message.
     pub fn last(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).status.clone()
     }
 
-    /// What a wait saw, in place of what it saw before.
+    /// Records what a wait saw, in place of what it saw before.
     pub fn observe(&self, observation: Observation) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).observation = observation;
     }
 
-    /// What a wait saw last.
+    /// Returns what a wait saw last.
     pub fn observation(&self) -> Observation {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).observation.clone()
     }
 
-    /// Something that does not stop the run, and that a person should know.
+    /// Records a problem that does not stop the run, but that a person should know.
     pub fn warn(&self, warning: impl Into<String>) {
         let warning = warning.into();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,14 +76,14 @@ impl Progress {
         }
     }
 
-    /// All warnings so far.
+    /// Returns all warnings so far.
     pub fn warnings(&self) -> Vec<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).warnings.clone()
     }
 }
 
-/// Takes the lines that come before the result.
+/// Receives the lines that come before the result.
 pub trait LogSink: std::fmt::Debug + Send + Sync {
-    /// One line, without its end.
+    /// Writes one line, without its end.
     fn write_line(&self, line: &[u8]) -> std::io::Result<()>;
 }

@@ -1,4 +1,4 @@
-//! What the API server says when it does not do what was asked.
+//! The API server's answers that are not a success.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,19 +9,19 @@ use serde::Deserialize;
 
 use crate::k8s::{ObjectRef, Resource};
 
-/// Why a request has no good answer.
+/// The reason why a request has no good answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// No answer, or half of one: whether the server acted is not known.
+    /// No answer, or only a part of one: nobody knows whether the server acted.
     Network(Box<dyn StdError + Send + Sync>),
     /// The server's own answer.
     Status(Status),
-    /// An answer that the API server does not give: it comes from what stands between (a gateway, a login page). Whether
-    /// the API server saw the request is not known.
+    /// An answer that the API server does not give. It comes from something in between (a gateway, a login page), so
+    /// nobody knows whether the API server saw the request.
     Between(Status),
 }
 
-/// What a request was about: it decides what a 404 can mean.
+/// Subject of a request, which decides what a 404 can mean.
 #[derive(Debug, Clone, Copy)]
 pub enum Asked<'a> {
     /// One object, by name.
@@ -37,14 +37,14 @@ pub enum Asked<'a> {
 pub struct Status {
     /// HTTP status.
     pub code: u16,
-    /// The sentence.
+    /// Message for people.
     pub message: String,
-    /// Whether the body is a `Status`, which only those write who speak for the API.
+    /// True when the body is a `Status`, which only servers of the API write.
     spoken: bool,
     reason: String,
-    /// What it is about.
+    /// The object that the answer is about.
     about: About,
-    /// The causes in its details, such as the disruption budget that stands in the way.
+    /// Causes in the details, such as the disruption budget that blocks an eviction.
     causes: Vec<Cause>,
     retry_after: Option<Duration>,
 }
@@ -102,25 +102,25 @@ impl Status {
         }
     }
 
-    /// Whether the API server can have said it: a `Status`, or one of the few things that it says in plain text. (5xx count
-    /// too: they are treated alike, whoever says them.)
+    /// Returns whether the answer can be the API server's own: a `Status`, or one of the few answers that it gives in
+    /// plain text. (Any 5xx counts too: those are treated alike, whoever sends them.)
     fn may_be_of_the_api_server(&self) -> bool {
         self.spoken || self.code >= 500 || self.too_many() || self.no_such_resource()
     }
 
-    /// The API server's own 429, from the filters before its handlers: it is no `Status`.
+    /// Returns whether this is the API server's own 429, from the filters before its handlers, which send no `Status`.
     fn too_many(&self) -> bool {
         self.code == 429 && self.message == "Too many requests, please try again later."
     }
 
-    /// Whether it may mean that the API server serves no such resource, which it says without a name, and of API groups
-    /// that it does not know in plain text. (So do other servers written in Go.)
+    /// Returns whether the API server may not serve the resource. For a known API group the `Status` has no name, for
+    /// an unknown group the answer is plain text. (Other servers written in Go answer the same.)
     pub fn no_such_resource(&self) -> bool {
         self.code == 404 && (self.message == "404 page not found" || self.spoken && self.about.name.is_empty())
     }
 
-    /// Whether the API server says that there is no such object: only a `Status` with that reason about this very object
-    /// counts. A gateway's 404, or one about something else, proves nothing.
+    /// Returns whether the API server says that the object does not exist. Only a `Status` with that reason about this
+    /// very object counts; a gateway's 404, or one about something else, proves nothing.
     pub fn says_gone(&self, object: &ObjectRef) -> bool {
         let (resource, about) = (&object.resource, &self.about);
         let fits = about.kind == resource.plural() || about.kind == resource.kind();
@@ -133,51 +133,54 @@ impl Status {
             && group
     }
 
-    /// Whether it settles that a write was not done: the API server (or what implements its API in front of it) refused it
-    /// in its own words. Anything else below 500 (a gateway's HTML, a 404 in plain text, a redirect to a login page) may
-    /// come from something that had passed the write on already; nobody can know.
+    /// Returns whether this proves that a write was not done, because the API server (or what implements its API in
+    /// front of it) refused the write in its own words. Any other answer below 500 (a gateway's HTML, a 404 in plain
+    /// text, a redirect to a login page) may come from something that had already passed the write on, so that nobody
+    /// can know.
     pub fn refuses_a_write(&self) -> bool {
         self.code < 500 && (self.spoken || self.too_many())
     }
 
-    /// What stands in the way when it is a disruption budget (an answer, not overload): the cause names the budget, the
-    /// message does not.
+    /// Returns the message about a disruption budget, if one blocks the eviction (the server is not overloaded). The
+    /// budget's name is only in the cause.
     pub fn budget(&self) -> Option<String> {
         let cause = self.causes.iter().find(|cause| self.code == 429 && cause.reason == "DisruptionBudget")?;
         Some(format!("{} {}", self.message, cause.message))
     }
 
-    /// Whether the eviction API will not choose among several disruption budgets: an answer too, though it is a 500.
+    /// Returns whether the eviction API refuses to choose among several disruption budgets: a final answer, though a
+    /// 500.
     pub fn several_budgets(&self) -> bool {
         self.code == 500 && self.message.contains("more than one PodDisruptionBudget")
     }
 
-    /// Whether the server did not get to the request, or nobody knows: a read may be sent again.
+    /// Returns whether the server was too busy for the request, or may have been: a read may be retried.
     pub fn transient(&self) -> bool {
         let busy = matches!(self.code, 429 | 500 | 502 | 503 | 504);
         busy && self.budget().is_none() && !self.several_budgets()
     }
 
-    /// A 422 that says nothing: a failed `test` of a JSON Patch (or a patch that does not fit the object).
+    /// Returns whether this is the 422 without details of a failed JSON Patch `test` (or of a patch that does not fit
+    /// the object).
     pub fn failed_test(&self) -> bool {
         self.code == 422 && self.causes.is_empty() && self.message.contains("the server rejected our request")
     }
 }
 
 impl Failure {
-    /// What an answer that is no success means, so far as that can be told without knowing what it was about.
+    /// Classifies an answer without success, as far as possible without knowing what the request was about.
     pub fn answered(head: &Parts, body: &[u8]) -> Self {
         let status = Status::read(head, body);
         if status.may_be_of_the_api_server() { Self::Status(status) } else { Self::Between(status) }
     }
 
-    /// The same, knowing what was asked: a 404 that does not fit comes from something between.
+    /// Classifies the failure further by what was asked: a 404 that does not fit comes from something in between.
     pub fn about(self, asked: Asked<'_>) -> Self {
         match (self, asked) {
             (Self::Status(status), Asked::Object(object)) if status.code == 404 && !status.says_gone(object) => {
                 Self::Between(status)
             }
-            // What belongs to Kubernetes itself is always served.
+            // Kubernetes' own resources are always served.
             (Self::Status(status), Asked::All(resource)) if status.code == 404 && resource.always_served() => {
                 Self::Between(status)
             }
@@ -185,7 +188,7 @@ impl Failure {
         }
     }
 
-    /// The same, of a write.
+    /// Classifies the failure of a write.
     pub fn of_a_write(self) -> Self {
         match self {
             Self::Status(status) if status.code < 500 && !status.refuses_a_write() => Self::Between(status),
@@ -193,12 +196,12 @@ impl Failure {
         }
     }
 
-    /// Whether it settles that a write was not done: see [`Status::refuses_a_write`].
+    /// Returns whether this proves that a write was not done: see [`Status::refuses_a_write`].
     pub fn refuses_a_write(&self) -> bool {
         matches!(self, Self::Status(status) if status.refuses_a_write())
     }
 
-    /// How long the server asks to be left alone.
+    /// Returns the time that the server asks to wait before a retry.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status(status) | Self::Between(status) => status.retry_after,
@@ -231,7 +234,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The first words of a body that is no Status.
+/// Returns the first words of a body that is no Status.
 fn excerpt(body: &[u8]) -> String {
     const LENGTH: usize = 120;
     String::from_utf8_lossy(body).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(LENGTH).collect()

@@ -1,15 +1,15 @@
-//! What the API server wants a person to know: `Warning:` headers (RFC 7234) of code 299, as kubectl shows them.
+//! The API server's warnings for people: `Warning:` headers (RFC 7234) of code 299, as kubectl shows them.
 
 use http::{HeaderMap, header};
 
-/// The texts of all warnings in an answer.
+/// Returns the texts of all warnings in an answer.
 pub(super) fn texts(headers: &HeaderMap) -> Vec<String> {
     let values = headers.get_all(header::WARNING).iter();
     values.flat_map(|value| parse(&String::from_utf8_lossy(value.as_bytes()))).collect()
 }
 
-/// `299 agent "text" "date", 299 …`: the texts of code 299, the only one that the API server sends. What does not follow
-/// the rule ends the reading: half a sentence is no warning.
+/// Parses `299 agent "text" "date", 299 …` into the texts of code 299, the only code that the API server sends. Stops
+/// at anything malformed, because half a sentence is no warning.
 fn parse(value: &str) -> Vec<String> {
     let (mut texts, mut rest) = (Vec::new(), value.trim_start());
     while let Some((code, after)) = rest.split_once(' ') {
@@ -27,13 +27,13 @@ fn parse(value: &str) -> Vec<String> {
     texts
 }
 
-/// A quoted string without its quotes and escapes, and what follows it.
+/// Returns a quoted string without its quotes and escapes, and the text after it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut characters = text.strip_prefix('"')?.char_indices();
     let mut found = String::new();
     while let Some((at, character)) = characters.next() {
         match character {
-            // The index counts from behind the first quote.
+            // The index starts after the first quote.
             '"' => return Some((found, text.get(at + 2..)?)),
             '\\' => found.push(characters.next()?.1),
             character => found.push(character),

@@ -1,4 +1,4 @@
-//! Objects, followed by watch: what there is now, and a wake-up whenever it changes.
+//! Watches objects: holds their current state, and wakes up whenever something changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,19 +31,19 @@ impl<T> Drop for Watch<T> {
 }
 
 impl<T: Item> Watch<T> {
-    /// The objects as they are now, by name.
+    /// Returns the objects as they are now, by key.
     pub fn items(&self) -> &BTreeMap<String, T> {
         &self.items
     }
 
-    /// The resourceVersion of the last event, list or bookmark in [`Self::items`]: the state of the cluster at this version
-    /// is exactly they. Moves only while [`Self::changed`] is waited for. (Of a single object that a GET did not find the
-    /// API server tells no version: empty until the watch tells one.)
+    /// Returns the resourceVersion of the last event, list or bookmark: [`Self::items`] is exactly the state of the
+    /// cluster at this version. Moves only while waiting for [`Self::changed`]. (If a GET did not find the single
+    /// object, the API server gives no version: this is empty until the watch gives one.)
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Waits until something changed.
+    /// Waits until something has changed.
     pub async fn changed(&mut self) -> Result<()> {
         let mut changed = false;
         while !changed {
@@ -58,7 +58,7 @@ impl<T: Item> Watch<T> {
         Ok(())
     }
 
-    /// Whether it was about the objects.
+    /// Applies an event, and returns whether the objects may have changed.
     fn apply(&mut self, learnt: Learnt<T>) -> bool {
         self.version = learnt.version;
         match learnt.event {
@@ -80,13 +80,13 @@ fn index<T: Item>(items: Vec<T>) -> BTreeMap<String, T> {
 }
 
 impl Cluster {
-    /// Follows one object from the state in hand. When this returns, the watch is open: no later change is missed.
+    /// Watches one object from the state in hand. When this returns, the watch is open: no later change is missed.
     pub async fn watch_object(&self, object: &ObjectRef, now: Value) -> Result<Watch<Value>> {
         let from = Start::at(&now);
         self.open(Query::only(object), vec![now], from).await
     }
 
-    /// Follows all objects of a query. When this returns, the watch is open.
+    /// Watches all objects of a query. When this returns, the watch is open.
     pub async fn watch<T: Item>(&self, query: Query) -> Result<Watch<T>> {
         let (items, from) = self.list_to_follow(&query).await?;
         self.open(query, items, from).await
@@ -103,8 +103,8 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// The first change of an object after the version in hand, from the history that the API server keeps (five
-    /// minutes by default); `None` when there is none until `wait` is over.
+    /// Returns the first change of an object after the version in hand, from the history that the API server keeps
+    /// (five minutes by default), or `None` if there is none within `wait`.
     pub(super) async fn first_change(&self, object: &ObjectRef, version: &str, wait: Duration) -> Option<Value> {
         let (sender, mut events) = mpsc::channel(CHANNEL);
         let query = Query::only(object);
@@ -118,14 +118,14 @@ impl Cluster {
                 match events.recv().await {
                     Some(Ok(Learnt { event: Event::Bookmark, .. })) => {}
                     Some(Ok(Learnt { event: Event::Set(object), .. })) => return Some(object),
-                    // Gone at once, or a history that is no longer whole: it proves nothing.
+                    // Deleted at once, or the history is no longer complete: this proves nothing.
                     _ => return None,
                 }
             }
         };
         let first = tokio::time::timeout(wait, first).await;
         task.abort();
-        // Nothing yet proves nothing either.
+        // No change so far proves nothing either.
         first.ok().flatten()
     }
 }
@@ -158,12 +158,12 @@ mod tests {
         });
         let mut follow = cluster.watch_object(&object(Kind::Deployment), deployment("5", 1)).await.unwrap();
         assert_eq!((follow.version(), replicas(&follow)), ("5", Some(1)));
-        // What has arrived and was not looked at does not count.
+        // An event that has arrived but was not applied does not count.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert_eq!((follow.version(), replicas(&follow)), ("5", Some(1)));
         follow.changed().await.unwrap();
         assert_eq!((follow.version(), replicas(&follow)), ("7", Some(2)));
-        // A bookmark is no change: it does not wake, but it counts.
+        // A bookmark changes only the version: it does not wake.
         let early = tokio::time::timeout(Duration::from_secs(1), follow.changed()).await;
         assert!(early.is_err());
         assert_eq!((follow.version(), replicas(&follow)), ("9", Some(2)));

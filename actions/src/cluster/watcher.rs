@@ -1,4 +1,4 @@
-//! The watches that a follower lives on: one after the other, each from where the last one ended.
+//! The watch requests behind a `Watch`: one after the other, each from where the last one ended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use super::status::{Asked, Failure};
 use super::{Cluster, Query, READ_LIMIT, build, with_query};
 use crate::cluster::error::{Error, Result};
 
-/// How long the server keeps one watch open. Short, because a connection that died silently is noticed only when this
-/// (and [`GRACE`]) is over; long, because each new watch is a request.
+/// Time in seconds for which the server keeps one watch open. Short, because a connection that died silently is noticed
+/// only after this (and [`GRACE`]); long, because each new watch is a request.
 const WATCH_SECONDS: u64 = 60;
 
-/// How long after [`WATCH_SECONDS`] a watch counts as silently dead.
+/// Time after [`WATCH_SECONDS`] at which a silent watch counts as dead.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long a watch may be quiet before a read tells whether there was nothing to say: what stands between may keep
-/// events back and the connection open. Long enough that a wait of minutes costs a few requests.
+/// Time without events after which a read checks the watch, because a proxy may hold events back and keep the
+/// connection open. Long enough that a wait of minutes costs only a few requests.
 const QUIET: Duration = Duration::from_secs(20);
 
-/// A watch that lasts shorter than this has not done its work; after several of those in a row there is a pause.
+/// A watch that ends sooner than this was of no use; after several of those in a row there is a pause.
 const BRIEF: Duration = Duration::from_secs(1);
 
 /// The largest event: an object is at most 1.5 MiB in etcd; JSON and managed fields may make it a few times that.
@@ -38,19 +38,19 @@ const LINE_LIMIT: usize = 8 << 20;
 pub(super) type Lines = FramedRead<StreamReader<BodyStream, bytes::Bytes>, LinesCodec>;
 type BodyStream = futures::stream::BoxStream<'static, std::io::Result<bytes::Bytes>>;
 
-/// The other end of a [`Watch`](super::Watch): reads one watch after the other, and tells what it learns.
+/// The other end of a [`Watch`](super::Watch): opens one watch request after the other, and sends the events.
 pub(super) struct Watcher<T> {
     pub(super) cluster: Cluster,
     pub(super) query: Query,
     pub(super) version: String,
-    /// The resourceVersion of each object that was told, by what it is known by.
+    /// The resourceVersion of each object that was sent, by key.
     pub(super) known: BTreeMap<String, String>,
     sender: mpsc::Sender<Result<Learnt<T>>>,
     pub(super) lines: Option<Lines>,
     opened: Instant,
-    /// When the last line came, or the watch was opened.
+    /// Time when the last line came, or the watch was opened.
     heard: Instant,
-    /// When its silence was last checked.
+    /// Time when the quiet watch was last checked.
     pub(super) checked: Instant,
     brief: u32,
 }
@@ -90,10 +90,10 @@ impl<T: Item> Watcher<T> {
         Self { cluster, query, version, known, sender, lines: None, opened: now, heard: now, checked: now, brief: 0 }
     }
 
-    /// Until it fails for good, and then tells that.
+    /// Runs until the watch fails for good, and then sends the error.
     pub(super) async fn run(mut self) {
         if let Err(error) = self.watch().await {
-            // A receiver that is gone has no use for the error.
+            // A receiver that is gone does not need the error.
             let _unheard = self.sender.send(Err(error)).await;
         }
     }
@@ -112,7 +112,7 @@ impl<T: Item> Watcher<T> {
                     self.heard = Instant::now();
                     self.event(&line).await?;
                 }
-                // Its time was over, it broke, or it fell silent: on from the last version that was seen.
+                // The watch ended, broke or went silent: continue from the last version seen.
                 Ok(None) => self.lines = None,
                 Ok(Some(Err(error))) => {
                     tracing::debug!(%error, "the watch broke, opening it again");
@@ -128,7 +128,7 @@ impl<T: Item> Watcher<T> {
         }
     }
 
-    /// A server (or what stands before it) that ends every watch at once is not asked as fast as it answers.
+    /// Waits before the next watch, if the server (or a proxy before it) ends every watch at once.
     async fn pause(&mut self) -> Result<()> {
         self.brief = if self.opened.elapsed() < BRIEF { self.brief + 1 } else { 0 };
         let why = "the watch ended as soon as it had begun";
@@ -142,14 +142,14 @@ impl<T: Item> Watcher<T> {
         let unreadable = |error| Error::unavailable("failed to read a watch event", error);
         let head: Head = match serde_json::from_str(line) {
             Ok(head) => head,
-            // The last line of a connection that broke.
+            // The cut-off last line of a connection that broke.
             Err(error) if error.is_eof() => return Ok(()),
             Err(error) => return Err(unreadable(error)),
         };
         if head.r#type == "ERROR" {
             return self.error(&head.object).await;
         }
-        // An event without a version says nothing of how far the watch has come.
+        // An event without a version does not tell how far the watch has come.
         if !head.object.metadata.resource_version.is_empty() {
             self.version = head.object.metadata.resource_version;
         }
@@ -173,11 +173,12 @@ impl<T: Item> Watcher<T> {
 
     pub(super) async fn send(&mut self, event: Event<T>) {
         let learnt = Learnt { version: self.version.clone(), event };
-        // A receiver that is gone ends this task by its Drop.
+        // If the receiver is gone, its Drop ends this task.
         let _unheard = self.sender.send(Ok(learnt)).await;
     }
 
-    /// 410: the version is too old to go on from; everything is read anew. Any other error ends the connection.
+    /// Handles an error event. 410: the version is too old to continue from, so everything is read again. Any other
+    /// error ends the connection.
     async fn error(&mut self, object: &HeadObject) -> Result<()> {
         self.lines = None;
         if object.code == 410 {
@@ -190,14 +191,14 @@ impl<T: Item> Watcher<T> {
         Err(Error::unavailable("failed to watch", object.message.clone()))
     }
 
-    /// Everything anew.
+    /// Reads everything again.
     async fn relist(&mut self) -> Result<()> {
         let (items, from) = self.cluster.read_anew(&self.query).await?;
         self.replace(items, from).await;
         Ok(())
     }
 
-    /// Opens the watch, trying until the deadline.
+    /// Opens the watch, with retries until the deadline.
     pub(super) async fn connect(&mut self) -> Result<()> {
         let mut attempt = 0;
         loop {
@@ -213,7 +214,7 @@ impl<T: Item> Watcher<T> {
             let too_old = matches!(&failure, Failure::Status(status) if status.code == 410);
             let again = if too_old {
                 self.relist().await?;
-                // The first time at once.
+                // At once after the first 410.
                 attempt == 0 || self.cluster.pause(attempt - 1, &failure).await
             } else {
                 self.cluster.goes_on(&failure, sent, attempt).await
@@ -229,7 +230,7 @@ impl<T: Item> Watcher<T> {
     }
 
     async fn request(&mut self, retry: bool) -> Result<Result<Lines, Failure>> {
-        // Where no version is known, from any: what there is comes as events then.
+        // If no version is known, start from any: what exists then comes as events.
         let version = if self.version.is_empty() { "0" } else { &self.version };
         let pairs = [
             ("watch", "true"),

@@ -1,6 +1,6 @@
-//! Writes, and the truth about them.
+//! Writes, and what became of them.
 //!
-//! A write carries the server-side `timeout` parameter: after that it cannot land any more. When its answer is lost (no
+//! A write carries the server-side `timeout` parameter, after which it cannot land any more. If its answer is lost (no
 //! answer, a 5xx, or one that the API server does not give), the runner looks at the object (see [`super::lost`]).
 
 use std::time::Duration;
@@ -20,26 +20,26 @@ use crate::k8s::names::Namespace;
 use crate::k8s::object::text;
 use crate::k8s::{ObjectRef, Permission};
 
-/// How long the server may work on a write. Admission webhooks may take up to 30 s, but default to 10.
+/// Seconds that the server may work on a write. Admission webhooks may take up to 30 s, but default to 10.
 const WRITE_SECONDS: u64 = 10;
 
-/// How long after its server-side timeout a write counts as over: the answer travels, clocks differ a little.
+/// Time after its server-side timeout at which a write counts as over: the answer travels, and clocks differ a little.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
-/// How often a write is sent that something happened to, though its earlier tries are known not to have been applied.
+/// The most tries of a write, each after the earlier ones are known not to have been applied.
 const TRIES: u32 = 3;
 
-/// Whether a request is tried or meant. Becomes `dryRun=All` here and nowhere else.
+/// Choice between a dry run and the real write. Only here does this become `dryRun=All`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
-    /// Admission, validation and permissions as in the real one; nothing is stored.
+    /// Admission, validation and permissions as in the real write, but nothing is stored.
     DryRun,
-    /// For real.
+    /// The real write.
     Execute,
 }
 
 impl Cluster {
-    /// Patches an object, and returns what the server then stored (in a dry run: would have).
+    /// Patches an object, and returns the object as the server then stored it (in a dry run: as it would have).
     pub async fn patch(&self, object: &ObjectRef, before: &Value, patch: &Patch, commit: Commit) -> Result<Value> {
         let what = format!("patch {object}");
         let permission =
@@ -59,9 +59,10 @@ impl Cluster {
         }
     }
 
-    /// Whether a write that was sent then, and is known not to have been applied, is sent again; after a pause.
+    /// Waits, and returns whether to retry a write that is known not to have been applied.
     pub(super) async fn writes_on(&self, failure: &Failure, commit: Commit, sent: Instant, attempt: u32) -> bool {
-        // A dry run is like a read, and a server that has no time did not get to it: both are tried until the deadline.
+        // A dry run is like a read, and a 429 means that the server did not get to it: both are retried until the
+        // deadline.
         let until_the_deadline =
             commit == Commit::DryRun || matches!(failure, Failure::Status(status) if status.code == 429);
         (until_the_deadline || attempt + 1 < TRIES) && self.goes_on(failure, sent, attempt).await
@@ -107,7 +108,7 @@ impl Cluster {
         let horizon = Instant::now() + limit + MARGIN;
         self.ledger.write_begins();
         let outcome = match self.call_write(request, limit + MARGIN, retry).await {
-            // Parsed as far as it goes: what the API server calls done is applied, wherever its answer breaks off.
+            // Parsed as far as possible: with a success status the write is applied, even if the answer is cut off.
             Ok(body) => Outcome::Applied(serde_json::from_slice(&body).unwrap_or_default()),
             Err(failure) if failure.refuses_a_write() => Outcome::NotApplied(failure),
             Err(failure) => {
@@ -119,8 +120,8 @@ impl Cluster {
         Ok(outcome)
     }
 
-    /// Sends a write that is meant. A success whose body is no JSON object, and a refusal that is not the API's, are no
-    /// answers to it: they come from something between, and whether that had passed it on is not known.
+    /// Sends a real write. A success whose body is no JSON object, and a refusal that is not the API's, count as no
+    /// answer: they come from something in between, and nobody knows whether that passed the write on.
     pub(super) async fn call_write(
         &self,
         request: http::Request<Vec<u8>>,
@@ -134,9 +135,9 @@ impl Cluster {
         }
     }
 
-    /// Posts an event, once. It changes nothing about any object, so it is no part of the run's effect.
+    /// Posts an event, once. An event changes no object, so it is not part of the run's effect.
     pub async fn post_event(&self, event: Value) -> Result<(), String> {
-        /// The run is over; nobody waits for an event.
+        /// The run is over, and nobody waits for an event.
         const LIMIT: Duration = Duration::from_secs(5);
         let Some(namespace) = text(&event, "/metadata/namespace").and_then(|name| name.parse::<Namespace>().ok())
         else {
@@ -148,9 +149,9 @@ impl Cluster {
         self.call(request, LIMIT, false).await.map(|_| ()).map_err(|failure| failure.to_string())
     }
 
-    /// How long this write may take: the server's limit, or what is left of the run's.
+    /// Returns the time limit of this write: the server's limit, or what is left of the run's.
     pub(super) fn write_limit(&self) -> Result<Duration> {
-        /// Less than this is not worth a write: its answer would come too late to be told.
+        /// With less time than this no write is sent: its answer would come too late for the result.
         const LEAST: Duration = Duration::from_millis(500);
         let left = self.remaining().saturating_sub(MARGIN);
         if left < LEAST {
@@ -159,9 +160,10 @@ impl Cluster {
         Ok(left.min(Duration::from_secs(WRITE_SECONDS)))
     }
 
-    /// What a refused write means. That the object is gone is only believed of the API server's own words about this very
-    /// object; any other 404 in the API's words (its namespace is gone, an admission webhook says so) refuses the write
-    /// and says no more. What came from something between was looked after before, and ends as what it is: no answer.
+    /// Returns the error of a refused write. That the object is gone is believed only if the API server says so about
+    /// this very object; any other 404 in the API's words (the namespace is gone, an admission webhook says so) is just
+    /// a refusal. After an answer from something in between, the object was looked at before, and the error is: no
+    /// answer.
     pub(super) async fn write_error(
         &self,
         what: &str,
@@ -191,7 +193,7 @@ impl Cluster {
     }
 }
 
-/// An admission webhook that may have side effects makes every dry run fail; that is no failure of the action.
+/// Explains that an admission webhook with side effects makes every dry run fail.
 fn webhook(what: &str, status: &Status) -> Error {
     Error::Refused(format!(
         "failed to {what}: {}; an admission webhook does not support dry runs: its configuration needs `sideEffects: None`",
@@ -199,7 +201,7 @@ fn webhook(what: &str, status: &Status) -> Error {
     ))
 }
 
-/// What changed between two states of an object, without what the server itself keeps account of.
+/// Returns the changes between two states of an object, without the fields that the server itself maintains.
 fn difference(before: &Value, after: &Value, subresource: Option<&str>) -> Value {
     let strip = |object: &Value| {
         let mut object = object.clone();
@@ -213,7 +215,7 @@ fn difference(before: &Value, after: &Value, subresource: Option<&str>) -> Value
                 metadata.remove(kept_by_server);
             }
         }
-        // A Scale leaves 0 out; read as a change of the object, no number means 1.
+        // A Scale leaves 0 out; without this, a missing number would read as 1 in the object.
         if let (Some("scale"), Some(fields)) = (subresource, object.as_object_mut()) {
             let spec = fields.entry("spec").or_insert_with(|| json!({}));
             if let Some(spec) = spec.as_object_mut() {

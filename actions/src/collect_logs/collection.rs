@@ -1,4 +1,4 @@
-//! Reading the logs, and writing what fits: from bytes to lines of bounded length and number, without secrets.
+//! Reads the logs and writes what fits: from bytes to lines of limited length and number, without secrets.
 
 use std::cell::RefCell;
 
@@ -17,7 +17,8 @@ use crate::export::redact_text::Redactor;
 
 /// Container runtimes split lines at 8 to 16 KiB; a line on stdout stays below.
 const LINE_LIMIT: usize = 8 << 10;
-/// How much of one raw line is looked at, so that a secret behind the cut is redacted and not halved.
+/// The most bytes of one raw line that are read. More than are kept, so that a secret at the cut is redacted and not
+/// halved.
 const RAW_LINE_LIMIT: usize = 64 << 10;
 /// No RFC 3339 time is longer.
 const TIME_LENGTH: usize = 40;
@@ -28,15 +29,15 @@ const TIME_LENGTH: usize = 40;
 pub struct LogLine<'a> {
     /// `LogLine`
     pub kind: &'static str,
-    /// The pod's namespace.
+    /// Namespace of the pod.
     pub namespace: &'a str,
-    /// The pod.
+    /// Name of the pod.
     pub pod: &'a str,
-    /// The container.
+    /// Name of the container.
     pub container: &'a str,
-    /// Whether it is from the instance before the last restart.
+    /// True when the line is from the instance before the last restart.
     pub previous: bool,
-    /// When it was written, if `timestamps`.
+    /// Time when the line was written, if `timestamps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<&'a str>,
     /// The line.
@@ -56,7 +57,7 @@ pub(super) fn report(source: &Source, error: Option<String>) -> Report {
     }
 }
 
-/// What was read so far.
+/// The lines that were read so far.
 pub(super) struct Collection {
     budget: Budget,
     errors: Vec<Option<String>>,
@@ -77,9 +78,9 @@ impl Collection {
         Self { budget, errors, incomplete, redacted: 0, cut: 0 }
     }
 
-    /// Warnings for single containers; an error when there was something to read and nothing of it could be.
+    /// Warns about single containers; fails when every log that should have been readable failed.
     pub(super) fn complain(&self, target: &Target, run: &RunContext) -> Result<()> {
-        /// Enough to see the pattern; `details.containers` has all of them.
+        /// Enough to see the pattern; `details.containers` has all.
         const WARNINGS: usize = 5;
         let failed: Vec<_> = target
             .sources
@@ -108,7 +109,7 @@ impl Collection {
 }
 
 impl CollectLogs {
-    /// Reads one log into the collection. Only what concerns the whole run is an error.
+    /// Reads one log into the collection. Fails only for what concerns the whole run.
     pub(super) async fn read(
         &self,
         cluster: &Cluster,
@@ -165,7 +166,7 @@ impl CollectLogs {
         }
     }
 
-    /// Why a log that was read to its end may lack its beginning.
+    /// Returns why a log that was read to its end may lack its beginning.
     fn incomplete(&self, source: &Source, served: &Served) -> Option<String> {
         let all_that_was_asked = self.tail_lines.is_some_and(|tail| served.lines >= tail);
         let since = self.since_seconds.and_then(|seconds| i64::try_from(seconds).ok());
@@ -190,7 +191,7 @@ impl CollectLogs {
         collection.budget.push(index, encoded);
     }
 
-    /// A line as it is written, at most [`LINE_LIMIT`] bytes, and whether it lost its end.
+    /// Encodes a line with at most [`LINE_LIMIT`] bytes, and returns whether its end was cut off.
     fn encode(&self, source: &Source, bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
         let text = String::from_utf8_lossy(bytes);
         let (timestamp, whole) = match split_time(&text) {
@@ -214,7 +215,7 @@ impl CollectLogs {
             if encoded.len() <= LINE_LIMIT || end == 0 {
                 return (encoded, lost > 0);
             }
-            // Escapes make a line longer than it is: a quarter less until it fits.
+            // Escapes make a line longer: cut a quarter until it fits.
             let shorter = end.min(LINE_LIMIT) * 3 / 4;
             lost += end - shorter;
             kept = shorter;
@@ -251,7 +252,7 @@ impl Collection {
     }
 
     fn set_incomplete(&mut self, index: usize, why: Option<String>) {
-        // What could not be read has its error.
+        // If the log could not be read, the error says more.
         let failed = self.errors.get(index).is_some_and(Option::is_some);
         if let Some(incomplete) = self.incomplete.get_mut(index).filter(|_| !failed) {
             *incomplete = why;
@@ -259,12 +260,13 @@ impl Collection {
     }
 }
 
-/// The time that the API server puts before a line. One that ignores `timestamps` must not have its first word taken for one.
+/// Splits off the time that the API server puts before a line. If the server ignored `timestamps`, the first word must
+/// not be taken for a time.
 fn split_time(text: &str) -> Option<(&str, &str)> {
     text.split_once(' ').filter(|(word, _)| word.len() <= TIME_LENGTH && word.parse::<Timestamp>().is_ok())
 }
 
-/// The time of a line that begins with one.
+/// Returns the time at the beginning of a line.
 fn line_time(bytes: &[u8]) -> Option<Timestamp> {
     let head = bytes.get(..bytes.len().min(TIME_LENGTH + 1)).unwrap_or_default();
     split_time(&String::from_utf8_lossy(head)).and_then(|(time, _)| time.parse().ok())
@@ -274,7 +276,8 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
 }
 
-/// The kubelet answers 200 and this as the log when the runtime has lost the file (kubernetes#142258).
+/// Returns whether the line is the kubelet's message that the runtime has lost the file, sent as a log with status 200
+/// (kubernetes#142258).
 fn kubelet_error(line: &[u8]) -> bool {
     line.starts_with(b"unable to retrieve container logs for ")
         || line.starts_with(b"failed to try resolving symlinks in path ")

@@ -33,16 +33,17 @@ use output::{Bundle, Folder, Lines};
 pub use parameters::{CollectLogs, Destination, Details, Instances, Report};
 pub use sources::{ContainerKind, Source};
 
-/// The kubelet serves about 5 MB/s and the client speaks HTTP/1.1: more connections would only be more connections.
+/// The most logs read at once. The kubelet serves about 5 MB/s and the client speaks HTTP/1.1, so that more connections
+/// would not help.
 const AT_ONCE: usize = 4;
-/// The most on stdout: the kubelet rotates the runner's own log at 10 MiB.
+/// The most bytes on stdout: the kubelet rotates the runner's own log at 10 MiB.
 const MOST_ON_STDOUT: u64 = 5 << 20;
-/// The most in files: it is held in memory until the newest lines are known, in a pod of 64 MiB.
+/// The most bytes in files: they are held in memory until the newest lines are known, in a pod of 64 MiB.
 const MOST_IN_FILES: u64 = 32 << 20;
-/// The most to an address: the bundle is in memory beside the lines it is made from, and may be no smaller than they are.
+/// The most bytes to an address: the bundle is in memory beside its lines, and may be no smaller than they are.
 const MOST_TO_ADDRESS: u64 = 16 << 20;
 
-/// What was found to read.
+/// The containers whose logs are read.
 #[derive(Debug)]
 pub struct Target {
     live: Option<LiveObject>,
@@ -146,7 +147,7 @@ impl Action for CollectLogs {
     async fn verify(&self, cluster: &Cluster, target: &Target, _now: &Value, run: &RunContext) -> Result<Details> {
         let collection = RefCell::new(Collection::new(self, target));
         let failure: RefCell<Option<Error>> = RefCell::new(None);
-        // What is left after reading is for sending: a log that stalls must not take what the others gave with it.
+        // Keep a quarter of the time for sending, so that a log that stalls does not cost the others.
         let sending =
             if self.destination == Destination::Url { cluster.remaining() / 4 } else { std::time::Duration::ZERO };
         let reading = cluster.until(tokio::time::Instant::now() + cluster.remaining().saturating_sub(sending));
@@ -202,13 +203,13 @@ impl Action for CollectLogs {
     }
 }
 
-/// `3 containers of 2 pods`
+/// Returns the origin, such as `3 containers of 2 pods`.
 fn from(target: &Target, details: &Details) -> String {
     format!("{} containers of {} pods", details.containers.len(), target.pods)
 }
 
 impl CollectLogs {
-    /// What is wrong with where the lines are to go.
+    /// Returns what is wrong with the destination of the lines.
     fn check_destination(&self, run: &RunContext) -> Option<String> {
         let stray = |given: bool, field: &str| {
             given.then(|| {
@@ -254,7 +255,7 @@ impl CollectLogs {
     }
 }
 
-/// A pattern for whole names, of bounded size.
+/// Compiles a pattern of limited size that matches whole names.
 fn container_pattern(text: &str) -> std::result::Result<regex::bytes::Regex, String> {
     const SIZE: usize = 1 << 20;
     let whole = format!("^(?:{text})$");

@@ -1,4 +1,4 @@
-//! Where the lines go: stdout, a folder, or one bundle for an address.
+//! Destinations of the lines: stdout, a folder, or one bundle for an address.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -11,19 +11,19 @@ use super::{Details, Source};
 use crate::cluster::run::LogSink;
 use crate::export::budget::Share;
 
-/// Takes what was kept of each log, one after the other.
+/// Receives the kept lines of each log, one after the other.
 pub(super) trait Output {
-    /// One log.
+    /// Writes one log.
     fn put(&mut self, source: &Source, share: &Share) -> io::Result<()>;
 }
 
-/// Lines before the result.
+/// Writes lines before the result.
 pub(super) struct Lines<'a>(pub &'a dyn LogSink);
 
-/// One file per container and instance.
+/// Writes one file per container and instance.
 pub(super) struct Folder<'a>(pub &'a Path);
 
-/// One compressed archive of such files, and what is known about them.
+/// Packs such files and an index into one compressed archive.
 pub(super) struct Bundle {
     archive: tar::Builder<GzEncoder<Vec<u8>>>,
     time: u64,
@@ -55,13 +55,13 @@ impl Output for Bundle {
 }
 
 impl Bundle {
-    /// An empty one; its files carry this time.
+    /// Starts an empty bundle whose files carry this time.
     pub(super) fn new(time: Timestamp) -> Self {
         let time = u64::try_from(time.as_second()).unwrap_or_default();
         Self { archive: tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default())), time }
     }
 
-    /// The archive's bytes, with an index of what is in it and what could not be read.
+    /// Returns the archive's bytes, with an index of its contents and of what could not be read.
     pub(super) fn finish(mut self, details: &Details) -> io::Result<Vec<u8>> {
         let index = serde_json::to_vec_pretty(details)?;
         self.append("collection.json", index.len(), index.as_slice())?;
@@ -78,13 +78,14 @@ impl Bundle {
     }
 }
 
-/// The names were checked: pod names are subdomains, container names labels; neither has a path in it.
+/// Returns a file name. Pod names are subdomains and container names are labels (both were checked), so that neither
+/// holds a path.
 fn file_name(source: &Source) -> String {
     let suffix = if source.previous { "_previous" } else { "" };
     format!("{}_{}{suffix}.log", source.pod.name, source.container)
 }
 
-/// Slices, read one after the other without being copied together first.
+/// Reads slices one after the other, without copying them together first.
 struct Chunks<'a, I> {
     chunks: I,
     rest: &'a [u8],

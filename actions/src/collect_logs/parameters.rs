@@ -1,4 +1,4 @@
-//! What `collect-logs` takes, and what it reports.
+//! Parameters and details of `collect-logs`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::export::destination::UploadAddress;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectLogs {
-    /// Which instances of each container.
+    /// The instances of each container to read.
     #[serde(default)]
     pub instances: Instances,
     /// Only lines younger than this many seconds.
@@ -25,19 +25,19 @@ pub struct CollectLogs {
     /// Only containers whose whole name matches this regular expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub containers: Option<String>,
-    /// How many bytes of output over all containers: 5 MiB at most on stdout, 32 MiB in files, 16 MiB to an address.
+    /// The most bytes of output over all containers: 5 MiB at most on stdout, 32 MiB in files, 16 MiB to an address.
     #[serde(default = "one_mebibyte")]
     pub max_bytes: u64,
-    /// Whether lines carry their time.
+    /// Write the time of each line.
     #[serde(default = "yes")]
     pub timestamps: bool,
-    /// Whether what looks like a secret is replaced by `[REDACTED]`.
+    /// Replace what looks like a secret by `[REDACTED]`.
     #[serde(default = "yes")]
     pub redact: bool,
-    /// Where the lines go.
+    /// Destination of the lines.
     #[serde(default)]
     pub destination: Destination,
-    /// The folder for `destination: directory`: it must exist.
+    /// Folder for `destination: directory`; must exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
     /// The presigned address for `destination: url`: one HTTP PUT of a `.tar.gz`, to a host that `ACTION_UPLOAD_HOSTS` names.
@@ -54,20 +54,20 @@ const fn one_mebibyte() -> u64 {
     1 << 20
 }
 
-/// Which instances of a container.
+/// Choice among the instances of a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Instances {
-    /// The current one and, of a container that was restarted, the one before.
+    /// The current instance and, if the container was restarted, the one before.
     #[default]
     Both,
-    /// The current one.
+    /// The current instance.
     Current,
-    /// The one before.
+    /// The instance before the last restart.
     Previous,
 }
 
-/// Where the lines go.
+/// Destination of the lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Destination {
@@ -80,49 +80,50 @@ pub enum Destination {
     Url,
 }
 
-/// What `collect-logs` reports.
+/// Details of the result of `collect-logs`.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
-    /// How many pods there were.
+    /// Number of pods.
     pub pods: usize,
-    /// How many lines were written.
+    /// Number of lines written.
     pub lines: usize,
-    /// How many bytes they have, as written.
+    /// Number of bytes written.
     pub bytes: usize,
-    /// How many older lines did not fit into `maxBytes`.
+    /// Number of older lines that did not fit into `maxBytes`.
     pub dropped_lines: usize,
-    /// How many lines were longer than 8 KiB and lost their end.
+    /// Number of lines that were longer than 8 KiB and lost their end.
     pub cut_lines: usize,
-    /// How many secrets were replaced.
+    /// Number of secrets replaced.
     pub redacted: usize,
-    /// The size of the bundle that was sent to `url`.
+    /// Size of the bundle that was sent to `url`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploaded_bytes: Option<usize>,
     /// One entry per container and instance.
     pub containers: Vec<Report>,
 }
 
-/// What became of one container's log.
+/// Result of reading one container's log.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// The pod.
+    /// Name of the pod.
     pub pod: String,
-    /// The container.
+    /// Name of the container.
     pub container: String,
-    /// Its role in the pod.
+    /// Role of the container in the pod.
     pub kind: ContainerKind,
-    /// Whether it is the instance before the last restart.
+    /// True for the instance before the last restart.
     pub previous: bool,
-    /// How many lines were written.
+    /// Number of lines written.
     pub lines: usize,
-    /// How many older ones did not fit.
+    /// Number of older lines that did not fit.
     pub dropped_lines: usize,
-    /// Why its beginning may be missing: the API serves nothing that the kubelet has rotated away, and does not say so.
+    /// Reason why the beginning may be missing: the API does not serve what the kubelet has rotated away, and does not
+    /// say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<String>,
-    /// Why it could not be read, or not to its end.
+    /// Reason why the log could not be read, or not to its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

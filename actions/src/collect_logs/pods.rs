@@ -1,4 +1,4 @@
-//! Whose logs: the pods that are meant.
+//! Finds the pods whose logs are read.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::k8s::{Kind, ObjectRef};
 use crate::workload::lookup::{self, LiveObject};
 use crate::workload::owners::controlled_uids;
 
-/// The pods that are meant, and the object that was named (none for a selector).
+/// Finds the pods, and the object that the request named (none for a selector).
 pub async fn find(
     cluster: &Cluster,
     named: &TargetRef,
@@ -49,7 +49,7 @@ pub async fn find(
     Ok((Some(found), all_in(&namespace, pods)?))
 }
 
-/// The pods that a workload controls. Its selector may find others', and they are told, because a selector that does is a mistake.
+/// Returns the pods that a workload controls. Warns if its selector also finds other pods, because that is a mistake.
 async fn of_workload(
     cluster: &Cluster,
     found: &LiveObject,
@@ -64,7 +64,7 @@ async fn of_workload(
     Ok(own)
 }
 
-/// The pods of a CronJob's Jobs: they carry the Job's UID as a label, too.
+/// Returns the pods of a CronJob's Jobs, by the label with the Job's UID.
 async fn of_jobs(cluster: &Cluster, cron: &LiveObject, namespace: &Namespace) -> Result<Vec<LogPod>> {
     let uids = controlled_uids(cluster, &cron.object, &cron.value).await?;
     if uids.is_empty() {
@@ -75,13 +75,13 @@ async fn of_jobs(cluster: &Cluster, cron: &LiveObject, namespace: &Namespace) ->
     Ok(apart(pods, &uids).0)
 }
 
-/// The pods that one of these controls, and the others.
+/// Separates the pods with one of these controllers from the others.
 fn apart(pods: Vec<LogPod>, uids: &BTreeSet<String>) -> (Vec<LogPod>, Vec<LogPod>) {
     pods.into_iter().partition(|pod| pod.owner.as_ref().is_some_and(|owner| uids.contains(owner)))
 }
 
 fn left_out(object: &ObjectRef, others: &[LogPod]) -> String {
-    /// Enough to know whose they are.
+    /// Enough names to know whose they are.
     const NAMED: usize = 3;
     let mut names: Vec<&str> = others.iter().take(NAMED).map(|pod| pod.name.as_str()).collect();
     if others.len() > NAMED {

@@ -1,4 +1,4 @@
-//! Which containers of which pods there are to read.
+//! Lists the containers whose logs can be read.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
@@ -11,47 +11,47 @@ use crate::cluster::server_name;
 use crate::k8s::names::Namespace;
 use crate::k8s::{Kind, ObjectRef};
 
-/// A container's role in its pod.
+/// Role of a container in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ContainerKind {
-    /// It runs before the others, or beside them as a sidecar.
+    /// Runs before the other containers, or beside them as a sidecar.
     Init,
-    /// What the pod is for.
+    /// Does the pod's work.
     Main,
-    /// Added to the running pod to debug it.
+    /// Was added to the running pod to debug it.
     Ephemeral,
 }
 
-/// One log: a container's current or previous instance.
+/// One log, of a container's current or previous instance.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The pod.
+    /// Pod of the container.
     pub pod: ObjectRef,
-    /// The container.
+    /// Name of the container.
     pub container: String,
-    /// Its role.
+    /// Role of the container.
     pub kind: ContainerKind,
-    /// The instance before the last restart.
+    /// True for the instance before the last restart.
     pub previous: bool,
-    /// Why there is no log to ask for.
+    /// Reason why there is no log to read.
     pub obstacle: Option<String>,
-    /// When it ran.
+    /// Time for which the instance ran.
     pub ran: Option<Ran>,
 }
 
-/// When an instance of a container ran.
+/// Time for which an instance of a container ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
     from: Timestamp,
-    /// `None`: it runs still.
+    /// `None` while the instance is still running.
     until: Option<Timestamp>,
 }
 
 impl Ran {
-    /// A container that writes at once may still need this long for its first line.
+    /// Seconds before the first line that are normal, even for a container that writes at once.
     const QUIET_START: i64 = 5;
-    /// The kubelet rotates at 10 MiB; somebody may have set less.
+    /// The kubelet rotates at 10 MiB by default; clusters may set less.
     const MUCH: u64 = 4 << 20;
 
     fn read(state: Option<&ContainerState>) -> Option<Self> {
@@ -65,13 +65,13 @@ impl Ran {
         Some(Self { from: from.0, until: until.map(|until| until.0) })
     }
 
-    /// Why a log that begins then (or is empty), where only so many seconds were asked for, may lack its beginning. The
-    /// kubelet serves the file that it writes now; what it has rotated away is not served, and nothing says so.
+    /// Returns why a log with this beginning (or an empty log) may be incomplete, if the last so many seconds were
+    /// asked for. The kubelet serves only its current file; what was rotated away is missing, and nothing says so.
     pub fn missing(&self, served: &Served, since_seconds: Option<i64>) -> Option<String> {
         let end = self.until.unwrap_or(served.asked_at);
         let window =
             since_seconds.and_then(|seconds| Timestamp::from_second(served.asked_at.as_second() - seconds).ok());
-        // Of a container that is older than what was asked for, silence at first is nothing special.
+        // If the container is older than the time asked for, silence at first is normal.
         let (from, since, quiet) = match window {
             Some(window) if window > self.from => (window, "the time that was asked for began", i64::MAX),
             _ => (self.from, "the container started", Self::QUIET_START),
@@ -83,7 +83,7 @@ impl Ran {
             });
         };
         let silent = begins.as_second() - from.as_second();
-        // Who writes this much may have filled a file before the one that is served.
+        // A container that writes this much may have filled an earlier file, which is not served.
         let unseen = served.per_second().saturating_mul(u64::try_from(silent).unwrap_or(0));
         (silent > quiet || unseen > Self::MUCH).then(|| {
             format!("begins {silent} s after {since}: it was silent until then, or the kubelet has rotated away what it wrote")
@@ -91,41 +91,41 @@ impl Ran {
     }
 }
 
-/// What was served of a log.
+/// The part of a log that was served.
 #[derive(Debug)]
 pub struct Served {
-    /// When it was asked for.
+    /// Time of the request.
     pub asked_at: Timestamp,
-    /// How many lines.
+    /// Number of lines.
     pub lines: u64,
-    /// How many bytes.
+    /// Number of bytes.
     pub bytes: u64,
-    /// The time of the first line.
+    /// Time of the first line.
     pub begins: Option<Timestamp>,
-    /// The time of the last one.
+    /// Time of the last line.
     pub ends: Option<Timestamp>,
 }
 
 impl Served {
-    /// Nothing yet, of a log that is asked for now.
+    /// Starts with nothing, for a log that is requested now.
     pub fn now() -> Self {
         Self { asked_at: Timestamp::now(), lines: 0, bytes: 0, begins: None, ends: None }
     }
 
-    /// How many bytes the container wrote each second, while it wrote what is served.
+    /// Returns the number of bytes per second that the container wrote during the served part.
     fn per_second(&self) -> u64 {
         let seconds = self.ends.zip(self.begins).map_or(0, |(ends, begins)| ends.as_second() - begins.as_second());
         self.bytes / u64::try_from(seconds).unwrap_or(0).max(1)
     }
 }
 
-/// A pod, cut down to its containers.
+/// A pod, reduced to its containers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(from = "Pod")]
 pub(super) struct LogPod {
     pub(super) name: String,
     uid: String,
-    /// UID of what controls it.
+    /// UID of the controller.
     pub(super) owner: Option<String>,
     containers: Vec<LogContainer>,
 }
@@ -140,7 +140,7 @@ struct LogContainer {
     ran_before: Option<Ran>,
 }
 
-/// A pod and its name as it reaches a URL.
+/// A pod whose name has been checked, to be used in a URL.
 pub struct PodSources {
     pod: ObjectRef,
     containers: Vec<LogContainer>,
@@ -187,7 +187,7 @@ fn container(status: ContainerStatus, kind: ContainerKind) -> LogContainer {
 }
 
 impl PodSources {
-    /// The logs to ask for.
+    /// Returns the logs to read.
     pub fn sources(self, instances: Instances) -> Vec<Source> {
         let pod = self.pod;
         let mut all = Vec::new();
@@ -215,7 +215,7 @@ impl PodSources {
     }
 }
 
-/// A pod under its name as it reaches a URL.
+/// Checks the pod's name, to be used in a URL.
 pub(super) fn in_namespace(namespace: &Namespace, pod: LogPod) -> Result<PodSources> {
     let name = server_name(&pod.name)?;
     let object =

@@ -1,28 +1,28 @@
-//! So many bytes over all containers, shared fairly, the newest lines kept.
+//! A limit of bytes over all containers, shared fairly; the newest lines are kept.
 
 use std::collections::VecDeque;
 
-/// What a line costs in memory beside its text: its place in the queue, and what the allocator rounds up.
+/// Memory that a line needs beside its text: its place in the queue, and what the allocator rounds up.
 const LINE_COST: usize = 64;
-/// The most memory that lines may take: a Job's pod has 64 MiB, and very short lines cost many times their text.
+/// The most memory that lines may take: a Job's pod has 64 MiB, and very short lines need many times their text.
 const MEMORY: usize = 40 << 20;
 
-/// The same beside a bundle of up to 16 MiB.
+/// The most memory for lines beside a bundle of up to 16 MiB.
 const MEMORY_BESIDE_A_BUNDLE: usize = 24 << 20;
 
-/// What one container has kept.
+/// The lines kept of one container.
 #[derive(Debug, Default)]
 pub struct Share {
-    /// Its newest lines.
+    /// The newest lines.
     pub lines: VecDeque<Vec<u8>>,
-    /// Their bytes, line ends included.
+    /// Number of bytes, line ends included.
     pub bytes: usize,
-    /// How many older ones made room.
+    /// Number of older lines that were dropped.
     pub dropped: usize,
 }
 
-/// The budget: whenever it is exceeded, whoever holds the most gives up its oldest line. So nobody who needs little
-/// loses anything, the others end up equal, and no more than the budget is ever in memory.
+/// Limits the lines: whenever the limit is exceeded, the container that holds the most bytes loses its oldest line. So
+/// a container with few lines loses nothing, the others end up equal, and no more than the limit is ever in memory.
 #[derive(Debug)]
 pub struct Budget {
     most: usize,
@@ -33,7 +33,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// For so many bytes and containers.
+    /// Allows this many bytes for this many containers.
     pub fn new(most: usize, containers: usize) -> Self {
         Self {
             most,
@@ -44,15 +44,15 @@ impl Budget {
         }
     }
 
-    /// With less memory for the lines: something as large as they are is made beside them.
+    /// Allows less memory for the lines, because a bundle as large as they are is made beside them.
     #[must_use]
     pub fn beside_a_bundle(self) -> Self {
         Self { memory: MEMORY_BESIDE_A_BUNDLE, ..self }
     }
 
-    /// A line of one container.
+    /// Adds a line of one container.
     pub fn push(&mut self, container: usize, mut line: Vec<u8>) {
-        // What it was built with is not what it needs.
+        // The line was built with more capacity than it needs.
         line.shrink_to_fit();
         let Some(share) = self.shares.get_mut(container) else { return };
         let size = line.len() + 1;
@@ -70,12 +70,12 @@ impl Budget {
         }
     }
 
-    /// Whether nothing was kept.
+    /// Returns whether nothing was kept.
     pub fn is_empty(&self) -> bool {
         self.held == 0
     }
 
-    /// What each container has kept, in their order.
+    /// Returns the kept lines of each container, in the containers' order.
     pub fn into_shares(self) -> Vec<Share> {
         self.shares
     }

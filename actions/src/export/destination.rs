@@ -1,4 +1,4 @@
-//! Where something may be sent that leaves the cluster.
+//! Hosts and addresses outside the cluster that may receive data.
 
 use std::str::FromStr;
 
@@ -39,7 +39,7 @@ impl AllowedHost {
     }
 }
 
-/// A presigned address. Its query is a credential: it is never shown, and results have a hash in its place.
+/// A presigned address. Its query is a credential, which is never shown; results have a hash instead.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UploadAddress(Uri);
 
@@ -50,19 +50,19 @@ impl std::fmt::Debug for UploadAddress {
 }
 
 impl UploadAddress {
-    /// The whole address, for the request alone.
+    /// Returns the whole address, only for the request.
     pub(super) const fn uri(&self) -> &Uri {
         &self.0
     }
 
-    /// The address without its query.
+    /// Returns the address without its query.
     pub fn shown(&self) -> String {
         let uri = &self.0;
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         format!("{}://{authority}{}", uri.scheme_str().unwrap_or_default(), uri.path())
     }
 
-    /// Whether it is one of the hosts; if not, a sentence that says which are.
+    /// Fails with a sentence unless the address is at one of these hosts.
     pub fn allowed_by(&self, hosts: &[AllowedHost]) -> std::result::Result<(), String> {
         let host = self.0.authority().map(ToString::to_string).unwrap_or_default();
         if hosts.iter().any(|allowed| allowed.allows(&self.0)) {
@@ -101,7 +101,7 @@ impl<'de> Deserialize<'de> for UploadAddress {
     }
 }
 
-/// What the address is serialised for is the result: without the credential in its query.
+/// Serializes the address for the result, without the credential in its query.
 impl Serialize for UploadAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let query = self.0.query().map(|query| format!("?hash:{}", hash(query))).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What leaves the cluster or the run: bounded, and without secrets. Nothing here knows of the cluster.
+//! Data that leaves the cluster or the run: limited, and without secrets. Nothing here knows the cluster.
 
 pub mod budget;
 pub mod destination;

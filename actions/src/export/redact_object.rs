@@ -1,16 +1,16 @@
-//! Keeps values that may be secret out of results: they are replaced by a short hash, salted with the target's UID, so
-//! that a change shows and the value cannot be looked up in a table.
+//! Keeps values that may be secret out of results: replaces them by a short hash, salted with the target's UID, so that
+//! a change is visible and the value cannot be looked up in a table.
 
 use contract::result::Change;
 use contract::text;
 use serde_json::Value;
 
-/// Fields of a container whose values may be secret.
+/// Fields of a container with values that may be secret.
 const LISTS: [&str; 2] = ["args", "command"];
 /// The annotation in which `kubectl apply` keeps the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The change without what may be secret.
+/// Hides the values of a change that may be secret.
 pub fn hide(mut change: Change, salt: &str) -> Change {
     for operation in change.patch.as_mut().and_then(Value::as_array_mut).into_iter().flatten() {
         let path = operation.get("path").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -21,12 +21,12 @@ pub fn hide(mut change: Change, salt: &str) -> Change {
     change
 }
 
-/// An object without what may be secret.
+/// Hides the values of an object that may be secret.
 pub fn hide_in_object(object: &mut Value, salt: &str) {
     walk(object, false, salt);
 }
 
-/// Whether the operation is about such a value itself: `/spec/template/spec/containers/0/env/2/value`.
+/// Returns whether the path leads to such a value itself: `/spec/template/spec/containers/0/env/2/value`.
 fn path_is_secret(path: &str) -> bool {
     let parts: Vec<String> = path.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
     let has = |name: &str| parts.iter().any(|part| part == name);

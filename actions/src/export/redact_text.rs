@@ -1,21 +1,21 @@
-//! Replaces what looks like a secret. A help, no guarantee: what nobody recognises as a secret passes. All patterns are
-//! matched in linear time, and redacting twice is the same as once.
+//! Replaces text that looks like a secret. A help, but no guarantee: a secret that matches no pattern stays. All
+//! patterns are matched in linear time, and redacting twice is the same as once.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use regex::bytes::{Captures, Regex};
 
-/// What stands in place of a secret.
+/// The text that replaces a secret.
 const REPLACEMENT: &str = "[REDACTED]";
-/// How many lines a private key may have that is never ended (a log may be cut): a 16384-bit RSA key has about 200.
+/// The most lines of a private key whose end never comes (a log may be cut): a 16384-bit RSA key has about 200.
 const LONGEST_KEY: usize = 250;
 
-/// How often the patterns are tried on a line: what one of them takes away may be what kept another from matching. A line
-/// that is not clean after so many rounds is made to be so, and is not shown at all.
+/// The most rounds of all patterns on a line, since one replacement may be what lets another pattern match. A line that
+/// is still not clean was made to be so, and is replaced as a whole.
 const ROUNDS: usize = 16;
 
-/// The patterns, and what replaces a match. Groups keep what tells a person which secret it was.
+/// The patterns, and the text that replaces a match. Groups keep what tells a person which secret it was.
 const PATTERNS: [(&str, &str); 6] = [
     // JSON Web Tokens, ServiceAccount tokens among them.
     (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.?[A-Za-z0-9_-]*", "[REDACTED]"),
@@ -47,7 +47,7 @@ fn patterns() -> &'static [(Regex, &'static str)] {
     })
 }
 
-/// Replaces what the patterns match now; how many of those were not replaced already.
+/// Replaces what the patterns match, and returns the number of matches that were not replaced before.
 fn replace(clean: &mut Vec<u8>) -> usize {
     let mut count = 0;
     for (pattern, replacement) in patterns() {
@@ -64,14 +64,14 @@ fn replace(clean: &mut Vec<u8>) -> usize {
     count
 }
 
-/// Redacts one log, line by line: a private key spans many.
+/// Redacts one log, line by line: a private key spans many lines.
 #[derive(Debug, Default)]
 pub struct Redactor {
     key_lines: usize,
 }
 
 impl Redactor {
-    /// The line without secrets, and how many there were.
+    /// Returns the line without secrets, and the number of secrets.
     pub fn line(&mut self, line: &[u8]) -> (Vec<u8>, usize) {
         if let Some(clean) = self.private_key(line) {
             return (clean, 1);
@@ -99,8 +99,8 @@ impl Redactor {
     }
 }
 
-/// A message without the credentials of addresses in it: a presigned address that was put into the wrong field or variable
-/// is quoted by the error about it. User names and queries go; what else there is stays.
+/// Hides the credentials of addresses in a message, because an error quotes a presigned address that was put into the
+/// wrong field or variable. User names and queries are removed; the rest stays.
 pub fn hide_in_text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(count("postgres://app:[REDACTED]@db/shop"), 0);
     }
 
-    /// The slash kept the address from being one, until the password with it was gone.
+    /// The slash hides the address from its pattern, until the password with the slash is gone.
     #[test]
     fn what_hides_another_secret_does_so_only_once() {
         assert_eq!(redact(r#"t://n:xxPassword=ab/cd"@h"#), "t://n:[REDACTED]@h");
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(clean, ["a", REPLACEMENT, REPLACEMENT, REPLACEMENT, "b"]);
     }
 
-    /// A line that is 16 times as long takes about 16 times as long; its square would be 256.
+    /// A line that is 16 times as long takes about 16 times as long; a quadratic algorithm would take 256 times.
     #[rstest]
     #[case("a.")]
     #[case("a://b:")]
@@ -207,7 +207,7 @@ mod tests {
     fn takes_linear_time(#[case] piece: &str) {
         let fastest = |length: usize| {
             let line = piece.repeat(length / piece.len());
-            // The thread's own time: who else wants the processor does not count.
+            // The CPU time of this thread, so that other load on the processor does not count.
             let now = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
             let took = || {
                 let start = now();

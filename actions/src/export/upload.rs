@@ -1,8 +1,9 @@
-//! Sending a bundle to an address outside the cluster: one HTTP PUT to a presigned address.
+//! Sends a bundle to an address outside the cluster, by one HTTP PUT to a presigned address.
 //!
 //! The address is a parameter, and parameters come from whoever asks for the action. So the host must be one that the
-//! image or the Job allows, redirects are not followed, and an address that leads to this node's own services (loopback,
-//! link-local: cloud metadata) is refused however it is spelled: what is checked is the very address that is connected to.
+//! image or the Job allows, and redirects are not followed. An address of this node's own services (loopback,
+//! link-local: cloud metadata) is refused in every spelling, because the check is on the very address that is connected
+//! to.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::export::destination::UploadAddress;
 
-/// How often a PUT is sent: the same bytes to the same name, so that a second one changes nothing.
+/// The most tries of a PUT, which sends the same bytes to the same name, so that a second one changes nothing.
 const ATTEMPTS: u32 = 4;
 
 /// Why something was not sent. Each variant is one of the same name among the errors of a run.
@@ -132,7 +133,7 @@ fn judge(status: StatusCode) -> Verdict {
     }
 }
 
-/// Why nothing is sent to an address, if nothing is.
+/// Returns why nothing may be sent to an address, if so.
 fn not_public(address: IpAddr) -> Option<&'static str> {
     let v4 = match address {
         IpAddr::V4(v4) => Some(v4),
@@ -159,7 +160,7 @@ fn not_public(address: IpAddr) -> Option<&'static str> {
 /// Metadata services of clouds that are not at link-local addresses: EC2 and GCE over IPv6, Alibaba, Azure.
 const METADATA: [&str; 4] = ["fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"];
 
-/// The IPv4 address that an IPv6 address leads to: mapped, compatible, NAT64 (both prefixes) and 6to4.
+/// Returns the IPv4 address that an IPv6 address leads to: mapped, compatible, NAT64 (both prefixes) and 6to4.
 fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let last = |segments: [u16; 2]| Ipv4Addr::from((u32::from(segments[0]) << 16) | u32::from(segments[1]));
     match v6.segments() {
@@ -171,7 +172,7 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Resolves names to addresses that something may be sent to; what is checked here is what is connected to.
+/// Resolves names to addresses that may be sent to; the address that is checked is the one that is connected to.
 #[derive(Debug, Clone, Copy)]
 struct Resolver;
 
@@ -193,7 +194,7 @@ impl tower_service::Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            // One bad address is enough: a name that leads to both is made to.
+            // One bad address is enough: a name that leads to good and bad ones does so on purpose.
             if let Some((address, why)) = found.iter().find_map(|one| Some((one.ip(), not_public(one.ip())?))) {
                 return Err(io::Error::other(NotThere(format!("{name} leads to {address}, which is {why}"))));
             }
@@ -202,7 +203,7 @@ impl tower_service::Service<Name> for Resolver {
     }
 }
 
-/// What trying again cannot help.
+/// Returns the reason why a retry cannot help, if so.
 fn never_sent(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(one) = cause {

@@ -1,8 +1,8 @@
-//! Kinds and resources: what an action can point at, and where it is served.
+//! Kinds and resources: what an action can point at, and the paths that serve it.
 
 use super::names::{Group, InvalidName, KindName, Namespace, Plural, Version};
 
-/// The kinds that the runner knows by itself; any other one needs its API version and costs a request to learn its plural.
+/// The kinds that the runner knows. Any other kind needs its API version, and a request to learn its plural.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// apps/v1 Deployment
@@ -39,7 +39,7 @@ impl Kind {
         Kind::CronJob,
     ];
 
-    /// group, version, kind, plural, and the short names that kubectl accepts.
+    /// Returns group, version, kind, plural, and the short names that kubectl accepts.
     const fn facts(self) -> (&'static str, &'static str, &'static str, &'static str, &'static [&'static str]) {
         match self {
             Kind::Deployment => ("apps", "v1", "Deployment", "deployments", &["deploy"]),
@@ -54,17 +54,17 @@ impl Kind {
         }
     }
 
-    /// `Deployment`
+    /// Returns the name, such as `Deployment`.
     pub const fn name(self) -> &'static str {
         self.facts().2
     }
 
-    /// `deployment`: as it stands in an action type and in a sentence.
+    /// Returns the lower-case name, such as `deployment`, for action types and sentences.
     pub fn lower(self) -> String {
         self.name().to_lowercase()
     }
 
-    /// A kind by its name, plural or short name, in any case.
+    /// Finds a kind by its name, plural or short name, in any case.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.to_lowercase();
         Self::ALL.into_iter().find(|kind| {
@@ -73,7 +73,7 @@ impl Kind {
         })
     }
 
-    /// The resource that serves this kind.
+    /// Returns the resource that serves this kind.
     pub fn resource(self) -> Resource {
         let (group, version, kind, plural, _) = self.facts();
         Resource {
@@ -86,7 +86,8 @@ impl Kind {
     }
 }
 
-/// A resource of the API: where a kind is served. Its parts were checked when it was made, they are safe in a path.
+/// A resource of the API, which serves a kind. Its parts were checked when it was made, so that they are safe in a
+/// path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Resource {
     group: String,
@@ -97,7 +98,7 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// A resource that the API server told of (a kind outside the built-in ones).
+    /// Checks a resource that the API server named (a kind outside the built-in ones).
     pub fn discovered(api_version: &str, kind: &str, plural: &str, namespaced: bool) -> Result<Self, InvalidName> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         group.parse::<Group>()?;
@@ -108,49 +109,49 @@ impl Resource {
         Ok(Self { group: own(group), version: own(version), kind: own(kind), plural: own(plural), namespaced })
     }
 
-    /// A namespaced resource that is read beside targets: our own constants, which need no checks.
+    /// Returns a namespaced resource that is read beside targets, made of our own constants, which need no checks.
     pub fn known((group, version): (&'static str, &'static str), kind: &'static str, plural: &'static str) -> Self {
         let own = str::to_owned;
         Self { group: own(group), version: own(version), kind: own(kind), plural: own(plural), namespaced: true }
     }
 
-    /// `apps/v1`, or `v1` for the core group.
+    /// Returns the API version: `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
-    /// `apps`; empty for the core group.
+    /// Returns the group, such as `apps`; empty for the core group.
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// `Deployment`
+    /// Returns the kind, such as `Deployment`.
     pub fn kind(&self) -> &str {
         &self.kind
     }
 
-    /// `deployments`
+    /// Returns the plural, such as `deployments`.
     pub fn plural(&self) -> &str {
         &self.plural
     }
 
-    /// Whether objects of this kind live in a namespace.
+    /// Returns whether objects of this kind live in a namespace.
     pub fn namespaced(&self) -> bool {
         self.namespaced
     }
 
-    /// Whether every API server serves it: the groups of Kubernetes itself that are used here have no dot in their names;
-    /// of those under `k8s.io` some are served by extensions (`metrics.k8s.io`).
+    /// Returns whether every API server serves the resource: Kubernetes' own groups that are used here have no dot in
+    /// their names; some of those under `k8s.io` are served by extensions (`metrics.k8s.io`).
     pub fn always_served(&self) -> bool {
         !self.group.contains('.')
     }
 
-    /// The built-in kind that this resource serves, if it is one.
+    /// Returns the built-in kind that this resource serves, if any.
     pub fn built_in(&self) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.resource() == *self)
     }
 
-    /// The path of all objects of this kind in a namespace (or in the cluster).
+    /// Returns the path of all objects of this kind in a namespace (or in the cluster).
     pub fn collection_path(&self, namespace: Option<&Namespace>) -> String {
         let root = if self.group.is_empty() { "/api" } else { "/apis" };
         let mut path = format!("{root}/{}", self.api_version());

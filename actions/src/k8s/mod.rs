@@ -1,5 +1,5 @@
 //! Kubernetes' own things as values: names, kinds, references, fields, selectors, quantities, permissions. Nothing here
-//! knows of the cluster.
+//! knows the cluster.
 
 mod kinds;
 pub mod names;

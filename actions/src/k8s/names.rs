@@ -1,21 +1,21 @@
-//! The names that may reach a URL.
+//! Names that are safe in a URL.
 //!
-//! kube-rs escapes nothing: `n/status` as a node's name patches another sub-resource, and `web?x=` another object. So
-//! every part of a path is one of these types, each with the rule of the Kubernetes API server behind it; a string
-//! that breaks the rule never becomes one. A property test in `object.rs` holds the other end: no input yields a path with
-//! more segments than were meant.
+//! kube-rs escapes nothing: the node name `n/status` would patch another sub-resource, and `web?x=` another object. So
+//! every part of a path is one of these types, each with the rule of the Kubernetes API server; a string that breaks
+//! the rule never becomes one. A property test in `reference.rs` checks the result: no input yields a path with more
+//! segments than were meant.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a string is not the name it was meant to be; a sentence that says the rule.
+/// The rule that a string breaks, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidName(String);
 
-/// `[a-z0-9]([-a-z0-9]*[a-z0-9])?`, at most `max` characters (RFC 1123, what the API server calls a label).
+/// Checks for `[a-z0-9]([-a-z0-9]*[a-z0-9])?`, at most `max` characters (RFC 1123, called a label by the API server).
 fn check_label(text: &str, max: usize) -> Result<(), String> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text.is_empty() {
@@ -32,7 +32,7 @@ fn check_label(text: &str, max: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Labels joined by dots, at most 253 characters (RFC 1123, what the API server calls a subdomain).
+/// Checks for labels joined by dots, at most 253 characters (RFC 1123, called a subdomain by the API server).
 fn check_subdomain(text: &str) -> Result<(), String> {
     const MAX: usize = 253;
     if text.is_empty() {
@@ -55,7 +55,7 @@ macro_rules! name_type {
         pub struct $name(String);
 
         impl $name {
-            /// The name as text; safe as one segment of a path.
+            /// Returns the name as text; safe as one segment of a path.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -112,7 +112,7 @@ name_type!(
     Plural, "a resource's plural", |text| check_label(text, 63)
 );
 name_type!(
-    /// A kind such as `Deployment`. It never reaches a URL, but it reaches messages and lookups.
+    /// A kind such as `Deployment`. Never part of a URL, but of messages and lookups.
     KindName, "a kind", |text| {
         if text.is_empty() || text.len() > 63 || !text.chars().all(|c| c.is_ascii_alphanumeric()) {
             return Err("must be 1 to 63 letters and digits".to_owned());
@@ -121,7 +121,7 @@ name_type!(
     }
 );
 name_type!(
-    /// `ACTION_ID`: names one execution. Narrow enough for an annotation, a User-Agent header and a label value alike.
+    /// `ACTION_ID`, the name of one execution. Fits into an annotation, a User-Agent header and a label value.
     ActionId, "an action id", |text| {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if text.is_empty() || text.len() > 63 || !text.chars().all(fits) {

@@ -3,38 +3,39 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-/// A text inside an object, by JSON pointer.
+/// Returns a text inside an object, by JSON pointer.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
     object.pointer(pointer).and_then(Value::as_str)
 }
 
-/// A whole number inside an object, by JSON pointer. The API leaves zero values out, so absent is 0.
+/// Returns a whole number inside an object, by JSON pointer. The API omits zero values, so that absent means 0.
 pub fn number(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
-/// An object's UID.
+/// Returns an object's UID.
 pub fn uid(object: &Value) -> &str {
     text(object, "/metadata/uid").unwrap_or_default()
 }
 
-/// One annotation.
+/// Returns one annotation.
 pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }
 
-/// One label.
+/// Returns one label.
 pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("labels")?.get(key)?.as_str()
 }
 
-/// The owner that controls the object, if there is one.
+/// Returns the owner that controls the object, if there is one.
 pub fn controller(object: &Value) -> Option<&Value> {
     let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
     owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))
 }
 
-/// When the deletion was asked for: the API server keeps when it is to be over (a pod's grace period later).
+/// Returns the time when the deletion was requested: the API server keeps the time when it shall be over (a pod's grace
+/// period later).
 pub fn leaving_since(value: &Value) -> Option<String> {
     let over = text(value, "/metadata/deletionTimestamp")?;
     let grace = SignedDuration::from_secs(number(value, "/metadata/deletionGracePeriodSeconds"));
@@ -42,7 +43,7 @@ pub fn leaving_since(value: &Value) -> Option<String> {
     Some(since.map_or_else(|_| over.to_owned(), |since| since.to_string()))
 }
 
-/// Who wrote last, by the object's managed fields: a hint for the person who has to find out.
+/// Names the last writer, from the object's managed fields: a hint for the person who has to find out.
 pub fn last_writer(value: &Value, subresource: &str) -> String {
     let entries = value.pointer("/metadata/managedFields").and_then(Value::as_array);
     let writer = entries.into_iter().flatten().find(|entry| text(entry, "/subresource") == Some(subresource));
@@ -52,7 +53,7 @@ pub fn last_writer(value: &Value, subresource: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Marks of tools that will put the object back to what they have on record.
+/// Returns the tool that will put the object back to the state that it has on record, known by its marks.
 pub fn managed_by(value: &Value) -> Option<&'static str> {
     let annotations = [("argocd.argoproj.io/tracking-id", "Argo CD"), ("meta.helm.sh/release-name", "Helm")];
     let labels = [

@@ -1,4 +1,4 @@
-//! Permissions as values: what an action needs, and whether a list of rules grants it.
+//! Permissions as values: those that an action needs, and whether a list of rules grants them.
 
 use std::fmt;
 
@@ -18,14 +18,15 @@ pub struct Permission {
     pub subresource: Option<&'static str>,
     /// `get`, `list`, `watch`, `patch`, `create`
     pub verb: &'static str,
-    /// Whether the request names the target, so that `resourceNames` can narrow it (a list and a watch do by field selector).
+    /// True when the request names the target, so that `resourceNames` can narrow it (a list and a watch do by field
+    /// selector).
     pub names_target: bool,
-    /// Whether it is about objects in a namespace.
+    /// True for objects in a namespace.
     pub namespaced: bool,
 }
 
 impl Permission {
-    /// A verb on objects that the request does not name (a list by labels, a create).
+    /// Returns the permission for a verb on objects that the request does not name (a list by labels, a create).
     pub fn of(verb: &'static str, resource: &Resource) -> Self {
         Self {
             group: resource.group().to_owned(),
@@ -37,18 +38,18 @@ impl Permission {
         }
     }
 
-    /// A verb on the target, by its name.
+    /// Returns the permission for a verb on the target, by its name.
     pub fn on_target(verb: &'static str, resource: &Resource) -> Self {
         Self { names_target: true, ..Self::of(verb, resource) }
     }
 
-    /// The same on a sub-resource.
+    /// Returns the same permission on a sub-resource.
     #[must_use]
     pub fn on_sub(self, subresource: &'static str) -> Self {
         Self { subresource: Some(subresource), ..self }
     }
 
-    /// `deployments/scale`: as RBAC rules write it.
+    /// Returns the resource as RBAC rules write it, such as `deployments/scale`.
     pub fn resource_path(&self) -> String {
         match self.subresource {
             Some(sub) => format!("{}/{sub}", self.resource),
@@ -56,7 +57,7 @@ impl Permission {
         }
     }
 
-    /// Whether one of these rules grants the permission, by RBAC's own matching.
+    /// Returns whether one of these rules grants the permission, by RBAC's own matching.
     pub fn granted_by(&self, rules: &[ResourceRule], name: Option<&Name>) -> bool {
         rules.iter().any(|rule| self.granted_by_rule(rule, name))
     }
@@ -74,7 +75,7 @@ impl Permission {
         verb && has(&rule.api_groups, &self.group) && resource && named
     }
 
-    /// The question that an access review asks.
+    /// Returns the question for an access review.
     pub fn attributes(&self, namespace: Option<&Namespace>, name: Option<&Name>) -> ResourceAttributes {
         ResourceAttributes {
             group: Some(self.group.clone()),

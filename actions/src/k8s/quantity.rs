@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The suffixes, longest first, and what they multiply by.
+/// The suffixes, longest first, and their factors.
 const SUFFIXES: [(&str, f64); 15] = [
     ("Ki", 1024.0),
     ("Mi", 1_048_576.0),
@@ -25,7 +25,7 @@ const SUFFIXES: [(&str, f64); 15] = [
     ("E", 1e18),
 ];
 
-/// A quantity's number; `None` for what is none. Kubernetes writes them as strings, and takes bare numbers too.
+/// Returns a quantity as a number, or `None` if malformed. Kubernetes writes strings, and accepts bare numbers too.
 pub fn quantity(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
@@ -48,7 +48,7 @@ fn parse(text: &str) -> Option<f64> {
 pub struct Replicas(i32);
 
 impl Replicas {
-    /// As the API has it.
+    /// Returns the number in the API's range.
     pub const fn get(self) -> i64 {
         self.0 as i64
     }

@@ -10,25 +10,25 @@ use super::names::{Name, Namespace};
 /// One object, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectRef {
-    /// Where its kind is served.
+    /// Resource that serves the object's kind.
     pub resource: Resource,
-    /// Its namespace; `None` exactly for cluster-scoped kinds.
+    /// Namespace; `None` exactly for cluster-scoped kinds.
     pub namespace: Option<Namespace>,
-    /// Its name.
+    /// Name of the object.
     pub name: Name,
-    /// Its UID, when it matters that it is this very object and not a later one of the same name.
+    /// UID, if only this very object is meant and not a later one of the same name.
     pub uid: Option<String>,
 }
 
 impl ObjectRef {
-    /// Another object in the same namespace.
+    /// Returns another object in the same namespace.
     #[must_use]
     pub fn sibling(&self, resource: Resource, name: Name, uid: Option<String>) -> Self {
         let namespace = self.namespace.clone().filter(|_| resource.namespaced());
         Self { resource, namespace, name, uid }
     }
 
-    /// The object's path, with a sub-resource if one is meant.
+    /// Returns the object's path, or the path of a sub-resource.
     pub fn path(&self, subresource: Option<&'static str>) -> String {
         let mut path = format!("{}/{}", self.resource.collection_path(self.namespace.as_ref()), self.name);
         if let Some(subresource) = subresource {
@@ -38,7 +38,7 @@ impl ObjectRef {
         path
     }
 
-    /// How results name the object.
+    /// Returns the object as results name it.
     pub fn to_reference(&self) -> ObjectReference {
         ObjectReference {
             api_version: self.resource.api_version(),
@@ -51,7 +51,7 @@ impl ObjectRef {
     }
 }
 
-/// `deployment shop/web`, `node n1`: how sentences name the object.
+/// Writes `deployment shop/web` or `node n1`, as sentences name the object.
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.resource.kind().to_lowercase())?;
@@ -87,14 +87,14 @@ mod tests {
         assert_eq!(node.to_string(), "node n1");
     }
 
-    /// Names that are nearly good, with what would change a path.
+    /// Names that are almost valid, with characters that would change a path.
     fn tricky() -> impl Strategy<Value = String> {
         prop_oneof!["[a-z0-9]{1,8}", "[a-z0-9./%?#\\\\ -]{1,12}", "(\\.\\./){1,3}[a-z]{1,5}", ".{0,40}"]
     }
 
     proptest! {
-        /// Whatever is given as name, namespace, API version, kind and plural: either it is refused, or the path has
-        /// the segments that were meant, and no query.
+        /// For any name, namespace, API version, kind and plural: either they are refused, or the path has exactly the
+        /// segments that were meant, and no query.
         #[test]
         fn no_input_changes_the_shape_of_a_path(
             name in tricky(), namespace in tricky(), api in tricky(), kind in tricky(), plural in tricky(),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::object::text;
 
-/// A workload's label selector, as a query has it. A ReplicationController's is a plain map.
+/// Returns a workload's label selector for a query. A ReplicationController's selector is a plain map.
 pub fn selector(object: &Value) -> String {
     let Some(selector) = object.pointer("/spec/selector") else { return String::new() };
     let labels = selector.get("matchLabels").or_else(|| selector.get("matchExpressions").is_none().then_some(selector));
@@ -35,7 +35,7 @@ pub fn selector(object: &Value) -> String {
     parts.join(",")
 }
 
-/// Whether a label selector selects these labels; one that says nothing selects everything.
+/// Returns whether a label selector matches these labels; an empty selector matches everything.
 pub fn selects(selector: &Value, labels: &Map<String, Value>) -> bool {
     let all = |field: &str| selector.get(field).and_then(Value::as_array).into_iter().flatten();
     let expected = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();

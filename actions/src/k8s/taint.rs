@@ -14,14 +14,14 @@ use super::object::text;
 pub struct Taint {
     /// Key.
     pub key: String,
-    /// Value; empty where it has none.
+    /// Value; empty if the taint has none.
     pub value: String,
     /// `NoSchedule`, `PreferNoSchedule`, `NoExecute`
     pub effect: String,
 }
 
 impl Taint {
-    /// A node's taints.
+    /// Returns a node's taints.
     pub fn all_of(node: &Value) -> Vec<Self> {
         let taints = node.pointer("/spec/taints").and_then(Value::as_array).into_iter().flatten();
         let own = |taint: &Value, pointer: &str| text(taint, pointer).unwrap_or_default().to_owned();
@@ -30,13 +30,13 @@ impl Taint {
             .collect()
     }
 
-    /// Whether it keeps out every pod that does not tolerate it.
+    /// Returns whether the taint keeps out every pod that does not tolerate it.
     pub fn closes(&self) -> bool {
         matches!(self.effect.as_str(), "NoSchedule" | "NoExecute")
     }
 }
 
-/// `key=value:effect`: as kubectl takes it.
+/// Writes `key=value:effect`, as kubectl takes it.
 impl fmt::Display for Taint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.value.is_empty() { "" } else { "=" };

@@ -1,4 +1,4 @@
-//! Pod templates, compared: without what controllers and restarts add to them.
+//! Compares pod templates, without what controllers and restarts add to them.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use contract::annotations::RESTARTED_AT;
 use contract::text;
 use serde_json::{Value, json};
 
-/// The label that tells a Deployment's pods by revision; the controller adds it to the template it stores.
+/// The label that tells a Deployment's pods apart by revision; the controller adds it to the template that it stores.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// A pod template without what controllers add to the copies they keep.
+/// Returns a pod template without what controllers add to their copies.
 pub fn normalized(template: &Value) -> Value {
     let mut template = template.clone();
     if let Some(fields) = template.as_object_mut() {
@@ -25,7 +25,7 @@ pub fn normalized(template: &Value) -> Value {
     template
 }
 
-/// A template without what a restart writes.
+/// Returns a template without what a restart writes.
 pub fn without_restarts(template: &Value) -> Value {
     let mut template = normalized(template);
     let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) else { return template };
@@ -38,7 +38,7 @@ pub fn without_restarts(template: &Value) -> Value {
     template
 }
 
-/// Tells pod templates apart, whatever order their fields are in.
+/// Returns a hash that tells pod templates apart, independent of the order of their fields.
 pub fn template_hash(template: &Value) -> String {
     text::hash(&sorted(&normalized(template)).to_string())
 }

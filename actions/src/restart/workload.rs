@@ -1,8 +1,8 @@
 //! # restart of a Deployment, StatefulSet or DaemonSet
 //!
 //! Sets `kubectl.kubernetes.io/restartedAt` on the pod template, as `kubectl rollout restart` does, and waits for the
-//! rollout that this starts. Where that would start nothing (paused, `OnDelete`) it is refused. A rollout that cannot
-//! finish is reported with its cause as soon as that is certain.
+//! rollout that this starts. If it would start nothing (paused, `OnDelete`), the action is refused. A rollout that
+//! cannot finish is reported with its cause as soon as that is certain.
 
 use std::collections::BTreeSet;
 
@@ -26,27 +26,27 @@ use crate::k8s::{Kind, Permission, Resource};
 use crate::workload::lookup;
 use crate::workload::rollout_target::RolloutTarget;
 
-/// Where kubectl's annotation stands in the object.
+/// Path of kubectl's annotation in the object.
 const RESTARTED_AT_PATH: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
 
 /// Parameters of `restart` for workloads.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RestartWorkload {}
 
-/// What `restart` of a workload reports.
+/// Details of the result of `restart` for a workload.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
-    /// How many pods there are to be; absent when it was not waited for.
+    /// Number of pods that there shall be; absent when the run did not wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<i64>,
-    /// How many are ready.
+    /// Number of ready pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i64>,
-    /// The label value (`pod-template-hash`, `controller-revision-hash`) that tells the new pods.
+    /// Label value (of `pod-template-hash` or `controller-revision-hash`) by which the new pods are recognized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// The workload's pods, as they were seen last.
+    /// The workload's pods, as last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodCounts>,
     /// The resourceVersion of each followed list at that moment.
@@ -113,7 +113,7 @@ impl Action for RestartWorkload {
             ))
         })?;
         let target = RolloutTarget::new(live, kind, run);
-        // What earlier runs of this ACTION_ID left may stand on a revision alone.
+        // The entry of an earlier run of this ACTION_ID may be only on a revision.
         if run.id.is_some() { target.with_revisions(cluster, run).await } else { Ok(target) }
     }
 
@@ -140,7 +140,8 @@ impl Action for RestartWorkload {
         cluster.patch(&target.live.object, &target.live.value, plan, commit).await
     }
 
-    /// An execution of release 0.1 has no goal: the value that it wrote is known from its time.
+    /// Compares the annotation with the goal. An execution of release 0.1 has no goal: its value is computed from its
+    /// time.
     fn stands(&self, target: &RolloutTarget, run: &RunContext) -> Result<()> {
         let (object, value) = (&target.live.object, &target.live.value);
         let Earlier::Same(execution) = target.earlier(run, &self.request(target)) else { return Ok(()) };
@@ -207,14 +208,15 @@ impl Action for RestartWorkload {
     }
 }
 
-/// Whose value stands where ours was written.
+/// Says which value is there instead of ours, and which tool manages the object.
 fn replaced(value: &Value, written: Option<&str>) -> String {
     let writer = object::managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
     let found = text(value, RESTARTED_AT_PATH).unwrap_or("gone");
     format!("{RESTARTED_AT} is {found} now, not {}{writer}", written.unwrap_or("unset"))
 }
 
-/// Seconds, as kubectl writes them; finer when that is the value already, since the same value would be no rollout.
+/// Returns the time in seconds, as kubectl writes it; more exact when that is already the value, since the same value
+/// would start no rollout.
 fn restarted_at(now: Timestamp, before: Option<&str>) -> String {
     let seconds = now.round(Unit::Second).unwrap_or(now).to_string();
     if before == Some(&seconds) { format!("{now:.9}") } else { seconds }

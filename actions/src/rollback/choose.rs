@@ -1,4 +1,4 @@
-//! Which revision is meant.
+//! Chooses the revision to put back.
 
 use contract::annotations::RESTARTED_AT;
 use serde_json::Value;
@@ -9,8 +9,8 @@ use crate::k8s::object::{annotation, text};
 use crate::k8s::template::without_restarts;
 use crate::workload::revisions::{Revision, current};
 
-/// The revision that the parameters name; by default the newest one whose template differs from the present one by more
-/// than a restart. The error goes on after the object's name.
+/// Returns the revision that the parameters name; by default the newest one whose template differs from the current one
+/// by more than a restart. The error continues the object's name.
 pub fn revision<'a>(rollback: &Rollback, revisions: &'a [Revision], workload: &Value) -> Result<&'a Revision, String> {
     let all =
         || match revisions.iter().map(|one| format!("{} ({})", one.number, one.name)).collect::<Vec<_>>().join(", ") {
@@ -29,7 +29,7 @@ pub fn revision<'a>(rollback: &Rollback, revisions: &'a [Revision], workload: &V
             .find(|one| one.number == number)
             .ok_or_else(|| format!("has no revision {number}; it has {}", all()));
     }
-    // A present template that is kept in no revision yet (its controller is behind) leaves the newest as the one before.
+    // If no revision has the current template yet (the controller is behind), the newest revision is the previous one.
     let present = workload.pointer("/spec/template").map(without_restarts);
     let chosen = revisions.iter().find(|one| Some(without_restarts(&one.template)) != present);
     chosen.ok_or_else(|| match revisions {
@@ -46,7 +46,7 @@ pub fn revision<'a>(rollback: &Rollback, revisions: &'a [Revision], workload: &V
     })
 }
 
-/// The revisions between the present one and the one that is chosen by default: they differ by a restart alone.
+/// Returns the revisions between the current one and the default choice: they differ only by a restart.
 pub fn passed_over(rollback: &Rollback, revisions: &[Revision], workload: &Value) -> Vec<String> {
     if rollback.to_revision.is_some() || rollback.to_revision_name.is_some() {
         return Vec::new();
@@ -64,7 +64,7 @@ pub fn passed_over(rollback: &Rollback, revisions: &[Revision], workload: &Value
         .collect()
 }
 
-/// The name of the revision that an execution put back.
+/// Returns the name of the revision that an execution put back.
 pub fn put_back_by(execution: &Execution) -> &str {
     text(&execution.goal, "/revision").or_else(|| text(&execution.previous, "/to")).unwrap_or_default()
 }

@@ -1,10 +1,10 @@
 //! # rollback
 //!
-//! Puts the pod template of an earlier revision back: of a Deployment from its ReplicaSets, of a StatefulSet or
-//! DaemonSet from its ControllerRevisions, owner-checked and pinned by the revision object's name. The whole template
-//! is replaced; a merge would keep fields that the old revision did not have.
+//! Puts the pod template of an earlier revision back: for a Deployment from its ReplicaSets, for a StatefulSet or
+//! DaemonSet from its ControllerRevisions, whose owner is checked and whose name is pinned. The whole template is
+//! replaced; a merge would keep fields that the old revision did not have.
 //!
-//! A StatefulSet that replaces its pods one by one stays stuck behind a pod that never became ready, also after its
+//! A StatefulSet that replaces its pods one by one stays stuck behind a pod that never became ready, even after its
 //! template was put back (kubernetes#67250): those pods are evicted.
 
 mod choose;
@@ -39,18 +39,18 @@ use crate::workload::rollout_target::RolloutTarget;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollback {
-    /// The number of the revision to go back to; by default the last one before the present one whose pod template differs
+    /// Number of the revision to go back to; by default the last one before the current one whose pod template differs
     /// by more than a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub to_revision: Option<i64>,
-    /// The name of the revision's object (ReplicaSet or ControllerRevision), which stays the same when numbers move; in
-    /// place of `toRevision`.
+    /// Name of the revision's object (ReplicaSet or ControllerRevision), in place of `toRevision`. Stays the same when
+    /// numbers move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_revision_name: Option<String>,
 }
 
-/// The workload with its revisions, and the run, for the evictions.
+/// The workload with its revisions, and the run, which the evictions need.
 #[derive(Debug)]
 pub struct Target {
     rollout: RolloutTarget,
@@ -85,7 +85,7 @@ impl Action for Rollback {
         let mut all = RolloutTarget::permissions(kind, waits);
         if kind == Kind::StatefulSet {
             all.insert(Permission::of("create", &Kind::Pod.resource()).on_sub("eviction"));
-            // Also what becomes of an eviction whose answer is lost.
+            // Also to learn the outcome of an eviction whose answer is lost.
             all.insert(Permission::on_target("watch", resource));
             all.insert(Permission::of("list", &Kind::Pod.resource()));
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
@@ -189,7 +189,7 @@ impl Action for Rollback {
         Ok(after)
     }
 
-    /// An execution of release 0.1 has no goal but the revision's name.
+    /// Compares the template with the goal. An execution of release 0.1 has no goal except the revision's name.
     fn stands(&self, target: &Target, run: &RunContext) -> Result<()> {
         let target = &target.rollout;
         let Earlier::Same(execution) = self.earlier(target, run) else { return Ok(()) };
@@ -211,7 +211,7 @@ impl Action for Rollback {
         })
     }
 
-    /// The pods that stand in its way must go, whether or not the first run got to them.
+    /// Evicts the pods that block the rollback, whether or not the first run got to them.
     async fn resume(&self, cluster: &Cluster, target: &Target, run: &RunContext) -> Result<()> {
         let target = &target.rollout;
         let Earlier::Same(execution) = self.earlier(target, run) else { return Ok(()) };
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!((details.from_revision.unwrap().name, images), ("web-c".to_owned(), vec!["b".to_owned()]));
     }
 
-    /// After the patch and, by the marks in it, in a second run of the same execution.
+    /// After the patch and, because of its marks, in a second run of the same execution.
     #[test]
     fn the_way_back_is_the_revision_before() {
         let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };

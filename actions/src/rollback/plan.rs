@@ -1,4 +1,4 @@
-//! What a rollback writes.
+//! The change that a rollback makes.
 
 use contract::annotations::{CHANGE_CAUSE, EXECUTIONS_ROLLBACK};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::k8s::object::{annotation, uid};
 use crate::workload::revisions::Revision;
 use crate::workload::rollout_target::RolloutTarget;
 
-/// The patch, and the names of the two revisions: what a second decision must agree with.
+/// The patch, and the names of the two revisions, on which a second decision must agree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub(super) patch: Patch,

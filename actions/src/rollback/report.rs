@@ -1,4 +1,4 @@
-//! What a rollback reports.
+//! The details of a rollback's result.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,15 +12,15 @@ use crate::workload::revisions::Revision;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionName {
-    /// The object that holds it.
+    /// Name of the revision's object.
     pub name: String,
-    /// Its number when it was looked at; an old revision that comes back gets a new one.
+    /// Number when the revision was read; an old revision that comes back gets a new number.
     pub number: i64,
-    /// Its containers' images.
+    /// Images of the containers.
     pub images: Vec<String>,
 }
 
-/// What `rollback` reports.
+/// Details of the result of `rollback`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
@@ -30,13 +30,13 @@ pub struct Details {
     /// The revision that was put back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_revision: Option<RevisionName>,
-    /// How many pods there are to be; absent when it was not waited for.
+    /// Number of pods that there shall be; absent when the run did not wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<i64>,
-    /// How many are ready.
+    /// Number of ready pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i64>,
-    /// The workload's pods, as they were seen last.
+    /// The workload's pods, as last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodCounts>,
     /// The resourceVersion of each followed list at that moment.
@@ -45,7 +45,7 @@ pub struct Details {
 }
 
 impl RevisionName {
-    /// The name of this revision.
+    /// Names this revision.
     pub fn of(revision: &Revision) -> Self {
         let containers = revision.template.pointer("/spec/containers").and_then(Value::as_array);
         let images = containers
@@ -58,7 +58,7 @@ impl RevisionName {
 }
 
 impl Details {
-    /// `revision 2 (web-b)`: the one that was put back.
+    /// Returns the revision that was put back, such as `revision 2 (web-b)`.
     pub fn shown(&self) -> String {
         let to = self.to_revision.as_ref();
         to.map_or_else(|| "an earlier revision".to_owned(), |to| format!("revision {} ({})", to.number, to.name))

@@ -1,4 +1,4 @@
-//! The pods that keep an ordered StatefulSet from rolling back.
+//! Evicts the pods that keep an ordered StatefulSet from rolling back.
 
 use serde_json::{Value, json};
 
@@ -14,11 +14,12 @@ use crate::workload::rollout::{self, Pending, RolloutStatus};
 use crate::workload::tally::ordinal;
 use crate::workload::wait::{self, Wait};
 
-/// A kubelet writes the status of a crash-looping pod every few seconds; each time an eviction has to be bound anew.
+/// The most rounds of evictions. A kubelet writes the status of a crash-looping pod every few seconds, and each time
+/// the eviction needs the new resourceVersion.
 const ROUNDS: u32 = 5;
 
-/// Evicts the pods of other revisions that are not ready: the controller waits for them, forever. Only after it has seen
-/// the new template; before that it would make them anew from the bad one.
+/// Evicts the pods of other revisions that are not ready, because the controller would wait for them forever. Only
+/// after the controller has seen the new template; before that it would recreate them from the bad one.
 pub async fn evict(
     cluster: &Cluster,
     set: &ObjectRef,
@@ -26,7 +27,7 @@ pub async fn evict(
     run: &RunContext,
 ) -> Result<()> {
     let observed = Observed::wait(cluster, set, patched, run).await?;
-    // The controller may have made a revision anew for this template: then the pods to be are of that one.
+    // The controller may have made a new revision of this template: then the new pods belong to that one.
     let revision = text(&observed, "/status/updateRevision").unwrap_or(revision);
     for _ in 0..ROUNDS {
         if !evict_once(cluster, set, patched, revision).await? {
@@ -36,21 +37,22 @@ pub async fn evict(
     Ok(())
 }
 
-/// What trying out evictions has shown.
+/// Result of the dry runs of evictions.
 #[derive(Debug, Default)]
 pub struct Tried {
-    /// How many there are.
+    /// Number of evictions.
     pub number: usize,
-    /// What blocks those of pods that may only be starting still.
+    /// Messages about evictions that are blocked, of pods that may still be starting.
     pub blocked: Vec<String>,
-    /// Whether a pod changed before its eviction came: then nothing was learnt of it.
+    /// True when a pod changed before its eviction came, so that nothing was learnt about it.
     changed: bool,
 }
 
 impl Tried {
-    /// Warns of what the evictions that were tried out leave open.
+    /// Warns of what the dry runs leave open.
     pub fn warn(&self, object: &ObjectRef, run: &RunContext) {
-        // Each is tried out by itself, and a dry run takes nothing from a budget: one of one pod would let both pass.
+        // Each is tried alone, and a dry run uses up nothing of a budget: a budget that allows one eviction passes
+        // several.
         if self.number > 1 {
             run.progress.warn(format!(
                 "the evictions of the pods that keep {object} stuck were tried out one by one; a disruption budget that allows each may not allow all"
@@ -64,7 +66,7 @@ impl Tried {
     }
 }
 
-/// Tries out the evictions that would come after the patch, each by itself. Pods that break only later are not known yet.
+/// Tries out each eviction that would follow the patch, alone. Pods that break only later are not known yet.
 pub async fn try_out(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str) -> Result<Tried> {
     let mut tried = Tried { changed: true, ..Tried::default() };
     for _ in 0..ROUNDS {
@@ -81,10 +83,11 @@ async fn try_out_once(cluster: &Cluster, set: &ObjectRef, value: &Value, revisio
     for Stuck { object, eviction, starting } in &stuck {
         match cluster.evict(object, eviction, Commit::DryRun).await {
             Ok(()) | Err(Error::TargetNotFound(_)) => {}
-            // It may become ready by itself, and then it is in nobody's way.
+            // The pod may become ready by itself, and then does not block the rollback.
             Err(Error::Blocked { message }) if *starting => tried.blocked.push(message),
             Err(Error::Conflict(_)) => tried.changed = true,
-            // The real run too: nobody waits for this budget, and without the eviction the template alone frees nothing.
+            // As in the real run, nobody waits for this budget, and without the eviction the template alone does not
+            // help.
             Err(Error::Blocked { message }) => return Err(Error::Refused(message)),
             Err(error) => return Err(error),
         }
@@ -92,7 +95,7 @@ async fn try_out_once(cluster: &Cluster, set: &ObjectRef, value: &Value, revisio
     Ok(Tried { number: stuck.len(), ..tried })
 }
 
-/// The template is put back by then: what stands in the way of the evictions is no refusal of the whole.
+/// Converts an error of the evictions: the template was put back before, so that the whole was not refused.
 pub fn applied(error: Error) -> Error {
     match error {
         Error::Refused(why)
@@ -105,12 +108,13 @@ pub fn applied(error: Error) -> Error {
     }
 }
 
-/// Evicts what stands in the way now; true when a pod changed before its eviction came, so that it may still be there.
+/// Evicts the blocking pods once; returns true when a pod changed before its eviction came, so that it may still be
+/// there.
 async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<bool> {
     let mut changed = false;
     for Stuck { object, eviction, starting } in stuck(cluster, set, patched, revision).await? {
         match cluster.evict(&object, &eviction, Commit::Execute).await {
-            // Gone: the controller got to it first.
+            // A missing pod was replaced by the controller first.
             Ok(()) | Err(Error::TargetNotFound(_)) => {}
             Err(Error::Conflict(_)) => changed = true,
             Err(Error::Blocked { .. }) if starting => {}
@@ -125,11 +129,11 @@ async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revisio
     Ok(changed)
 }
 
-/// A pod that stands in the way, and how it is evicted.
+/// A pod that blocks the rollback, and its eviction.
 struct Stuck {
     object: ObjectRef,
     eviction: Eviction,
-    /// Whether it may only be starting still.
+    /// True when the pod may still be starting.
     starting: bool,
 }
 
@@ -146,8 +150,8 @@ async fn stuck(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str
     stuck.map(one).collect()
 }
 
-/// Whether a pod of another revision keeps the set from going on. Those before the first ordinal in reach are protected by
-/// its partition.
+/// Returns whether a pod of another revision keeps the set from going on. Pods before the first ordinal in reach are
+/// protected by the partition.
 fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, first: i64) -> bool {
     pod.owner == set.uid
         && pod.revision.as_deref() != Some(revision)
@@ -157,7 +161,7 @@ fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, first: i64) -> bool 
         && ordinal(&pod.name).is_some_and(|ordinal| ordinal >= first)
 }
 
-/// A StatefulSet, while its controller is waited for.
+/// A StatefulSet whose controller is waited for.
 struct Observed<'a> {
     set: &'a ObjectRef,
     generation: i64,
@@ -165,7 +169,7 @@ struct Observed<'a> {
 }
 
 impl<'a> Observed<'a> {
-    /// Waits until its controller has seen the patch; returns the set as it then is.
+    /// Waits until the controller has seen the patch; returns the set as it then is.
     async fn wait(cluster: &Cluster, set: &'a ObjectRef, patched: &Value, run: &RunContext) -> Result<Value> {
         let now = cluster.watch_object(set, patched.clone()).await?;
         let mut observed = Self { set, generation: number(patched, "/metadata/generation"), now };
@@ -230,8 +234,8 @@ mod tests {
         assert_eq!(is_stuck(&pod, &set, "good", 1), stuck);
     }
 
-    /// A dry run that met a change has learnt nothing: it asks again, and is told of the budget. That refuses the rollback,
-    /// but where the pod may only be starting still.
+    /// A dry run that meets a conflict has learnt nothing, so it is repeated and then meets the budget. That refuses
+    /// the rollback, unless the pod may still be starting.
     #[rstest]
     #[case::broken(json!({ "waiting": { "reason": "ImagePullBackOff" } }), true)]
     #[case::starting(json!({ "running": {} }), false)]

@@ -1,4 +1,4 @@
-//! What speaks against a scale.
+//! The guards that refuse a scale.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,19 +8,19 @@ use super::{Scale, Target};
 use crate::k8s::Kind;
 use crate::k8s::object::{controller, number, text};
 
-/// What to do about an autoscaler.
+/// Choice for a target with an autoscaler.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnAutoscaler {
     /// Refuse, and name it.
     #[default]
     Refuse,
-    /// Scale all the same. Autoscalers are not even looked up.
+    /// Scale anyway, without looking for autoscalers.
     Ignore,
 }
 
 impl Target {
-    /// Whether scaling to this number deletes the volumes of the pods that go.
+    /// Returns whether scaling to this number deletes the volumes of the pods that go.
     pub(super) fn deletes_volumes(&self, wanted: i64) -> bool {
         let value = &self.live.value;
         let deletes = text(value, "/spec/persistentVolumeClaimRetentionPolicy/whenScaled") == Some("Delete");
@@ -30,7 +30,7 @@ impl Target {
 }
 
 impl Scale {
-    /// Volumes that go, which is meant.
+    /// Returns a warning if volumes will be deleted, as the request allows.
     pub(super) fn volume_warning(&self, target: &Target) -> Option<String> {
         let wanted = self.replicas.get();
         let first = number(&target.live.value, "/spec/ordinals/start") + wanted;
@@ -43,7 +43,7 @@ impl Scale {
         })
     }
 
-    /// The guard that says no.
+    /// Returns the sentence of the first guard that refuses.
     pub(super) fn refusal(&self, target: &Target) -> Option<String> {
         let object = &target.live.object;
         let (now, wanted) = (target.replicas, self.replicas.get());
@@ -80,8 +80,8 @@ impl Scale {
     }
 }
 
-/// A ReplicaSet or ReplicationController under a controller that is not built in (Argo Rollouts, OpenShift): that one sets
-/// the number, and is what has to be scaled.
+/// Refuses a ReplicaSet or ReplicationController under a controller that is not built in (Argo Rollouts, OpenShift):
+/// that controller sets the number, so it has to be scaled instead.
 fn controlled(target: &Target) -> Option<String> {
     matches!(target.live.kind(), Some(Kind::ReplicaSet | Kind::ReplicationController)).then_some(())?;
     let owner = controller(&target.live.value)?;

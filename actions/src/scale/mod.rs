@@ -1,12 +1,12 @@
 //! # scale
 //!
-//! Sets how many pods a workload has, through its `/scale` sub-resource and nothing else: the permission for it cannot
-//! change an image, a command or a ServiceAccount.
+//! Sets the number of a workload's pods, only through its `/scale` sub-resource: the permission for this cannot change
+//! an image, a command or a ServiceAccount.
 //!
 //! Guards: an autoscaler that sets the same number (it would overwrite ours within seconds), scaling to zero by
 //! mistake, a number that is no longer what the caller saw, volumes that would be deleted. Verified by the pods
-//! themselves: exactly so many are left, ready, and the others gone; a number that somebody else sets meanwhile is
-//! reported as such, where kubectl calls it success.
+//! themselves: exactly the wanted number is left and ready, and the others are gone. A number that somebody else sets
+//! meanwhile is reported as such, where kubectl calls it success.
 
 mod guards;
 mod other;
@@ -40,12 +40,12 @@ use crate::workload::{Workload, owners};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Scale {
-    /// How many pods there shall be.
+    /// Number of pods that there shall be.
     pub replicas: Replicas,
-    /// Refuse when the number is another one now.
+    /// Refuse when the number is no longer this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_replicas: Option<Replicas>,
-    /// What to do when a HorizontalPodAutoscaler targets the object: it would overwrite the number.
+    /// Refuse or ignore a HorizontalPodAutoscaler that targets the object and would overwrite the number.
     #[serde(default)]
     pub on_autoscaler: OnAutoscaler,
     /// Allow scaling to 0.
@@ -57,21 +57,21 @@ pub struct Scale {
     pub allow_volume_deletion: bool,
 }
 
-/// What `scale` reports.
+/// Details of the result of `scale`.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
     /// The number before.
     pub from_replicas: i64,
-    /// The number that was asked for.
+    /// The number asked for.
     pub to_replicas: i64,
-    /// How many pods were ready in the end; absent when it was not waited for.
+    /// Number of pods that were ready in the end; absent when the run did not wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i64>,
-    /// How many pods there are beyond the number: a Deployment that is paused in the middle of a rollout keeps them.
+    /// Number of pods beyond the number asked for, which a Deployment keeps when paused in the middle of a rollout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub surge_replicas: Option<i64>,
-    /// The object's pods, as they were seen last. Those that `new` counts are of any revision.
+    /// The object's pods, as last seen. Those that `new` counts are of any revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodCounts>,
     /// The resourceVersion of each followed list at that moment.
@@ -79,7 +79,7 @@ pub struct Details {
     pub verified_at: Versions,
 }
 
-/// The object, its number, and who else sets it.
+/// The object, its number, and the autoscalers that set it too.
 #[derive(Debug)]
 pub struct Target {
     live: LiveObject,
@@ -137,7 +137,7 @@ impl Action for Scale {
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
             match resource.built_in() {
                 Some(kind) => all.extend(owners::set_permissions(kind)),
-                // Its pods may be its ReplicaSets'.
+                // The pods may belong to ReplicaSets of the object.
                 None => _ = all.insert(Permission::of("list", &Kind::ReplicaSet.resource())),
             }
         }
@@ -197,7 +197,7 @@ impl Action for Scale {
 
     async fn apply(&self, cluster: &Cluster, target: &Target, plan: &Patch, commit: Commit) -> Result<Value> {
         let object = &target.live.object;
-        // The patch in the result is about the number alone: a Scale has another shape than the object.
+        // The patch in the result shows only the number, because a Scale has another form than the object.
         let before = json!({ "metadata": { "name": object.name, "namespace": object.namespace, "uid": object.uid }, "spec": { "replicas": target.replicas } });
         cluster.patch(object, &before, plan, commit).await
     }
@@ -209,7 +209,7 @@ impl Action for Scale {
             other::Scaled::wait(cluster, object, wanted, run).await?;
             return Ok(self.details(target, run));
         };
-        // A Scale does not carry the generation that its controller has to observe.
+        // A Scale does not have the generation that the controller must observe.
         let now = if now.pointer("/metadata/generation").is_some() { now.clone() } else { cluster.get(object).await? };
         let overwritten = |value: &Value| {
             let found = Workload::read(kind, value).desired;
@@ -254,7 +254,7 @@ impl Action for Scale {
             if target.replicas == 0 {
                 fields.insert("allowZero".to_owned(), json!(true));
             }
-            // The way back is down, and may delete volumes that were made on the way up.
+            // Scaling back goes down, and may delete volumes that were made on the way up.
             if target.deletes_volumes(-1) {
                 fields.insert("allowVolumeDeletion".to_owned(), json!(true));
             }
@@ -282,14 +282,14 @@ impl Action for Scale {
 }
 
 fn patch(target: &Target, wanted: i64) -> Patch {
-    // `/scale` leaves 0 replicas out, and a test of null passes where there is nothing.
+    // `/scale` omits 0 replicas, and a test for null passes for an absent field.
     let expected = if target.replicas == 0 { Value::Null } else { json!(target.replicas) };
     let operations: Vec<PatchOperation> = operations(json!([
         { "op": "test", "path": "/metadata/uid", "value": uid(&target.live.value) },
         { "op": "test", "path": "/spec/replicas", "value": expected },
         { "op": "add", "path": "/spec/replicas", "value": wanted },
     ]));
-    // A Scale tells no generation; that of the object is the only trace that a number leaves that was set and set back.
+    // A Scale has no generation; the object's is the only trace of a number that was set and set back.
     let rests_on_generation = target.live.value.pointer("/metadata/generation").and_then(Value::as_i64);
     Patch { subresource: Some("scale"), operations, proof: Proof::FieldManager, rests_on_generation }
 }
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(sentence(&scale, &target, &details, (dry_run, already)), says);
     }
 
-    /// A set whose volumes go with its pods.
+    /// A set whose volumes are deleted with its pods.
     fn with_volumes(replicas: i64) -> Target {
         let spec = json!({
             "replicas": replicas, "ordinals": { "start": 5 }, "volumeClaimTemplates": [{}],
@@ -375,7 +375,7 @@ mod tests {
         assert!(scale.volume_warning(&with_volumes(1)).is_none(), "nothing goes");
     }
 
-    /// Of a paused rollout's surge some may be ready, or none: as many as were asked for are.
+    /// Of a paused rollout's surge some pods may be ready, or none: as many as asked for are.
     #[rstest]
     #[case::the_surge_is_ready(6)]
     #[case::the_surge_is_broken(5)]

@@ -1,4 +1,4 @@
-//! Kinds that are not built in: known through `/scale`, and by the pods that they own.
+//! Scales kinds that are not built in, which are known only through `/scale` and the pods that they own.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,26 +17,26 @@ use crate::workload::steady::Clock;
 use crate::workload::tally::{Goal, Tally};
 use crate::workload::wait::{self, Wait};
 
-/// An object of a kind that is not built in, while its number of pods is waited for: by its own count, and by the pods that
-/// it or its ReplicaSets own. Where it owns none of those that its selector finds, its count is all that there is.
+/// The wait for the pods of an object whose kind is not built in: by its own count, and by the pods that it or its
+/// ReplicaSets own. If it owns none of the pods that its selector finds, only its count is left.
 pub struct Scaled<'a> {
     object: &'a ObjectRef,
     wanted: i64,
     run: &'a RunContext,
     now: Watch<Value>,
-    /// `None` when the object's `/scale` tells no selector.
+    /// `None` when the object's `/scale` has no selector.
     pods: Option<Watch<PodView>>,
     owners: Owners,
     clock: Clock,
     began: Timestamp,
-    /// Its selector.
+    /// Label selector of the object.
     labels: String,
-    /// Whether one of its own pods was ever seen.
+    /// True once one of the object's own pods was seen.
     owns: bool,
 }
 
 impl<'a> Scaled<'a> {
-    /// Waits until it has this number.
+    /// Waits until the object has this number of pods.
     pub async fn wait(cluster: &Cluster, object: &'a ObjectRef, wanted: i64, run: &'a RunContext) -> Result<()> {
         let now = cluster.watch_object(object, cluster.get(object).await?).await?;
         let scale = scale_of(cluster, object).await?;
@@ -51,7 +51,7 @@ impl<'a> Scaled<'a> {
         wait::until_done(&mut scaled, cluster, run).await
     }
 
-    /// Whether the API server, asked now, knows no pod of its own: the watch may be behind.
+    /// Returns whether the object owns no pods by a fresh list, because the watch may be behind.
     async fn owns_none(&mut self, cluster: &Cluster) -> Result<bool> {
         if self.pods.is_some() {
             let query = Query::beside(self.object, Kind::Pod.resource(), self.labels.as_str());
@@ -63,7 +63,8 @@ impl<'a> Scaled<'a> {
         Ok(!self.owns)
     }
 
-    /// How far its pods are; `None` where there are none to judge by: it may own none of those that its selector finds.
+    /// Returns the state of the pods; `None` if it cannot be told, because the object may own none of the pods that its
+    /// selector finds.
     async fn look_at_pods(&mut self, cluster: &Cluster) -> Result<Option<RolloutStatus>> {
         let pods: Vec<&PodView> = self.pods.iter().flat_map(|pods| pods.items().values()).collect();
         self.owners.learn(cluster, &[], &pods).await?;
@@ -133,7 +134,7 @@ impl Wait for Scaled<'_> {
     }
 }
 
-/// How many pods the object counts itself; an error when the number is not ours any more.
+/// Returns the object's own count of its pods; fails when the wanted number was changed.
 async fn total(cluster: &Cluster, object: &ObjectRef, wanted: i64) -> Result<i64> {
     let scale = scale_of(cluster, object).await?;
     let found = number(&scale, "/spec/replicas");
@@ -145,7 +146,7 @@ async fn total(cluster: &Cluster, object: &ObjectRef, wanted: i64) -> Result<i64
     Ok(number(&scale, "/status/replicas"))
 }
 
-/// The `/scale` of a kind that is not built in.
+/// Reads the `/scale` of a kind that is not built in.
 pub async fn scale_of(cluster: &Cluster, object: &ObjectRef) -> Result<Value> {
     cluster.get_sub(object, Some("scale")).await.map_err(|error| match error {
         Error::Unavailable { message, .. } if message.contains("answered 500") => Error::Refused(format!(

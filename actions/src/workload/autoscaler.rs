@@ -1,4 +1,4 @@
-//! HorizontalPodAutoscalers: who else sets a workload's replicas.
+//! HorizontalPodAutoscalers, which also set a workload's replicas.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,12 +8,12 @@ use crate::cluster::{Cluster, Query};
 use crate::k8s::object::text;
 use crate::k8s::{ObjectRef, Resource};
 
-/// Where they are served.
+/// Returns the resource of autoscalers.
 pub fn autoscalers() -> Resource {
     Resource::known(("autoscaling", "v2"), "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 }
 
-/// What an autoscaler scales. KEDA's ScaledObjects work through one too.
+/// The target of an autoscaler. KEDA's ScaledObjects work through an autoscaler too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScaleTarget {
     group: String,
@@ -22,7 +22,7 @@ pub struct ScaleTarget {
 }
 
 impl ScaleTarget {
-    /// The target of this autoscaler.
+    /// Returns the target of this autoscaler.
     pub fn of(autoscaler: &Value) -> Self {
         let own = |pointer: &str| text(autoscaler, pointer).unwrap_or_default().to_owned();
         let api_version = own("/spec/scaleTargetRef/apiVersion");
@@ -33,7 +33,7 @@ impl ScaleTarget {
         }
     }
 
-    /// Whether it is this object.
+    /// Returns whether the target is this object.
     pub fn is(&self, object: &ObjectRef) -> bool {
         self.kind == object.resource.kind()
             && self.name == object.name.as_str()
@@ -41,7 +41,7 @@ impl ScaleTarget {
     }
 }
 
-/// An autoscaler, cut down to what it scales.
+/// An autoscaler, reduced to its name and target.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Value")]
 struct Autoscaler {
@@ -56,7 +56,7 @@ impl From<Value> for Autoscaler {
     }
 }
 
-/// The names of the autoscalers that target the object.
+/// Returns the names of the autoscalers that target the object.
 pub async fn autoscalers_of(cluster: &Cluster, object: &ObjectRef) -> Result<Vec<String>> {
     let (all, _) = cluster.list::<Autoscaler>(&Query::beside(object, autoscalers(), "")).await?;
     Ok(all.into_iter().filter(|one| one.target.is(object)).map(|one| one.name).collect())
@@ -69,7 +69,7 @@ mod tests {
     use crate::k8s::Kind;
     use serde_json::json;
 
-    /// The version of the group does not matter, the group does.
+    /// The version of the group does not matter, but the group does.
     #[test]
     fn targets_by_group_kind_and_name() {
         let object = live(Kind::Deployment, json!({})).object;

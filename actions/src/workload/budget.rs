@@ -1,4 +1,4 @@
-//! PodDisruptionBudgets: how many of its pods a workload can spare.
+//! PodDisruptionBudgets, which limit how many pods of a workload may be evicted.
 
 use serde_json::Value;
 
@@ -6,12 +6,12 @@ use crate::cluster::error::{Error, Result};
 use crate::cluster::{Cluster, Watch};
 use crate::k8s::Resource;
 
-/// Where they are served.
+/// Returns the resource of disruption budgets.
 pub fn disruption_budgets() -> Resource {
     Resource::known(("policy", "v1"), "PodDisruptionBudget", "poddisruptionbudgets")
 }
 
-/// Returns once a budget has changed; the error of a time that is over names what blocks.
+/// Waits until a budget has changed; when the time is over, the error names what blocks.
 pub async fn wait_for_change(cluster: &Cluster, budgets: &mut Watch<Value>, blocked: &str) -> Result<()> {
     tracing::info!(blocked, "waiting for the disruption budget to change");
     tokio::select! {

@@ -1,4 +1,4 @@
-//! Looking an object up, and following it to its owner.
+//! Looks objects up, and follows them to their owners.
 
 use contract::annotations::PROTECTED;
 use serde_json::Value;
@@ -11,24 +11,24 @@ use crate::k8s::{Kind, ObjectRef};
 /// An object that was looked up.
 #[derive(Debug, Clone)]
 pub struct LiveObject {
-    /// Its name, with its UID.
+    /// Reference to the object, with its UID.
     pub object: ObjectRef,
     /// The object as the API server gave it.
     pub value: Value,
-    /// The object that was named, when it led to this one.
+    /// The object that the request named, when it led to this one.
     pub resolved_from: Option<ObjectRef>,
 }
 
 impl LiveObject {
-    /// Why every action that changes something must leave the object alone.
+    /// Returns why every action that changes something must leave the object alone, if protected.
     pub fn protection(&self) -> Option<String> {
         (annotation(&self.value, PROTECTED) == Some("true")).then(|| {
             format!("{} is protected by its annotation {PROTECTED}; remove it, or ask whoever set it", self.object)
         })
     }
 
-    /// Why every action that changes something must leave an object alone that is on its way out: what it would be asked to
-    /// become, it will not be for long.
+    /// Returns why every action that changes something must leave the object alone, if the object is being deleted: a
+    /// change would not last.
     pub fn leaving(&self) -> Option<String> {
         let since = leaving_since(&self.value)?;
         let finalizers = self.value.pointer("/metadata/finalizers").and_then(Value::as_array);
@@ -38,13 +38,14 @@ impl LiveObject {
         Some(format!("{} is being deleted since {since}; wait until it is gone{held}", self.object))
     }
 
-    /// The kind, when it is a built-in one.
+    /// Returns the kind, if built in.
     pub fn kind(&self) -> Option<Kind> {
         self.object.resource.built_in()
     }
 }
 
-/// Looks an object up, and follows its controllers from every kind that has `owner_kinds`: the kinds that it may lead to.
+/// Looks an object up, and follows its controllers from every kind for which `owner_kinds` returns the kinds that it
+/// may lead to.
 pub async fn find(
     cluster: &Cluster,
     named: &ObjectRef,
@@ -65,7 +66,8 @@ pub async fn find(
     }
 }
 
-/// The object with its UID; refused when `TARGET_UID` (or an owner reference) meant another one of the same name.
+/// Returns the object with its UID; refuses when `TARGET_UID` (or an owner reference) meant another object of the same
+/// name.
 pub fn same(object: &ObjectRef, uid: &str) -> Result<ObjectRef> {
     match &object.uid {
         Some(known) if known != uid => Err(Error::Refused(format!(
@@ -75,7 +77,7 @@ pub fn same(object: &ObjectRef, uid: &str) -> Result<ObjectRef> {
     }
 }
 
-/// The object that an owner reference names; `None` for kinds that are not built in.
+/// Returns the object that an owner reference names; `None` for kinds that are not built in.
 pub fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
     let kind = Kind::parse(text(owner, "/kind")?)?;
     let resource = kind.resource();

@@ -1,5 +1,5 @@
-//! Deployments, StatefulSets, DaemonSets, ReplicaSets and ReplicationControllers: looked up, read, and followed with their
-//! pods and revisions.
+//! Looks up Deployments, StatefulSets, DaemonSets, ReplicaSets and ReplicationControllers, reads their state, and
+//! follows their pods and revisions.
 
 pub mod autoscaler;
 pub mod budget;
@@ -21,61 +21,61 @@ use crate::k8s::object::{managed_by, number, text};
 use crate::k8s::template::normalized;
 use crate::k8s::{Kind, ObjectRef};
 
-/// How many of a StatefulSet's first pods are left alone.
+/// Path of the number of a StatefulSet's first pods that are left alone.
 const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
 
-/// A Deployment's own deadline, exceeded.
+/// The condition of a Deployment that has exceeded its own deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutOfTime {
-    /// What its controller says.
+    /// Message of the controller.
     pub message: String,
-    /// When it last said so.
+    /// Time of the condition's last update.
     pub since: String,
 }
 
-/// A workload's own account of itself.
+/// State of a workload, as it reports itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
-    /// Which of the kinds.
+    /// Kind of the workload.
     pub kind: Kind,
-    /// The generation of its spec.
+    /// Generation of the spec.
     pub generation: i64,
-    /// The generation that its controller has seen.
+    /// Generation that the controller has seen.
     pub observed: i64,
-    /// How many pods it should have.
+    /// Number of pods that there should be.
     pub desired: i64,
-    /// How many pods it has.
+    /// Number of pods that there are.
     pub total: i64,
-    /// How many of them are of the newest revision.
+    /// Number of pods of the newest revision.
     pub updated: i64,
-    /// How many are ready.
+    /// Number of ready pods.
     pub ready: i64,
-    /// How many have been ready for `minReadySeconds`.
+    /// Number of pods that have been ready for `minReadySeconds`.
     pub available: i64,
-    /// A Deployment that does not roll out.
+    /// True for a Deployment that does not roll out.
     pub paused: bool,
-    /// A StatefulSet or DaemonSet whose pods are only replaced when somebody deletes them.
+    /// True for a StatefulSet or DaemonSet whose pods are only replaced when somebody deletes them.
     pub on_delete: bool,
-    /// A StatefulSet that replaces its pods only one after the other, each ready.
+    /// True for a StatefulSet that replaces its pods one after the other, each after the one before is ready.
     pub ordered: bool,
-    /// How many of a StatefulSet's first pods an update leaves alone.
+    /// Number of a StatefulSet's first pods that an update leaves alone.
     pub partition: i64,
-    /// A StatefulSet's first ordinal (`spec.ordinals.start`).
+    /// First ordinal of a StatefulSet (`spec.ordinals.start`).
     pub first_ordinal: i64,
-    /// How long a pod must have been ready to count.
+    /// Time for which a pod must have been ready to count.
     pub min_ready: Duration,
-    /// How many pods a Deployment may have beyond its number while it rolls out.
+    /// Number of pods that a Deployment may have beyond its number during a rollout.
     pub max_surge: i64,
-    /// A StatefulSet's newest revision.
+    /// Newest revision of a StatefulSet.
     pub update_revision: Option<String>,
-    /// Why the Deployment's own deadline (`progressDeadlineSeconds`) was exceeded.
+    /// The Deployment's own deadline (`progressDeadlineSeconds`), if exceeded.
     pub out_of_time: Option<OutOfTime>,
-    /// Why its pods cannot even be created (a quota, an admission plugin).
+    /// Reason why pods cannot even be created (a quota, an admission plugin).
     pub replica_failure: Option<String>,
 }
 
 impl Workload {
-    /// Reads the object. The API leaves zero values out; an absent `replicas` in the spec means 1.
+    /// Reads the object. The API omits zero values; an absent `replicas` in the spec means 1.
     pub fn read(kind: Kind, object: &Value) -> Self {
         let daemon = kind == Kind::DaemonSet;
         let status = |field: &str| number(object, &format!("/status/{field}"));
@@ -84,7 +84,8 @@ impl Workload {
             kind,
             generation: number(object, "/metadata/generation"),
             observed: status("observedGeneration"),
-            // Pods on nodes that it would not choose any more, as after a taint, run on; they are counted apart.
+            // Pods on nodes that the controller would not choose any more, as after a taint, keep running; they are
+            // counted apart.
             desired: if daemon {
                 status("desiredNumberScheduled") + status("numberMisscheduled")
             } else {
@@ -112,17 +113,17 @@ impl Workload {
         }
     }
 
-    /// The first ordinal of a StatefulSet that a change of its template reaches.
+    /// Returns the first ordinal of a StatefulSet that a change of its template reaches.
     pub fn first_in_reach(&self) -> i64 {
         self.first_ordinal + self.partition
     }
 
-    /// How many pods a change of the template reaches.
+    /// Returns the number of pods that a change of the template reaches.
     pub fn in_reach(&self) -> i64 {
         (self.desired - self.partition).max(0)
     }
 
-    /// Why a change of the template would replace no pod; the sentence goes on after the object's name.
+    /// Returns why a change of the template would replace no pod; the sentence continues the object's name.
     pub fn unreachable(&self) -> Option<String> {
         if self.paused {
             return Some("is paused, its pods would only be replaced when it is resumed; resume it first (kubectl rollout resume)".to_owned());
@@ -141,7 +142,7 @@ impl Workload {
         })
     }
 
-    /// What is left alone by a partition, for a warning.
+    /// Returns a warning about the pods that a partition leaves alone.
     pub fn partition_warning(&self, object: &ObjectRef) -> Option<String> {
         (self.partition > 0).then(|| {
             format!(
@@ -153,13 +154,13 @@ impl Workload {
         })
     }
 
-    /// Whether its controller has seen this spec; before that, its status speaks of an earlier one.
+    /// Returns whether the controller has seen this spec; before that, the status is about an earlier one.
     pub fn has_observed(&self, generation: i64) -> bool {
         self.observed >= generation
     }
 }
 
-/// `maxSurge` as a number of pods: a percentage is of the replicas, rounded up; nothing without rolling updates.
+/// Returns `maxSurge` as a number of pods: a percentage of the replicas, rounded up; 0 without rolling updates.
 fn max_surge(object: &Value) -> i64 {
     let replicas = object.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
     match object.pointer("/spec/strategy/rollingUpdate/maxSurge") {
@@ -172,8 +173,8 @@ fn max_surge(object: &Value) -> i64 {
     }
 }
 
-/// What a change of the pod template wrote, and what must stay so until its pods are there. A number of replicas that
-/// others set is theirs.
+/// The fields of a changed workload that must stay until its pods are there. Others may still set the number of
+/// replicas.
 #[derive(Debug)]
 pub struct Written {
     template: Option<Value>,
@@ -183,7 +184,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// The object as the write left it.
+    /// Reads the fields from the object as the write left it.
     pub fn of(now: &Value) -> Self {
         Self {
             template: now.pointer("/spec/template").map(normalized),
@@ -193,7 +194,7 @@ impl Written {
         }
     }
 
-    /// How somebody changed it since.
+    /// Returns how somebody has changed the fields since.
     pub fn overwritten(&self, value: &Value) -> Option<String> {
         let managed = managed_by(value).map(|tool| format!("; it is managed by {tool}")).unwrap_or_default();
         if value.pointer("/spec/template").map(normalized) != self.template {

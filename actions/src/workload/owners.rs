@@ -1,4 +1,5 @@
-//! Whose pods: by UID, from owner to owner. Labels only narrow what is read, because selectors may overlap.
+//! Finds a workload's own pods, by UID from owner to owner. Labels only narrow what is read, because selectors may
+//! overlap.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use crate::k8s::{Kind, ObjectRef, Permission, Resource};
 use crate::workload::pods::PodView;
 use crate::workload::revisions::SetView;
 
-/// The kind that stands between a workload and its pods, where one does.
+/// Returns the kind between a workload and its pods, if there is one.
 fn between(resource: &Resource) -> Option<Kind> {
     match resource.built_in()? {
         Kind::Deployment => Some(Kind::ReplicaSet),
@@ -22,12 +23,12 @@ fn between(resource: &Resource) -> Option<Kind> {
     }
 }
 
-/// What [`controlled_uids`] takes beside reading the workload.
+/// Returns the permissions that [`controlled_uids`] needs, beside reading the workload.
 pub fn permissions(resource: &Resource) -> BTreeSet<Permission> {
     between(resource).map(|kind| Permission::of("list", &kind.resource())).into_iter().collect()
 }
 
-/// What it takes to know whose pods are whose: a Deployment's are its ReplicaSets'.
+/// Returns the permissions to follow the owners of pods: a Deployment's pods belong to its ReplicaSets.
 pub fn set_permissions(kind: Kind) -> BTreeSet<Permission> {
     match kind {
         Kind::Deployment => ["list", "watch"].map(|verb| Permission::of(verb, &Kind::ReplicaSet.resource())).into(),
@@ -35,15 +36,16 @@ pub fn set_permissions(kind: Kind) -> BTreeSet<Permission> {
     }
 }
 
-/// The UIDs whose pods are the workload's own: those of its ReplicaSets for a Deployment, of its Jobs for a CronJob, its own
-/// for every other kind.
+/// Returns the UIDs of the owners of the workload's pods: for a Deployment its ReplicaSets, for a CronJob its Jobs, for
+/// every other kind the workload itself.
 ///
-/// Read after the pods, it misses nobody: a ReplicaSet that was made in between has none of them. Pods whose ReplicaSet is gone
-/// belong to nobody.
+/// Misses nobody if called after the pods were read: a ReplicaSet that was made in between has none of them. Pods whose
+/// ReplicaSet is gone belong to nobody.
 pub async fn controlled_uids(cluster: &Cluster, object: &ObjectRef, value: &Value) -> Result<BTreeSet<String>> {
     let own = uid(value);
     let Some(kind) = between(&object.resource) else { return Ok([own.to_owned()].into()) };
-    // A Deployment's selector is immutable, and its ReplicaSets must have its labels. A CronJob has none: all Jobs beside it.
+    // A Deployment's selector is immutable, and its ReplicaSets must have its labels. A CronJob has no selector: all
+    // Jobs.
     let query = Query::beside(object, kind.resource(), selector(value));
     let (all, _) = cluster.list::<Owned>(&query).await?;
     Ok(controlled_by(own, all))
@@ -55,7 +57,7 @@ fn controlled_by(owner: &str, all: Vec<Owned>) -> BTreeSet<String> {
     own.map(|one| one.metadata.uid).collect()
 }
 
-/// An object, cut down to whose it is: a ReplicaSet holds a whole template.
+/// An object, reduced to its owners, because a ReplicaSet holds a whole template.
 #[derive(Debug, Deserialize)]
 struct Owned {
     metadata: OwnedMeta,
@@ -76,25 +78,26 @@ struct OwnerReference {
     controller: bool,
 }
 
-/// The owners of a workload's pods: itself, or the ReplicaSets of a Deployment, also those that are gone by now.
+/// The owners of a workload's pods: itself, or the ReplicaSets of a Deployment, even those that are gone.
 #[derive(Debug)]
 pub struct Owners {
     object: ObjectRef,
-    /// `None` for a kind that is not built in: its pods may be its own or, as a Deployment's, its ReplicaSets'.
+    /// `None` for a kind that is not built in: its pods may be its own or, like a Deployment's, those of its
+    /// ReplicaSets.
     kind: Option<Kind>,
     labels: String,
-    /// ReplicaSets, and whether they are this Deployment's.
+    /// UIDs of other owners, with true for the ReplicaSets of this workload.
     known: BTreeMap<String, bool>,
 }
 
 impl Owners {
-    /// Of this workload, whose selector this is.
+    /// Starts for this workload, with its selector.
     pub fn of(object: &ObjectRef, labels: String) -> Self {
         Self { object: object.clone(), kind: object.resource.built_in(), labels, known: BTreeMap::new() }
     }
 
-    /// Learns whose the ReplicaSets are, and asks for those of pods whose owner is not known: the watch of the pods may be
-    /// ahead of that of the sets.
+    /// Learns the owners of the ReplicaSets. If a pod's owner is unknown, lists the sets, because the watch of the pods
+    /// may be ahead of the watch of the sets.
     pub async fn learn(&mut self, cluster: &Cluster, sets: &[SetView], pods: &[&PodView]) -> Result<()> {
         if !matches!(self.kind, None | Some(Kind::Deployment)) {
             return Ok(());
@@ -118,9 +121,9 @@ impl Owners {
         }
     }
 
-    /// Decides about a pod whose owner is not among all ReplicaSets: it is another kind, or it is gone. A set that is gone
-    /// is told by its name, which its Deployment's controller made of the Deployment's and the template's hash: such a pod
-    /// is on its way out, and not to be overlooked.
+    /// Decides about a pod whose owner is not among the ReplicaSets: the owner is of another kind, or gone. A
+    /// ReplicaSet that is gone is recognized by its name, made of the Deployment's name and the template's hash: its
+    /// pods are being deleted, and must not be overlooked.
     fn settle(&mut self, pod: &PodView) {
         let Some(owner) = pod.owner.as_ref().filter(|owner| !self.known.contains_key(*owner)) else { return };
         let name = pod.revision.as_ref().map(|hash| format!("{}-{hash}", self.object.name));
@@ -128,7 +131,7 @@ impl Owners {
         self.known.insert(owner.clone(), ours);
     }
 
-    /// Whether a pod is the workload's own.
+    /// Returns whether a pod is the workload's own.
     pub fn own(&self, pod: &PodView) -> bool {
         let Some(owner) = &pod.owner else { return false };
         self.object.uid.as_ref() == Some(owner) || self.known.get(owner).copied().unwrap_or(false)

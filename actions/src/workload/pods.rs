@@ -1,4 +1,4 @@
-//! What a run keeps of each pod, and what stands in the way of one.
+//! The part of each pod that a run keeps, and the obstacle that keeps the pod from being ready.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::cluster::Item;
 
-/// A pod, cut down to what decisions need: a rollout may follow thousands.
+/// A pod, reduced to what decisions need, because a rollout may follow thousands.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the pod")]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Pod")]
@@ -17,59 +17,60 @@ pub struct PodView {
     pub name: String,
     /// UID.
     pub uid: String,
-    /// resourceVersion: what an eviction is bound to.
+    /// resourceVersion, to which an eviction is bound.
     pub version: String,
     /// UID of the controlling owner.
     pub owner: Option<String>,
     /// Name of the controlling owner.
     pub owner_name: Option<String>,
-    /// Label `pod-template-hash` (of a ReplicaSet) or `controller-revision-hash` (of the others).
+    /// Label `pod-template-hash` (of a ReplicaSet's pods) or `controller-revision-hash` (of others).
     pub revision: Option<String>,
-    /// When it was made, by the API server's clock.
+    /// Time of creation, by the API server's clock.
     pub created: Option<Timestamp>,
-    /// Whether it is being deleted.
+    /// True while the pod is being deleted.
     pub terminating: bool,
-    /// When it should be gone: `deletionTimestamp` is the moment of the request plus the grace period.
+    /// Time when the pod should be gone: `deletionTimestamp` is the time of the request plus the grace period.
     pub due: Option<Timestamp>,
-    /// What holds its deletion beside its node.
+    /// Finalizers, which can delay the deletion beside the node.
     pub finalizers: Vec<String>,
-    /// Whether its Ready condition is true.
+    /// True when the Ready condition is true.
     pub ready: bool,
-    /// Since when, by its kubelet's clock.
+    /// Time since which the pod is ready, by its kubelet's clock.
     pub ready_since: Option<Timestamp>,
-    /// Whether every container has a readiness probe. Without one a container is ready as soon as it runs.
+    /// True when every container has a readiness probe. Without one a container is ready as soon as it runs.
     pub probed: bool,
-    /// Its containers' ids and restart counts: they are others when a container started again.
+    /// Ids and restart counts of the containers, which change when a container starts again.
     pub instances: String,
-    /// Whether it has run to its end (Succeeded or Failed).
+    /// True when the pod has completed (Succeeded or Failed).
     pub finished: bool,
-    /// The node it runs on.
+    /// Name of the node that the pod runs on.
     pub node: Option<String>,
-    /// What keeps it from being ready.
+    /// Obstacle that keeps the pod from being ready.
     pub obstacle: Option<Obstacle>,
 }
 
-/// What keeps a pod from being ready.
+/// An obstacle that keeps a pod from being ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
     /// The cause in a few words, such as `container app: ImagePullBackOff: …`.
     pub cause: String,
-    /// Whether it goes away.
+    /// Outlook of the obstacle.
     pub outlook: Outlook,
 }
 
-/// Whether an obstacle goes away by itself.
+/// Tells obstacles that pass by themselves from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outlook {
-    /// The container runs and is not ready: that is how every start looks.
+    /// The container runs but is not ready, as in every start.
     Starting,
-    /// It may go away (a node is added, a registry comes back): given up only after `stuckAfter` without progress.
+    /// The obstacle may pass (a node is added, a registry comes back): given up only after `stuckAfter` without
+    /// progress.
     MayPass,
-    /// It stays until someone changes something.
+    /// The obstacle stays until someone changes something.
     Stays,
 }
 
-/// How the cause begins of a pod that no node takes.
+/// Beginning of the cause when no node takes the pod.
 const UNSCHEDULABLE: &str = "unschedulable";
 
 impl Item for PodView {
@@ -79,18 +80,18 @@ impl Item for PodView {
 }
 
 impl PodView {
-    /// Whether no node has taken it yet.
+    /// Returns whether no node has taken the pod yet.
     pub fn waits_for_room(&self) -> bool {
         self.obstacle.as_ref().is_some_and(|obstacle| obstacle.cause.starts_with(UNSCHEDULABLE))
     }
 
-    /// Ready, and not on its way out.
+    /// Returns whether the pod is ready and not being deleted.
     pub fn serves(&self) -> bool {
         self.ready && !self.terminating
     }
 }
 
-/// `pod web-1: container app: CrashLoopBackOff: …`
+/// Writes the cause, such as `container app: CrashLoopBackOff: …`.
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.cause)
@@ -140,7 +141,7 @@ fn instances(status: &PodStatus) -> String {
     all.map(one).collect::<Vec<_>>().join(",")
 }
 
-/// The worst thing that can be said of a pod that is not ready.
+/// Returns the worst obstacle of a pod that is not ready.
 fn obstacle(pod: &Pod) -> Option<Obstacle> {
     let status = pod.status.as_ref()?;
     let unscheduled = status.conditions.iter().flatten().find(|one| {
@@ -155,7 +156,7 @@ fn obstacle(pod: &Pod) -> Option<Obstacle> {
 }
 
 fn container_obstacle(status: &ContainerStatus) -> Option<Obstacle> {
-    /// A container that crashed once may only have been faster than what it needs; the third start tells.
+    /// Restarts that prove a crash loop. A container that crashed once may only have started before what it needs.
     const CRASHES_THAT_TELL: i32 = 2;
     let name = &status.name;
     let state = status.state.as_ref()?;
@@ -194,7 +195,8 @@ fn container_obstacle(status: &ContainerStatus) -> Option<Obstacle> {
     })
 }
 
-/// What a registry says of an image that will not be there in a minute either, in the words of containerd and CRI-O.
+/// Returns whether a registry's message, in the words of containerd or CRI-O, means that a retry will not find the
+/// image.
 fn says_never(message: &str) -> bool {
     let message = message.to_lowercase();
     ["not found", "manifest unknown", "does not exist", "pull access denied", "unauthorized", "invalid reference"]
@@ -275,7 +277,8 @@ mod tests {
         assert_eq!(finished, [true, true, false]);
     }
 
-    /// A container without a readiness probe is ready as soon as it runs; a sidecar counts, a plain init container does not.
+    /// A container without a readiness probe is ready as soon as it runs; a sidecar counts, a plain init container does
+    /// not.
     #[rstest]
     #[case::all(json!([{ "name": "a", "readinessProbe": {} }]), json!([]), true)]
     #[case::one_without(json!([{ "name": "a", "readinessProbe": {} }, { "name": "b" }]), json!([]), false)]

@@ -13,47 +13,47 @@ use crate::k8s::template::{TEMPLATE_HASH, normalized};
 use crate::k8s::{Kind, ObjectRef, Resource};
 use crate::workload::lookup::{LiveObject, same};
 
-/// Where a Deployment and its ReplicaSets keep the revision's number.
+/// Annotation with the revision's number, on a Deployment and its ReplicaSets.
 const NUMBER: &str = "deployment.kubernetes.io/revision";
-/// Where a Deployment's controller keeps, on each ReplicaSet that it scales, the Deployment's own number.
+/// Annotation in which a Deployment's controller keeps, on each ReplicaSet that it scales, the Deployment's own number.
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 
 /// One revision.
 #[derive(Debug, Clone)]
 pub struct Revision {
-    /// The object that holds it. Its name stays, its number moves when an old revision comes back.
+    /// Name of the revision's object. The name stays, the number moves when an old revision comes back.
     pub name: String,
-    /// Its number; the highest is the newest.
+    /// Number; the highest is the newest.
     pub number: i64,
-    /// The value of the label that its pods carry.
+    /// Value of the label on the revision's pods.
     pub pod_label: Option<String>,
-    /// The pod template, raw: typed structs would drop fields that they do not know.
+    /// Pod template, raw: typed structs would drop unknown fields.
     pub template: Value,
     /// The object itself, for its annotations.
     pub object: Value,
 }
 
-/// A ReplicaSet, cut down to what a wait for its Deployment needs.
+/// A ReplicaSet, reduced to what a wait for its Deployment needs.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(from = "Value")]
 pub struct SetView {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its UID: what its pods' owner references say.
+    /// UID, to which the owner references of pods point.
     pub uid: String,
-    /// UID of the object that controls it.
+    /// UID of the controlling owner.
     pub owner: Option<String>,
-    /// When it was made.
+    /// Time of creation.
     pub created: Option<Timestamp>,
-    /// How many pods it is to have.
+    /// Number of pods that the set shall have.
     pub replicas: i64,
-    /// Whether its own controller has seen that.
+    /// True when the set's own controller has seen this number.
     pub observed: bool,
-    /// The Deployment's number when its controller last scaled this set.
+    /// Number of the Deployment when its controller last scaled this set.
     pub desired: Option<i64>,
-    /// The label that its pods carry.
+    /// Value of the label on the set's pods.
     pub pod_label: Option<String>,
-    /// Its pod template, as [`normalized`] leaves it.
+    /// Pod template, as [`normalized`] leaves it.
     pub template: Value,
 }
 
@@ -80,7 +80,7 @@ impl From<Value> for SetView {
     }
 }
 
-/// Where the revisions of a kind are served.
+/// Returns the resource of a kind's revisions.
 pub fn resource(kind: Kind) -> Resource {
     match kind {
         Kind::Deployment => Kind::ReplicaSet.resource(),
@@ -88,7 +88,7 @@ pub fn resource(kind: Kind) -> Resource {
     }
 }
 
-/// The revisions of a workload, newest first; only those that it controls itself.
+/// Lists the revisions of a workload, newest first; only those that it controls itself.
 pub async fn list(cluster: &Cluster, kind: Kind, workload: &ObjectRef, value: &Value) -> Result<Vec<Revision>> {
     let query = Query::beside(workload, resource(kind), selector(value));
     let (objects, _) = cluster.list::<Value>(&query).await?;
@@ -101,8 +101,8 @@ pub async fn list(cluster: &Cluster, kind: Kind, workload: &ObjectRef, value: &V
     Ok(revisions)
 }
 
-/// A workload with its revisions, which are read after it. An execution of the same id may have come in between, and its mark
-/// have reached a revision: then the workload is read again, so that it is not judged by how it was before that.
+/// Returns a workload with its revisions, which are read after it. If an execution of the same id came in between and
+/// its mark has reached a revision, the workload is read again, so that the decision is not made on its old state.
 pub async fn beside(
     cluster: &Cluster,
     kind: Kind,
@@ -140,15 +140,15 @@ fn read(kind: Kind, object: Value) -> Option<Revision> {
     Some(Revision { name, number: number(&object, "/revision"), pod_label, template, object })
 }
 
-/// The revision whose template the workload has now.
+/// Returns the revision whose template the workload has now.
 pub fn current<'a>(revisions: &'a [Revision], workload: &Value) -> Option<&'a Revision> {
     let template = normalized(workload.pointer("/spec/template")?);
     revisions.iter().find(|revision| revision.template == template)
 }
 
-/// The pod label of the revision that the workload has now, by what its controller made of it: a Deployment's ReplicaSet of
-/// this template, what a StatefulSet says itself, a DaemonSet's newest revision. Its controller must have observed the
-/// present generation; it may not have made the revision yet.
+/// Returns the pod label of the workload's current revision: from a Deployment's ReplicaSet of this template, a
+/// StatefulSet's own status, or a DaemonSet's newest revision. The controller must have observed the current
+/// generation; it may not have made the revision yet.
 pub async fn current_pod_label(
     cluster: &Cluster,
     kind: Kind,
@@ -160,13 +160,13 @@ pub async fn current_pod_label(
         Kind::StatefulSet => Ok(text(value, "/status/updateRevision").map(str::to_owned)),
         Kind::Deployment => {
             let template = value.pointer("/spec/template").map(normalized);
-            // Of several equal ones its controller takes the oldest.
+            // If several are equal, the controller takes the oldest.
             let equal = sets.iter().filter(|set| Some(&set.template) == template.as_ref());
             let set = equal.min_by_key(|set| set.created);
             Ok(set.and_then(|set| set.pod_label.clone()))
         }
-        // The controller numbers the revision of the present template above all others before it says that it observed it.
-        // (By its template it cannot be told: what is stored may differ by defaults.)
+        // The controller numbers the revision of the current template above all others before it reports the generation
+        // as observed. (The template cannot identify the revision: the stored one may differ by defaults.)
         _ => {
             let revisions = list(cluster, kind, workload, value).await?;
             Ok(revisions.first().and_then(|revision| revision.pod_label.clone()))

@@ -1,7 +1,7 @@
-//! Has this workload reached what we asked for, and if not, why? Pure: from what was seen to an answer.
+//! Decides whether a workload has reached the goal and, if not, why. Pure: from what was seen to an answer.
 //!
-//! Decided by pods, one by one, never by sums of status fields: a sum cannot tell the pods of before from the new ones,
-//! does not count what terminates, and mixes what a partition leaves alone with what it does not.
+//! Decided by the pods, one by one, never by sums of status fields: a sum cannot tell old pods from new ones, does not
+//! count terminating pods, and mixes what a partition leaves alone with the rest.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,45 +15,46 @@ use crate::workload::revisions::SetView;
 use crate::workload::tally::{Goal, Tally, count, earlier, leaving};
 use crate::workload::{OutOfTime, Workload};
 
-/// How much later than its `deletionTimestamp` (the request plus the grace period) a pod may be gone: the kubelet stops
-/// its containers, tears down its sandbox and volumes, and reports that.
+/// Time that a pod may need after its `deletionTimestamp` (the request plus the grace period): the kubelet stops its
+/// containers, removes its sandbox and volumes, and reports that.
 const DELETION_MARGIN: SignedDuration = SignedDuration::from_secs(10);
 
-/// How far a rollout is.
+/// Progress of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RolloutStatus {
-    /// Reached.
+    /// The goal is reached.
     Done {
-        /// How many pods beyond the number a Deployment keeps that is paused in the middle of a rollout.
+        /// Number of pods beyond the desired number, which a Deployment keeps when paused in the middle of a rollout.
         surge: i64,
     },
-    /// Not yet.
+    /// The goal is not reached yet.
     Pending(Pending),
-    /// It never will, for this reason.
+    /// The goal will never be reached, for this reason.
     Failed(String),
 }
 
-/// What is missing.
+/// What is missing until the goal is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// One line for people, the same until something changes.
     pub status: String,
-    /// How many pods are there, less those that have to go: while this grows there is progress.
+    /// Number of pods as asked, less those that have to go: while this grows there is progress.
     pub reached: i64,
-    /// What may pass, but stands in the way now.
+    /// Obstacle that may pass.
     pub obstacle: Option<String>,
-    /// When time alone may change the answer.
+    /// Time after which the answer may change by itself.
     pub again: Option<Duration>,
 }
 
 impl Pending {
-    /// Nothing but a line for people: nothing is known to stand in the way.
+    /// Returns a status line only, without an obstacle.
     pub fn plain(status: impl Into<String>) -> Self {
         Self { status: status.into(), reached: i64::MIN, obstacle: None, again: None }
     }
 }
 
-/// How far a workload is on its way to a goal. The pods are its own, by their owners; the sets are a Deployment's ReplicaSets.
+/// Returns a workload's progress to a goal. The pods are its own, by their owners; the sets are a Deployment's
+/// ReplicaSets.
 pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goal<'_>) -> RolloutStatus {
     if !workload.has_observed(goal.generation) {
         return RolloutStatus::Pending(Pending::plain(not_observed(goal.generation)));
@@ -87,13 +88,13 @@ pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goa
     }
 }
 
-/// How many pods are to be as asked.
+/// Returns the number of pods that must be as asked.
 pub fn wanted(workload: &Workload, goal: Goal<'_>) -> i64 {
     if goal.revision.is_some() { workload.in_reach() } else { workload.desired }
 }
 
-/// Whether the ReplicaSets of a Deployment are to have just these pods, and their controller knows: else the right number is
-/// there by chance, and another pod may be about to come.
+/// Returns whether a Deployment's ReplicaSets want exactly these pods and the controller has observed that. Otherwise
+/// the number is right only by chance, and another pod may be about to come.
 fn sets_agree(tally: &Tally<'_>, wanted: i64, sets: &[SetView], goal: Goal<'_>) -> bool {
     let ours = |set: &&SetView| goal.revision.is_none() || set.pod_label.as_deref() == goal.revision;
     let has_its_pods = |set: &SetView| set.observed && live_of(tally, &set.uid) == set.replicas;
@@ -101,20 +102,20 @@ fn sets_agree(tally: &Tally<'_>, wanted: i64, sets: &[SetView], goal: Goal<'_>) 
     sets.is_empty() || (sets.iter().all(has_its_pods) && own == wanted)
 }
 
-/// Whether the workload's own controller has seen `minReadySeconds` go by, too: clocks differ, and its word is what others
-/// go by. It never decides alone.
+/// Returns whether the workload's own controller has also seen `minReadySeconds` pass: clocks differ, and others rely
+/// on the controller's word, which never decides alone.
 fn available(workload: &Workload, wanted: i64) -> bool {
     workload.min_ready.is_zero() || workload.available >= wanted
 }
 
-/// A DaemonSet has one pod on each of its nodes: two on one and none on another are not two.
+/// Returns whether each pod of a DaemonSet is on its own node: two pods on one node do not count for two nodes.
 fn on_nodes_of_their_own(workload: &Workload, tally: &Tally<'_>) -> bool {
     let nodes: BTreeSet<_> = tally.there.iter().map(|pod| pod.node.as_deref()).collect();
     workload.kind != Kind::DaemonSet || nodes.len() == tally.there.len()
 }
 
-/// A Deployment that is paused in the middle of a rollout keeps pods beyond its number: it is as its controller leaves it
-/// when each ReplicaSet was scaled for this number and has its pods. How many there are beyond it.
+/// Returns the number of pods beyond the desired number, for a Deployment that is paused in the middle of a rollout.
+/// Its controller is done when each ReplicaSet was scaled for the desired number and has its pods.
 fn paused_surge(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goal<'_>) -> Option<i64> {
     let active: Vec<&SetView> = sets.iter().filter(|set| set.replicas > 0).collect();
     let has_its_pods = |set: &SetView| set.observed && live_of(tally, &set.uid) == set.replicas;
@@ -130,7 +131,7 @@ fn live_of(tally: &Tally<'_>, set: &str) -> i64 {
     i64::try_from(of_set.count()).unwrap_or(i64::MAX)
 }
 
-/// What stands in the way and may pass; an error when it is certain that it stays.
+/// Returns an obstacle that may pass; an error for one that certainly stays.
 fn obstacle(
     workload: &Workload,
     tally: &Tally<'_>,
@@ -143,7 +144,7 @@ fn obstacle(
     } else {
         ""
     };
-    // What leaves within its time makes room, as for a port of the node or a rule of anti-affinity.
+    // Pods that leave in time make room, for example for a host port or an anti-affinity rule.
     let makes_room = tally.terminating.iter().any(|pod| pod.due.is_some_and(|due| due + DELETION_MARGIN >= goal.now));
     let staying = staying(workload, tally, sets, goal).filter(|pod| !makes_room || !pod.waits_for_room());
     let worst = worst(staying).map(|(cause, outlook)| (format!("{prefix}{cause}"), outlook));
@@ -151,7 +152,7 @@ fn obstacle(
     if let Some((cause, Outlook::Stays)) = worst {
         return Err(cause);
     }
-    // A scale is no rollout: the deadline that was exceeded is an earlier one's.
+    // A scale is no rollout: the exceeded deadline belongs to an earlier one.
     let out_of_time = workload.out_of_time.as_ref().filter(|late| goal.stale_deadline != Some(late.since.as_str()));
     if let Some(OutOfTime { message, .. }) = out_of_time.filter(|_| goal.revision.is_some()) {
         let cause = worst.map(|(cause, _)| format!("; {cause}")).unwrap_or_default();
@@ -162,7 +163,7 @@ fn obstacle(
     Ok(failure.or(may_pass).or_else(|| overdue(tally, goal)))
 }
 
-/// The pods that are to stay: what is about to be deleted may be broken, scaling down a crash loop is no failure.
+/// Returns the pods that stay. Pods to be deleted may be broken: scaling down a crash loop is no failure.
 fn staying<'a>(
     workload: &'a Workload,
     tally: &'a Tally<'a>,
@@ -179,7 +180,7 @@ fn staying<'a>(
     tally.coming.iter().copied().filter(move |pod| goal.revision.is_some() || (workload.desired > 0 && !shrinks(pod)))
 }
 
-/// A pod that should be gone by now: its node does not answer, or a finalizer holds it.
+/// Returns the pod that should be gone by now: its node does not answer, or a finalizer holds it.
 fn overdue(tally: &Tally<'_>, goal: Goal<'_>) -> Option<String> {
     let late = |pod: &&&PodView| pod.due.is_some_and(|due| due + DELETION_MARGIN < goal.now);
     let pod = tally.terminating.iter().filter(|_| goal.terminating == Terminating::Wait).find(late)?;
@@ -191,7 +192,7 @@ fn until_overdue(tally: &Tally<'_>, goal: Goal<'_>) -> Option<Duration> {
     tally.terminating.iter().filter_map(left).min().map(|left| left + Duration::from_millis(1))
 }
 
-/// Whether what keeps a pod from being ready is told as what stands in the way.
+/// Returns whether the pod has an obstacle other than a normal start.
 fn is_obstacle(pod: &PodView) -> bool {
     pod.obstacle.as_ref().is_some_and(|obstacle| obstacle.outlook > Outlook::Starting)
 }
@@ -224,8 +225,8 @@ fn status(workload: &Workload, tally: &Tally<'_>, wanted: i64, goal: Goal<'_>) -
     status
 }
 
-/// A StatefulSet that replaces its pods in order waits for a broken pod for ever: one of the revision before
-/// (kubernetes#67250), and one that its partition protects.
+/// Returns the broken pod that an ordered StatefulSet waits for forever: one of the revision before (kubernetes#67250),
+/// or one that the partition protects.
 fn blocked(workload: &Workload, tally: &Tally<'_>, goal: Goal<'_>) -> Option<(String, Outlook)> {
     goal.revision.filter(|_| workload.ordered)?;
     let missing = tally.live() < wanted(workload, goal);
@@ -235,12 +236,12 @@ fn blocked(workload: &Workload, tally: &Tally<'_>, goal: Goal<'_>) -> Option<(St
     Some((format!("{cause}; it {what}, and its StatefulSet waits for it: evict it (restart-pod)"), outlook))
 }
 
-/// Before its controller has seen the change, nothing is known.
+/// Returns the status while the controller has not seen the change, so that nothing is known yet.
 pub fn not_observed(generation: i64) -> String {
     format!("waiting for the controller to observe generation {generation}")
 }
 
-/// The pod that stands in the way the most, with its cause.
+/// Returns the pod with the worst obstacle, and the cause.
 pub fn worst<'a>(pods: impl Iterator<Item = &'a PodView>) -> Option<(String, Outlook)> {
     let of = |pod: &'a PodView| pod.obstacle.as_ref().map(|obstacle| (pod, obstacle));
     let (pod, obstacle) = pods.filter_map(of).max_by_key(|(_, obstacle)| obstacle.outlook)?;
@@ -334,7 +335,7 @@ mod tests {
         workload(Kind::Deployment, json!({}))
     }
 
-    /// Of pods that have been ready for so long by our own clock.
+    /// Pods that have been ready for this long by our own clock.
     fn of(workload: &Workload, pods: &[PodView], sets: &[SetView], goal: Goal<'_>, steady: Duration) -> RolloutStatus {
         let followed: Vec<_> = pods.iter().map(|pod| Followed { pod, steady }).collect();
         state(workload, &Tally::of(workload, &followed, goal), sets, goal)
@@ -410,7 +411,7 @@ mod tests {
         let goal = Goal { terminating: Terminating::Ignore, ..restart() };
         assert!(done(&look(&deployment(), &[new("a"), new("b"), leaving(old("c"))], goal)));
         assert!(!done(&look(&deployment(), &[new("a"), new("b"), old("c")], goal)));
-        // A pod that terminates is none of those that are to be there.
+        // A terminating pod does not count as one of the wanted pods.
         assert!(!done(&look(&deployment(), &[new("a"), leaving(new("b"))], goal)));
     }
 
@@ -462,7 +463,7 @@ mod tests {
         let pods = |names: &[&str]| names.iter().map(|name| old(name)).collect::<Vec<_>>();
         assert!(done(&look(&set, &pods(&["db-5", "db-6"]), scale())));
         assert!(!done(&look(&set, &pods(&["db-5", "db-7"]), scale())));
-        // What is beyond the number may be broken.
+        // Pods beyond the wanted number may be broken.
         let broken = [old("db-5"), old("db-6"), stuck(old("db-7"), Outlook::Stays)];
         assert!(matches!(look(&set, &broken, scale()), RolloutStatus::Pending(_)));
     }
@@ -493,7 +494,7 @@ mod tests {
         }
     }
 
-    /// Its controller says so a moment later than we see it.
+    /// The controller says so a moment after us.
     #[test]
     fn for_min_ready_seconds_the_controllers_word_counts_too() {
         let mut slow = workload(Kind::DaemonSet, json!({ "minReadySeconds": 10 }));
@@ -503,11 +504,11 @@ mod tests {
         assert_eq!(waits.status, "2 of 2 new pods are ready; its controller counts 1 as available");
         slow.available = 2;
         assert!(done(&look(&slow, &pods, restart())));
-        // Without it nobody is asked.
+        // Without `minReadySeconds` the controller's count does not matter.
         assert!(done(&look(&workload(Kind::DaemonSet, json!({})), &pods, restart())));
     }
 
-    /// A container without a readiness probe is ready as soon as it runs, also if it ends a moment later.
+    /// A container without a readiness probe is ready as soon as it runs, even if it ends a moment later.
     #[rstest]
     #[case::with_a_probe(true, true, 0, true)]
     #[case::of_before(false, false, 0, true)]
@@ -549,7 +550,7 @@ mod tests {
         assert_eq!(told, outlook == Outlook::MayPass);
     }
 
-    /// Its node is gone, say: nobody tells a state.
+    /// For example, the node is gone: nobody reports a state.
     #[test]
     fn a_pod_without_any_state_is_named() {
         let waits = status(look(&deployment(), &[new("a"), unready(new("b"))], restart()));
@@ -583,7 +584,7 @@ mod tests {
         }
     }
 
-    /// The right number of pods may be there by chance, before the controllers have acted.
+    /// The number of pods may be right by chance, before the controllers have acted.
     #[rstest]
     #[case::as_asked(&[set("new", 2, 2), set("old", 0, 2)], true, true)]
     #[case::one_more_is_to_come(&[set("new", 3, 2), set("old", 0, 2)], false, false)]
@@ -602,7 +603,7 @@ mod tests {
         }
     }
 
-    /// Paused in the middle of a rollout a Deployment keeps its surge: exactly its number never comes.
+    /// A Deployment that is paused in the middle of a rollout keeps its surge, so that it never has exactly its number.
     #[rstest]
     #[case::as_its_controller_leaves_it(&[set("old", 2, 2), set("new", 1, 2)], &[old("a"), old("b"), new("c")], true, Some(1))]
     #[case::the_one_beyond_is_broken(&[set("old", 2, 2), set("new", 1, 2)], &[old("a"), old("b"), stuck(new("c"), Outlook::Stays)], true, Some(1))]
@@ -625,7 +626,7 @@ mod tests {
         assert_eq!(told, surge, "{found:?}");
     }
 
-    /// A scale in a rollout that is stuck never gets to its number, and the new pod's cause is why.
+    /// A scale during a stuck rollout never reaches its number, and the reason is the new pod's cause.
     #[test]
     fn a_stuck_rollout_is_the_cause_of_a_scale() {
         let sets = [set("old", 2, 2), set("new", 1, 2)];
@@ -638,13 +639,13 @@ mod tests {
                 "a rollout that has not finished stands in the way: pod c: container app: X".to_owned()
             )
         );
-        // A set that is being scaled down may have broken pods.
+        // A set that is scaled down may have broken pods.
         let shrinking = [set("old", 2, 2), set("new", 0, 2)];
         assert!(matches!(
             of(&deployment(), &pods(Outlook::Stays), &shrinking, scale(), long),
             RolloutStatus::Pending(_)
         ));
-        // A probe that does not pass is one when the Deployment itself says that its rollout is out of time.
+        // A failing probe is an obstacle when the Deployment itself says that its rollout has timed out.
         let mut late = deployment();
         assert_eq!(status(of(&late, &pods(Outlook::Starting), &sets, scale(), long)).obstacle, None);
         late.out_of_time = Some(OutOfTime { message: "late".to_owned(), since: "t".to_owned() });
@@ -685,7 +686,7 @@ mod tests {
         assert_eq!(waits.obstacle.unwrap(), "pods cannot be created: exceeded quota: q");
     }
 
-    /// What the partition protects is not replaced, but an ordered set waits for it before it makes what comes after.
+    /// Pods that the partition protects are not replaced, but an ordered set waits for them before it makes later ones.
     #[rstest]
     #[case::before_the_next_is_made(&[], json!({}), true)]
     #[case::before_the_next_is_replaced(&[old("db-1")], json!({}), true)]

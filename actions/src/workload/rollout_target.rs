@@ -1,4 +1,4 @@
-//! A workload whose pod template an action changes: what its actions have in common.
+//! A workload whose pod template an action changes: the parts that those actions share.
 
 use std::collections::BTreeSet;
 
@@ -21,14 +21,14 @@ use crate::k8s::{Kind, Permission};
 pub struct RolloutTarget {
     /// The object.
     pub live: LiveObject,
-    /// Its kind.
+    /// Kind of the object.
     pub kind: Kind,
-    /// Its revisions, newest first.
+    /// Revisions of the workload, newest first.
     pub revisions: Vec<Revision>,
 }
 
 impl RolloutTarget {
-    /// A workload that was looked up. Its revisions are not read yet.
+    /// Takes a workload that was looked up. Its revisions are not read yet.
     pub fn new(live: LiveObject, kind: Kind, run: &RunContext) -> Self {
         if let Some(warning) = Workload::read(kind, &live.value).partition_warning(&live.object) {
             run.progress.warn(warning);
@@ -36,19 +36,19 @@ impl RolloutTarget {
         Self { live, kind, revisions: Vec::new() }
     }
 
-    /// The same with its revisions.
+    /// Reads the revisions too.
     pub async fn with_revisions(self, cluster: &Cluster, run: &RunContext) -> Result<Self> {
         let (live, revisions) = revisions::beside(cluster, self.kind, self.live, run).await?;
         Ok(Self { live, revisions, ..self })
     }
 
-    /// What it takes to find one, to patch it, and with `waits` to follow its pods.
+    /// Returns the permissions to find a workload, to patch it, and with `waits` to follow its pods.
     pub fn permissions(kind: Kind, waits: bool) -> BTreeSet<Permission> {
         let resource = kind.resource();
         let mut all = BTreeSet::from([
             Permission::on_target("get", &resource),
             Permission::on_target("patch", &resource),
-            // What earlier executions left, and which pods are new.
+            // To find entries of earlier executions, and to recognize the new pods.
             Permission::of("list", &revisions::resource(kind)),
         ]);
         if waits {
@@ -60,23 +60,23 @@ impl RolloutTarget {
         all
     }
 
-    /// What is known of this execution on the object and its revisions.
+    /// Finds this execution on the object and its revisions.
     pub fn earlier(&self, run: &RunContext, request: &Value) -> Earlier {
         let revisions = self.revisions.iter().map(|revision| &revision.object);
         executions::earlier(run, request, std::iter::once(&self.live.value).chain(revisions))
     }
 
-    /// The revision whose template it has now.
+    /// Returns the revision whose template the workload has now.
     pub fn current(&self) -> Option<&Revision> {
         revisions::current(&self.revisions, &self.live.value)
     }
 
-    /// The revision of a name.
+    /// Returns the revision with this name.
     pub fn named(&self, name: Option<&str>) -> Option<&Revision> {
         self.revisions.iter().find(|revision| Some(revision.name.as_str()) == name)
     }
 
-    /// Why its template is not its own: a controller would put its own back.
+    /// Returns the reason if another controller owns the template and would put its own back.
     pub fn owner_of_template(&self) -> Option<String> {
         let owner = controller(&self.live.value)?;
         let (kind, name) = (text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default());
@@ -86,27 +86,27 @@ impl RolloutTarget {
         ))
     }
 
-    /// Why a change of its template would replace no pod.
+    /// Returns why a change of the template would replace no pod.
     pub fn unreachable(&self) -> Option<String> {
         let why = Workload::read(self.kind, &self.live.value).unreachable()?;
         Some(format!("{} {why}", self.live.object))
     }
 
-    /// Why what an execution wrote is not what the object has now, or is not rolled out any more; the sentence goes on
-    /// after the object's name. An execution without a goal says nothing of the template.
+    /// Returns how the result of an execution was undone: the template was changed, or is not rolled out any more. The
+    /// sentence continues the object's name. An execution without a goal says nothing about the template.
     pub fn undone(&self, execution: &Execution) -> Option<String> {
         let template = self.live.value.pointer("/spec/template").map(template_hash);
         let goal = text(&execution.goal, "/template").map(str::to_owned);
         if goal.is_some() && goal != template {
             return Some("has another pod template by now: someone else changed it".to_owned());
         }
-        // What a run would not have begun with, somebody else has changed since.
+        // A run would not have started in such a state, so somebody else has changed it since.
         let workload = Workload::read(self.kind, &self.live.value);
         if workload.paused { Some("is paused by now".to_owned()) } else { workload.unreachable() }
     }
 
-    /// Waits until the pods of the template that was written are there, and nobody overwrites it; `first` may know of a
-    /// change that it tells better.
+    /// Waits until the pods of the written template are there. Fails if somebody overwrites the template; `first` may
+    /// describe the change better.
     pub async fn verify(
         &self,
         cluster: &Cluster,
@@ -136,7 +136,7 @@ mod tests {
         RolloutTarget { live: live(Kind::StatefulSet, object), kind: Kind::StatefulSet, revisions: Vec::new() }
     }
 
-    /// The goal is the template that was written, in whatever order its fields come back.
+    /// The goal is the written template, in any order of its fields.
     #[rstest]
     #[case::as_written(json!({ "spec": { "template": { "spec": { "b": 1, "a": { "y": [1], "x": 2 } } } } }), "")]
     #[case::another_order(json!({ "spec": { "template": { "spec": { "a": { "x": 2, "y": [1] }, "b": 1 } } } }), "")]

@@ -1,4 +1,4 @@
-//! For how long pods have been ready.
+//! Measures how long pods have been ready.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use super::pods::PodView;
 use super::tally::Followed;
 
-/// For how long each pod has been ready, by our own clock.
+/// Time for which each pod has been ready, by our own clock.
 #[derive(Default)]
 pub struct Clock(BTreeMap<String, (String, Instant)>);
 
 impl Clock {
-    /// Pods with the time that each has been ready without a container starting again. What was there before the run may
-    /// have been ready for longer than we have looked, and its kubelet says since when; that has whole seconds.
+    /// Returns each pod with the time for which it has been ready without a container starting again. A pod from before
+    /// the run may have been ready for longer than we have looked: its kubelet says since when, in whole seconds.
     pub fn follow<'a>(
         &mut self,
         pods: impl Iterator<Item = &'a PodView>,
@@ -41,9 +41,9 @@ impl Clock {
         let known = self.0.get(&pod.uid).filter(|(instances, _)| *instances == pod.instances);
         let since = known.map_or_else(Instant::now, |(_, since)| *since);
         seen.insert(pod.uid.clone(), (pod.instances.clone(), since));
-        // Times have whole seconds: what was made in the run's first one may be new.
+        // Times have whole seconds, so that a pod created in the run's first second may be new.
         let from_before = pod.created.is_some_and(|created| created < began - SignedDuration::from_secs(1));
-        // By its kubelet's clock, which may be behind; no longer than there is a pod, by the API server's.
+        // By the kubelet's clock, which may be behind; at most the age of the pod, by the API server's clock.
         let since_then = |time: Option<Timestamp>| Duration::try_from(now.duration_since(time?)).ok();
         let told = since_then(pod.ready_since).filter(|_| from_before).min(since_then(pod.created)).unwrap_or_default();
         since.elapsed().max(told.saturating_sub(Duration::from_secs(1)))

@@ -1,4 +1,4 @@
-//! A workload's pods, each in one place: as asked, on its way there, old, terminating, or out of reach. Pure.
+//! Sorts a workload's pods into groups: as asked, coming, old, terminating, or out of reach. Pure.
 
 use std::time::Duration;
 
@@ -10,57 +10,57 @@ use crate::k8s::Kind;
 use crate::workload::Workload;
 use crate::workload::pods::PodView;
 
-/// The most pods that are named: a result is at most 8 KiB.
+/// The most pods that are named, because a result is at most 8 KiB.
 const NAMED: usize = 10;
 
-/// What is asked of a workload.
+/// The goal for a workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Goal<'a> {
-    /// The generation that its controller must have seen.
+    /// Generation that the controller must have seen.
     pub generation: i64,
-    /// The revision that its pods must be of; `None` where any revision will do (scale).
+    /// Revision that the pods must be of; `None` for any revision (scale).
     pub revision: Option<&'a str>,
-    /// When the `ProgressDeadlineExceeded` that stood before the change was set: it speaks of an earlier rollout for as
-    /// long as it is that one (a rollback to an existing ReplicaSet does not reset it).
+    /// Time of the `ProgressDeadlineExceeded` condition before the change. The same time later means that the condition
+    /// still belongs to an earlier rollout (a rollback to an existing ReplicaSet does not reset it).
     pub stale_deadline: Option<&'a str>,
-    /// Whether pods that are on their way out are waited for.
+    /// Choice to wait for terminating pods.
     pub terminating: Terminating,
-    /// How long a pod without readiness probe that became ready in this run must stay as it is.
+    /// Time for which a pod without readiness probe that became ready in this run must stay as it is.
     pub settle: Duration,
-    /// When the run began, by the API server's clock.
+    /// Start of the run, by the API server's clock.
     pub began: Timestamp,
     /// Now, by the API server's clock.
     pub now: Timestamp,
 }
 
-/// A pod of the workload's own, and for how long it has been ready without a container starting again.
+/// A pod of the workload, and the time for which it has been ready without a container starting again.
 #[derive(Debug, Clone, Copy)]
 pub struct Followed<'a> {
     /// The pod.
     pub pod: &'a PodView,
-    /// For so long.
+    /// Time for which the pod has been ready.
     pub steady: Duration,
 }
 
-/// The workload's pods, each in one place. Those that ran to their end are in none: they neither serve nor go away.
+/// The workload's pods, each in one group. Completed pods are in none: they neither serve nor go away.
 #[derive(Debug, Default)]
 pub struct Tally<'a> {
-    /// As asked.
+    /// Pods as asked.
     pub there: Vec<&'a PodView>,
-    /// Of the right revision, but not ready (long enough).
+    /// Pods of the right revision, but not ready (long enough).
     pub coming: Vec<&'a PodView>,
-    /// Of another revision, or beyond a StatefulSet's number.
+    /// Pods of another revision, or beyond a StatefulSet's number.
     pub old: Vec<&'a PodView>,
-    /// Being deleted.
+    /// Pods that are being deleted.
     pub terminating: Vec<&'a PodView>,
-    /// Left alone by a partition.
+    /// Pods that a partition leaves alone.
     pub out_of_reach: Vec<&'a PodView>,
-    /// When the next one of `coming` has been ready for long enough, if nothing happens.
+    /// Time until the next pod of `coming` has been ready for long enough, if nothing happens.
     pub again: Option<Duration>,
 }
 
 impl<'a> Tally<'a> {
-    /// Puts each pod in its place.
+    /// Puts each pod into its group.
     pub fn of(workload: &Workload, pods: &[Followed<'a>], goal: Goal<'_>) -> Self {
         let mut tally = Self::default();
         for one in pods.iter().filter(|one| !one.pod.finished) {
@@ -94,7 +94,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// The counts, as results have them.
+    /// Returns the counts, as results show them.
     pub fn counts(&self) -> PodCounts {
         let mut counts = PodCounts {
             new: self.there.len(),
@@ -113,13 +113,13 @@ impl<'a> Tally<'a> {
         counts
     }
 
-    /// Pods that count: there, or to be there.
+    /// Returns the number of pods that count: as asked, or coming.
     pub fn live(&self) -> i64 {
         count(&self.there) + count(&self.coming)
     }
 }
 
-/// For how much longer a pod has to be ready to count; `None` while it is not ready.
+/// Returns the time that a pod must still be ready to count; `None` while it is not ready.
 fn missing(workload: &Workload, one: Followed<'_>, goal: Goal<'_>) -> Option<Duration> {
     if !one.pod.serves() {
         return None;
@@ -129,23 +129,23 @@ fn missing(workload: &Workload, one: Followed<'_>, goal: Goal<'_>) -> Option<Dur
     Some(needed.saturating_sub(one.steady))
 }
 
-/// Whether a pod became ready after that moment. Its time has whole seconds, and is its kubelet's.
+/// Returns whether a pod became ready after that moment. The time has whole seconds, and is the kubelet's.
 pub(crate) fn became_ready_in(pod: &PodView, began: Timestamp) -> bool {
     pod.created.is_none_or(|created| created >= began - SignedDuration::from_secs(1))
         || pod.ready_since.is_none_or(|since| since > began - SignedDuration::from_secs(1))
 }
 
-/// The number in the name of a StatefulSet's pod.
+/// Returns the number in the name of a StatefulSet's pod.
 pub fn ordinal(name: &str) -> Option<i64> {
     name.rsplit_once('-').and_then(|(_, ordinal)| ordinal.parse().ok())
 }
 
-/// The earlier of two moments, where there are any.
+/// Returns the earlier of two times, if there are any.
 pub fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
 }
 
-/// `pod web-1 on node-a is still terminating`
+/// Returns a sentence such as `pod web-1 on node-a is still terminating`.
 pub fn leaving(pod: &PodView, overdue: bool) -> String {
     let node = pod.node.as_deref().map_or("no node".to_owned(), |node| format!("node {node}"));
     let held = if pod.finalizers.is_empty() {
@@ -159,7 +159,7 @@ pub fn leaving(pod: &PodView, overdue: bool) -> String {
     }
 }
 
-/// How many they are.
+/// Returns the number of pods.
 pub fn count(pods: &[&PodView]) -> i64 {
     i64::try_from(pods.len()).unwrap_or(i64::MAX)
 }

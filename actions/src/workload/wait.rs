@@ -1,4 +1,4 @@
-//! Waiting: by watch, never by polling at an interval, and with patience for what may pass.
+//! Waits by watch, never by polling at an interval, and with patience for obstacles that may pass.
 
 use std::time::Duration;
 
@@ -21,22 +21,22 @@ use crate::k8s::object::{text, uid};
 use crate::k8s::selector::selector;
 use crate::k8s::{Kind, ObjectRef};
 
-/// Something that is waited for.
+/// An effect that is waited for.
 #[allow(async_fn_in_trait, reason = "never used as a trait object, and everything runs on one thread")]
 pub trait Wait {
-    /// What the sentences are about.
+    /// Returns the object, for sentences.
     fn object(&self) -> &ObjectRef;
-    /// Looks how far it is.
+    /// Looks at the progress.
     async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus>;
-    /// Returns once something that is watched has changed.
+    /// Returns once something watched has changed.
     async fn changed(&mut self) -> Result<()>;
-    /// The error of something that will not come.
+    /// Returns the error for an effect that will not come.
     fn failed(&self, why: &str) -> Error {
         Error::NotVerified(format!("{} does not become ready: {why}", self.object()))
     }
 }
 
-/// Waits until it is there, cannot be, what stands in the way has stood there for `stuckAfter`, or the cluster's deadline
+/// Waits until the effect is there or cannot come, an obstacle has stood for `stuckAfter`, or the cluster's deadline
 /// comes.
 pub async fn until_done(wait: &mut impl Wait, cluster: &Cluster, run: &RunContext) -> Result<()> {
     let stuck_after = run.wait.stuck_after.get();
@@ -65,29 +65,30 @@ pub async fn until_done(wait: &mut impl Wait, cluster: &Cluster, run: &RunContex
     }
 }
 
-/// A rollout that is waited for: what it is, and how it is known to be overwritten.
+/// A rollout to wait for, and how to notice that somebody overwrote it.
 pub struct RolloutWait<'a> {
     /// The workload.
     pub object: &'a ObjectRef,
-    /// Which of the kinds.
+    /// Kind of the workload.
     pub kind: Kind,
     /// The object as the write left it.
     pub now: Value,
-    /// Whether its pods must be of its newest revision (restart, rollback), or any will do (scale).
+    /// True when the pods must be of the newest revision (restart, rollback), false when any will do (scale).
     pub of_newest_revision: bool,
-    /// Why the value is not ours any more, if it is not.
+    /// Returns how the value was overwritten, if so.
     pub overwritten: &'a dyn Fn(&Value) -> Option<String>,
     /// The run.
     pub run: &'a RunContext,
 }
 
 impl RolloutWait<'_> {
-    /// Waits for it. What it saw last stands in the run's progress, however it ends.
+    /// Waits for the rollout. The last observation stays in the run's progress, however this ends.
     pub async fn wait(&self, cluster: &Cluster) -> Result<()> {
         let before = Workload::read(self.kind, &self.now);
         let workload = cluster.watch_object(self.object, self.now.clone()).await?;
         let labels = selector(&self.now);
-        // From the beginning, so that the time in which they are ready counts also while the workload's own watch is slow.
+        // From the start, so that the time for which the pods are ready counts even while the workload's own watch is
+        // slow.
         let pods = cluster.watch(Query::beside(self.object, Kind::Pod.resource(), labels.as_str())).await?;
         let mut rollout = Rollout {
             wait: self,
@@ -105,7 +106,7 @@ impl RolloutWait<'_> {
     }
 }
 
-/// A rollout while it is waited for.
+/// The state of the wait for a rollout.
 struct Rollout<'a> {
     wait: &'a RolloutWait<'a>,
     workload: Watch<Value>,
@@ -116,7 +117,7 @@ struct Rollout<'a> {
     began: Timestamp,
     generation: i64,
     stale_deadline: Option<String>,
-    /// The label of the pods that are to be, once its controller has made a revision of the change.
+    /// Label of the new pods, once the controller has made a revision of the change.
     revision: Option<String>,
 }
 
@@ -129,7 +130,7 @@ impl Wait for Rollout<'_> {
         let value = self.ours()?.clone();
         let seen = Workload::read(self.wait.kind, &value);
         if let Some(pending) = self.beginning(cluster, &seen, &value).await? {
-            // They may be ready long before that.
+            // The pods may be ready long before the controller has begun.
             self.clock.follow(self.pods.items().values(), self.began, cluster.server_now());
             return Ok(RolloutStatus::Pending(pending));
         }
@@ -174,8 +175,9 @@ impl Wait for Rollout<'_> {
 }
 
 impl Rollout<'_> {
-    /// What is missing until its controller has begun: it has seen the change and, where that matters, made a revision of
-    /// it. It may have seen the change and not made its revision yet: as when it is also scaled at that moment.
+    /// Returns what is missing until the controller has begun: it must have seen the change and, if needed, made a
+    /// revision. It may have seen the change without making the revision yet, for example when also scaled at that
+    /// moment.
     async fn beginning(&mut self, cluster: &Cluster, seen: &Workload, value: &Value) -> Result<Option<Pending>> {
         let RolloutWait { object, kind, .. } = *self.wait;
         if !seen.has_observed(self.generation) {
@@ -194,7 +196,7 @@ impl Rollout<'_> {
         Ok(None)
     }
 
-    /// A Deployment's own ReplicaSets.
+    /// Returns a Deployment's own ReplicaSets.
     fn own_sets(&self) -> Vec<SetView> {
         let sets = self.sets.iter().flat_map(|sets| sets.items().values());
         sets.filter(|set| set.owner == self.wait.object.uid).cloned().collect()
@@ -207,7 +209,7 @@ impl Rollout<'_> {
         sets.into_iter().chain([workload, own("pods", self.pods.version())]).collect()
     }
 
-    /// The workload as it is now; an error when it is gone, another one, or no longer what we made it.
+    /// Returns the workload as it is now; an error when it is gone, another object, or no longer as written.
     fn ours(&self) -> Result<&Value> {
         let object = self.wait.object;
         let value = still_there(object, self.workload.items().get(object.name.as_str()))?;
@@ -220,7 +222,7 @@ impl Rollout<'_> {
     }
 }
 
-/// An object that is waited for, as a watch has it now; an error when it is gone, leaving, or another one.
+/// Returns the awaited object, as a watch has it now; an error when it is gone, being deleted, or another object.
 pub fn still_there<'a>(object: &ObjectRef, now: Option<&'a Value>) -> Result<&'a Value> {
     let lost = |how: &str| Err(Error::NotVerified(format!("{object} {how}")));
     match now {
@@ -235,7 +237,7 @@ pub fn still_there<'a>(object: &ObjectRef, now: Option<&'a Value>) -> Result<&'a
     }
 }
 
-/// Returns once what may be watched has changed; never, where it is not.
+/// Returns once the watch has changed; never, if there is none.
 pub async fn changed<T: Item>(watch: &mut Option<Watch<T>>) -> Result<()> {
     match watch {
         Some(watch) => watch.changed().await,
@@ -243,13 +245,13 @@ pub async fn changed<T: Item>(watch: &mut Option<Watch<T>>) -> Result<()> {
     }
 }
 
-/// The wait is over, and the effect is not there.
+/// Returns the error for a wait that is over without the effect.
 fn out_of_time(object: &ObjectRef, progress: &Progress) -> Error {
     let last = progress.last().unwrap_or_else(|| object.to_string());
     Error::NotVerified(format!("waitTimeout is over; {last}"))
 }
 
-/// How long an obstacle that may pass has stood, without progress.
+/// Measures how long an obstacle that may pass has stood without progress.
 struct Patience {
     allowed: Duration,
     best: i64,
@@ -257,12 +259,12 @@ struct Patience {
 }
 
 impl Patience {
-    /// So long.
+    /// Allows an obstacle this long.
     fn new(allowed: Duration) -> Self {
         Self { allowed, best: i64::MIN, since: None }
     }
 
-    /// Until when to wait for the next change; an error names the obstacle that stood too long.
+    /// Returns the time until which to wait for a change; the error names an obstacle that stood too long.
     fn until(&mut self, waiting: &Pending) -> Result<Option<Instant>, String> {
         let Some(obstacle) = &waiting.obstacle else {
             self.since = None;

@@ -1,7 +1,8 @@
-//! What stands beside the target, for conditions: small typed documents, each read only when a condition names it.
+//! Documents about objects beside the target, for conditions: small and typed, each read only when a condition names
+//! it.
 //!
-//! They are summaries, not the objects: a run in 64 MiB must be able to look at a thousand pods, and a condition that
-//! compares numbers should not have to read `500m`.
+//! The documents are summaries, not the objects: a run in 64 MiB must be able to read a thousand pods, and a condition
+//! that compares numbers should not have to parse `500m`.
 
 mod nodes;
 mod objects;
@@ -42,13 +43,13 @@ use related::Presence;
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Documents {
-    /// The target's pods: of a workload, of a Job, of the pod's own controller, on the node, or of the selection.
+    /// Pods of the target: of a workload, of a Job, of the pod's own controller, on the node, or of the selection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<Vec<PodDocument>>,
-    /// What the scheduler reserves for one pod of the target's template. No request.
+    /// Resources that the scheduler reserves for one pod of the target's template. Needs no request to the API server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_requests: Option<Resources>,
-    /// Every node of the cluster, with what the pods on it ask for: lists all nodes, and all pods of all namespaces.
+    /// Nodes of the cluster, with what their pods request: lists all nodes, and all pods of all namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<NodeDocument>>,
     /// The HorizontalPodAutoscalers that target the object.
@@ -60,7 +61,7 @@ pub struct Documents {
     /// The `ResourceQuotas` of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quotas: Option<Vec<QuotaDocument>>,
-    /// The `imagePullSecrets` of the target's template, and whether they exist. RBAC knows no verb for that but `get
+    /// The `imagePullSecrets` of the target's template, and whether they exist. The only RBAC verb for that is `get
     /// secrets`, which can read them: narrow it by `resourceNames`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pull_secrets: Option<Vec<PullSecretDocument>>,
@@ -70,16 +71,16 @@ pub struct Documents {
     /// The newest 50 events about the target itself, newest first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<EventDocument>>,
-    /// What each pod uses, by metrics.k8s.io; a condition that names it is not evaluated where no metrics server is.
+    /// Usage of each pod, by metrics.k8s.io; without a metrics server, a condition that names this is not evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Vec<UsageDocument>>,
-    /// Why a document that was asked for is not there.
+    /// Reasons why requested documents are missing.
     #[serde(skip)]
     pub missing: BTreeMap<Related, String>,
 }
 
 impl Documents {
-    /// Those that are named, and not what was read beside them.
+    /// Returns only the named documents, without others that were read too.
     #[must_use]
     pub fn only(&self, related: &BTreeSet<Related>) -> Self {
         let has = |one: Related| related.contains(&one);
@@ -102,13 +103,13 @@ impl Documents {
 trait Document: Sized + Send + 'static {
     /// Reads the object.
     fn read(object: &Value) -> Self;
-    /// Whether it is about the target, where the query brings more than that.
+    /// Returns whether the object is about the target, if the query returns more than that.
     fn concerns(&self, _about: &ConditionTarget) -> bool {
         true
     }
 }
 
-/// A document under the name of its object, as lists and watches bring it.
+/// A document with the name of its object, as lists and watches return it.
 #[derive(Debug)]
 struct Entry<D> {
     name: String,
@@ -139,10 +140,11 @@ impl<D: Document> Item for Entry<D> {
     }
 }
 
-/// The documents that are needed, each with whether something that is required needs it.
+/// The documents that are needed, each with true if a required condition needs it.
 pub type Needed = BTreeMap<Related, bool>;
 
-/// Reads the documents once. What only something optional needs, and cannot be had, is missing with its reason.
+/// Reads the documents once. If no required condition needs a document that cannot be read, it is missing with its
+/// reason.
 pub async fn read(cluster: &Cluster, about: &ConditionTarget, needed: &Needed) -> Result<Documents> {
     let mut documents = Documents::default();
     for (one, required) in needed.iter().map(|(one, required)| (*one, *required)) {
@@ -188,7 +190,7 @@ async fn read_one(cluster: &Cluster, about: &ConditionTarget, one: Related, docu
     Ok(())
 }
 
-/// The documents that cannot be followed, or need not be.
+/// Reads the documents that cannot be followed, or need not be.
 async fn read_single(
     cluster: &Cluster,
     about: &ConditionTarget,

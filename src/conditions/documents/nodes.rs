@@ -1,4 +1,4 @@
-//! The nodes, what they have and what is asked of them.
+//! Documents about nodes: their resources, and the requests of their pods.
 
 use std::collections::BTreeMap;
 
@@ -21,17 +21,17 @@ use super::{Document, Entry};
 pub struct NodeDocument {
     /// Name.
     pub name: String,
-    /// Whether its `Ready` condition is true.
+    /// True when the `Ready` condition is true.
     pub ready: bool,
-    /// Whether it is cordoned.
+    /// True when the node is cordoned.
     pub unschedulable: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Taints.
     pub taints: Vec<Taint>,
-    /// What there is for pods.
+    /// Resources for pods.
     pub allocatable: Room,
-    /// What the pods on it ask for.
+    /// Sum of the requests of the node's pods.
     pub requested: Room,
 }
 
@@ -66,7 +66,7 @@ impl Document for NodeDocument {
     }
 }
 
-/// What a pod takes of a node; all that is kept of each of a cluster's pods.
+/// The part of a node that a pod takes; nothing else is kept of each of a cluster's pods.
 #[derive(Debug)]
 struct Share {
     node: String,
@@ -81,7 +81,7 @@ impl Document for Share {
     }
 }
 
-/// What all pods ask for, by node.
+/// Returns the requests of all pods, by node.
 pub(super) async fn requested(cluster: &Cluster) -> Result<BTreeMap<String, Room>> {
     let query =
         Query { resource: Kind::Pod.resource(), namespace: None, labels: String::new(), name: None, field: None };

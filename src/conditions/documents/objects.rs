@@ -1,4 +1,4 @@
-//! What else stands beside a target: autoscalers, budgets, quotas, pull secrets, revisions, events, usage.
+//! Documents about other objects beside a target: autoscalers, budgets, quotas, pull secrets, revisions, events.
 
 use std::collections::BTreeMap;
 
@@ -24,13 +24,13 @@ use super::{Document, Entry};
 pub struct AutoscalerDocument {
     /// Name.
     pub name: String,
-    /// `minReplicas`; 1 where it is not set.
+    /// `minReplicas`; 1 by default.
     pub min_replicas: i64,
     /// `maxReplicas`
     pub max_replicas: i64,
-    /// How many pods it sees.
+    /// Number of pods that the autoscaler sees.
     pub current_replicas: i64,
-    /// How many it wants.
+    /// Number of pods that the autoscaler wants.
     pub desired_replicas: i64,
     #[serde(skip)]
     target: ScaleTarget,
@@ -54,19 +54,19 @@ impl Document for AutoscalerDocument {
     }
 }
 
-/// A PodDisruptionBudget that holds for the target's pods.
+/// A PodDisruptionBudget that selects the target's pods.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DisruptionBudgetDocument {
     /// Name.
     pub name: String,
-    /// How many pods may be evicted now.
+    /// Number of pods that may be evicted now.
     pub disruptions_allowed: i64,
-    /// How many of its pods are healthy.
+    /// Number of healthy pods.
     pub current_healthy: i64,
-    /// How many must be.
+    /// Number of pods that must be healthy.
     pub desired_healthy: i64,
-    /// How many pods it counts.
+    /// Number of pods that the budget counts.
     pub expected_pods: i64,
     #[serde(skip)]
     selector: Option<Value>,
@@ -95,15 +95,15 @@ impl Document for DisruptionBudgetDocument {
 pub struct QuotaDocument {
     /// Name.
     pub name: String,
-    /// The most of each resource, such as `pods` or `requests.cpu`: cores, bytes, or a count.
+    /// Limit of each resource, such as `pods` or `requests.cpu`: cores, bytes, or a count.
     pub hard: BTreeMap<String, f64>,
-    /// How much of it is used.
+    /// Used amount of each resource.
     pub used: BTreeMap<String, f64>,
-    /// Whether it holds only for some pods (`scopes`, `scopeSelector`).
+    /// True when the quota is only for some pods (`scopes`, `scopeSelector`).
     pub scoped: bool,
 }
 
-/// Where they are served.
+/// Returns the resource of quotas.
 pub fn quotas() -> Resource {
     Resource::known(("", "v1"), "ResourceQuota", "resourcequotas")
 }
@@ -120,21 +120,21 @@ impl Document for QuotaDocument {
     }
 }
 
-/// A Secret that the pods pull images with.
+/// A Secret with which the pods pull images.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct PullSecretDocument {
     /// Name.
     pub name: String,
-    /// Whether there is one of this name. Its content is not asked for.
+    /// True when a Secret of this name exists. Its content is not read.
     pub exists: bool,
 }
 
-/// Where they are served.
+/// Returns the resource of Secrets.
 pub fn secrets() -> Resource {
     Resource::known(("", "v1"), "Secret", "secrets")
 }
 
-/// The Secrets that the template names (not those that the ServiceAccount adds).
+/// Checks the Secrets that the template names (not those that the ServiceAccount adds).
 pub(super) async fn pull_secrets(cluster: &Cluster, about: &ConditionTarget) -> Result<Vec<PullSecretDocument>> {
     let named = about.pod_spec().and_then(|spec| spec.get("imagePullSecrets")?.as_array());
     let mut all = Vec::new();
@@ -149,13 +149,13 @@ pub(super) async fn pull_secrets(cluster: &Cluster, about: &ConditionTarget) -> 
 /// A revision of the workload, newest first.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RevisionDocument {
-    /// The ReplicaSet or ControllerRevision that holds it.
+    /// Name of the ReplicaSet or ControllerRevision.
     pub name: String,
-    /// Its number; the highest is the newest.
+    /// Number of the revision; the highest is the newest.
     pub number: i64,
-    /// Whether its template is the workload's present one.
+    /// True when the revision's template is the workload's current one.
     pub current: bool,
-    /// The images of its containers.
+    /// Images of the containers.
     pub images: Vec<String>,
 }
 
@@ -186,13 +186,13 @@ pub struct EventDocument {
     pub reason: String,
     /// Message, cut to 200 bytes.
     pub message: String,
-    /// How often.
+    /// Number of times that the event happened.
     pub count: i64,
-    /// When last, as RFC 3339.
+    /// Time of the last time, as RFC 3339.
     pub last_seen: String,
 }
 
-/// Where they are served.
+/// Returns the resource of events.
 pub fn events() -> Resource {
     Resource::known(("", "v1"), "Event", "events")
 }
@@ -212,14 +212,15 @@ impl Document for EventDocument {
     }
 }
 
-/// The longest message: enough to know it by.
+/// The longest message in bytes: enough to recognize it.
 pub(super) const MESSAGE_LIMIT: usize = 200;
 
-/// The newest events about the target, at most 50.
+/// Reads the newest events about the target, at most 50.
 pub(super) async fn events_about(cluster: &Cluster, about: &ConditionTarget) -> Result<Vec<EventDocument>> {
     const MOST: usize = 50;
     let Some(uid) = about.object.as_ref().and_then(|object| object.uid.clone()) else { return Ok(Vec::new()) };
-    // Kubelets name their node in place of its UID; which namespace those events are in is up to whoever posts them.
+    // Kubelets put the node's name in place of its UID, and the namespace of those events depends on whoever posts
+    // them.
     let field = match (&about.namespace, &about.object) {
         (None, Some(node)) => ("involvedObject.name", node.name.to_string()),
         _ => ("involvedObject.uid", uid),

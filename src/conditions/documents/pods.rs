@@ -1,4 +1,4 @@
-//! The target's pods, and what one of them asks for.
+//! Documents about the target's pods, and the resources that one of them requests.
 
 use actions::k8s::object::{label, number, text};
 use actions::k8s::quantity::quantity;
@@ -26,13 +26,13 @@ impl Resources {
         Self { cpu: one("cpu"), memory: one("memory") }
     }
 
-    /// What a container asks for.
+    /// Returns the requests of a container.
     fn wanted(resources: Option<&Value>) -> Self {
         let one = |name: &str| wanted(resources, name).unwrap_or(0.0);
         Self { cpu: one("cpu"), memory: one("memory") }
     }
 
-    /// Sums of decimal fractions are a little off: 39 times 0.1 is 3.9000000000000017.
+    /// Rounds sums of decimal fractions, which are a little off: 39 times 0.1 is 3.9000000000000017.
     pub(super) fn rounded(self) -> Self {
         const MICRO: f64 = 1e6;
         Self { cpu: (self.cpu * MICRO).round() / MICRO, memory: self.memory.round() }
@@ -47,11 +47,11 @@ impl Resources {
     }
 }
 
-/// What the scheduler reserves for a pod: its containers and sidecars together, or the most that an init container takes
-/// beside the sidecars before it; what is set for the whole pod wins; overhead on top.
+/// Returns what the scheduler reserves for a pod: its containers and sidecars together, or the peak of an init
+/// container with the sidecars before it. A value for the whole pod wins; overhead is added.
 ///
-/// A limit without a request counts as one: the API server makes it so in pods, not in templates. (What a `LimitRange` adds is
-/// not seen.)
+/// A limit without a request counts as a request: the API server adds that to pods, but not to templates. (What a
+/// `LimitRange` adds is not seen.)
 pub fn requests(spec: &Value) -> Resources {
     let of = |container: &Value| Resources::wanted(container.get("resources"));
     let all = |field: &str| spec.get(field).and_then(Value::as_array).into_iter().flatten();
@@ -66,19 +66,19 @@ pub fn requests(spec: &Value) -> Resources {
     }
     let running = all("containers").fold(sidecars, |sum, container| sum.plus(of(container)));
     let mut whole = running.max(peak);
-    // What is set for the whole pod wins.
+    // A value for the whole pod wins.
     whole.cpu = wanted(spec.get("resources"), "cpu").unwrap_or(whole.cpu);
     whole.memory = wanted(spec.get("resources"), "memory").unwrap_or(whole.memory);
     whole.plus(Resources::read(spec.get("overhead"))).rounded()
 }
 
-/// What is asked for of one resource.
+/// Returns the request for one resource.
 fn wanted(resources: Option<&Value>, name: &str) -> Option<f64> {
     let of = |field: &str| resources?.get(field)?.get(name).and_then(quantity);
     of("requests").or_else(|| of("limits"))
 }
 
-/// The most that a pod may use, where all of its containers have a limit.
+/// The most that a pod may use, if all of its containers have a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Limits {
     /// Cores; null where a container has none.
@@ -87,7 +87,7 @@ pub struct Limits {
     pub memory: Option<f64>,
 }
 
-/// The limits of a pod's containers and sidecars together; what is set for the whole pod wins.
+/// Returns the limits of a pod's containers and sidecars together; a value for the whole pod wins.
 pub fn limits(spec: &Value) -> Limits {
     let all = |field: &str| spec.get(field).and_then(Value::as_array).into_iter().flatten();
     let one = |name: &str| {
@@ -106,25 +106,25 @@ pub struct PodDocument {
     pub name: String,
     /// Namespace.
     pub namespace: String,
-    /// The node it is on; empty before it is scheduled.
+    /// Name of the pod's node; empty before the pod is scheduled.
     pub node: String,
-    /// `pod-template-hash` or `controller-revision-hash`: which revision it is of; empty where it has neither.
+    /// Revision, from the label `pod-template-hash` or `controller-revision-hash`; empty without either.
     pub revision: String,
-    /// The kind that controls it, such as `ReplicaSet`; empty for a pod that nothing would replace.
+    /// Kind of the controller, such as `ReplicaSet`; empty for a pod that nothing would replace.
     pub controller_kind: String,
     /// `Pending`, `Running`, `Succeeded`, `Failed`, `Unknown`
     pub phase: String,
-    /// Whether its `Ready` condition is true.
+    /// True when the `Ready` condition is true.
     pub ready: bool,
-    /// Whether it is being deleted.
+    /// True while the pod is being deleted.
     pub terminating: bool,
-    /// Why no node takes it; empty when one does.
+    /// Reason why no node takes the pod; empty when one does.
     pub unschedulable: String,
     /// Restarts of all containers together.
     pub restarts: i64,
-    /// What it asks for.
+    /// Requested resources.
     pub requests: Resources,
-    /// Its containers, init containers first.
+    /// Containers, init containers first.
     pub containers: Vec<ContainerDocument>,
     #[serde(skip)]
     owned: Owned,
@@ -136,23 +136,23 @@ pub struct PodDocument {
 pub struct ContainerDocument {
     /// Name.
     pub name: String,
-    /// Whether it is an init container.
+    /// True for an init container.
     pub init: bool,
     /// Image.
     pub image: String,
-    /// Whether it is ready.
+    /// True when the container is ready.
     pub ready: bool,
-    /// How often it was restarted.
+    /// Number of restarts.
     pub restarts: i64,
-    /// `waiting`, `running`, `terminated`; empty before it has one.
+    /// `waiting`, `running`, `terminated`; empty before the container has a state.
     pub state: String,
-    /// Why it waits or ended: `CrashLoopBackOff`, `ImagePullBackOff`, `OOMKilled`, …; empty while it runs.
+    /// Reason for waiting or ending: `CrashLoopBackOff`, `ImagePullBackOff`, `OOMKilled`, …; empty while running.
     pub reason: String,
-    /// What was said about it, cut to 200 characters.
+    /// Message about the state, cut to 200 bytes.
     pub message: String,
-    /// Exit code of its last end; null when it has not ended yet.
+    /// Exit code of the last end; null if the container has never ended.
     pub exit_code: Option<i64>,
-    /// Why its instance before ended; empty when there was none.
+    /// Reason for the end of the instance before; empty when there was none.
     pub last_reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! Which documents there are: their names, what reading them needs, and about which targets they say something.
+//! Lists the documents: their names, the permissions to read them, and the targets that have them.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,14 @@ use contract::text::did_you_mean;
 use super::target::ConditionTarget;
 use super::{objects, usage};
 
-/// One of the documents: `input.related.<name>`.
+/// A document: `input.related.<name>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Related {
     /// The target's pods.
     Pods,
-    /// What one pod of the target asks for.
+    /// Resources that one pod of the target requests.
     PodRequests,
-    /// Every node, with what the pods on it ask for.
+    /// Every node, with the requests of its pods.
     Nodes,
     /// The autoscalers that set the target's replicas.
     Autoscalers,
@@ -27,18 +27,18 @@ pub enum Related {
     DisruptionBudgets,
     /// The quotas of the namespace.
     Quotas,
-    /// The Secrets that the target's pods pull images with.
+    /// The Secrets with which the target's pods pull images.
     PullSecrets,
     /// The target's revisions.
     Revisions,
     /// The events about the target.
     Events,
-    /// What the target's pods use.
+    /// Usage of the target's pods.
     Usage,
 }
 
 impl Related {
-    /// All of them, in the order of the documentation.
+    /// All documents, in the order of the documentation.
     pub const ALL: [Related; 10] = [
         Related::Pods,
         Related::PodRequests,
@@ -52,7 +52,7 @@ impl Related {
         Related::Usage,
     ];
 
-    /// As it stands in `input.related`.
+    /// Returns the name in `input.related`.
     pub const fn name(self) -> &'static str {
         match self {
             Related::Pods => "pods",
@@ -68,7 +68,7 @@ impl Related {
         }
     }
 
-    /// The document of a name, or a sentence that says which there are.
+    /// Returns the document of a name, or a sentence that lists the names.
     pub fn parse(name: &str) -> std::result::Result<Self, String> {
         Self::ALL.into_iter().find(|one| one.name() == name).ok_or_else(|| {
             let hint = did_you_mean(name, Self::ALL.map(Self::name));
@@ -77,7 +77,7 @@ impl Related {
         })
     }
 
-    /// What reading it needs, for a target of this kind; with `watch`, what following it needs.
+    /// Returns the permissions to read the document about a target of this kind; with `watch`, to follow it.
     pub fn permissions(self, resource: &Resource, watch: bool) -> BTreeSet<Permission> {
         let kind = resource.built_in();
         let pods = Kind::Pod.resource();
@@ -120,12 +120,13 @@ impl Related {
         }
     }
 
-    /// Whether its permission can be asked about before the target is known: which Secrets are read, the target says.
+    /// Returns whether the permission can be checked before the target is known: only the target names the Secrets to
+    /// read.
     pub const fn asked_beforehand(self) -> bool {
         !matches!(self, Related::PullSecrets)
     }
 
-    /// Why nothing can be known of it, if that is so: a pod that was gone before this run has left no trace of whose it was.
+    /// Returns why nothing can be known, if so: a pod that was gone before this run has left no trace of its owner.
     fn unknowable(self, about: &ConditionTarget) -> Option<String> {
         let of_pods = matches!(
             self,
@@ -136,7 +137,7 @@ impl Related {
             .then(|| format!("{} was gone already: what it was, and what replaces it, is not known", about.shown()))
     }
 
-    /// Why there is no such document about this target, if there is none.
+    /// Returns why there is no such document about this target, if so.
     pub fn unfit(self, about: &ConditionTarget) -> Option<String> {
         let kind = about.kind();
         let fits = match self {
@@ -161,7 +162,7 @@ const fn has_revisions(kind: Kind) -> bool {
     matches!(kind, Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet)
 }
 
-/// Whether there is such a document about a target.
+/// Tells whether there is such a document about a target.
 pub(super) enum Presence {
     Fits,
     Unknowable(String),

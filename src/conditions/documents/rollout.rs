@@ -1,11 +1,11 @@
-//! Whether a workload's controller has acted on a change: until then its pods are those of before.
+//! Checks whether a workload's controller has acted on a change: until then the pods are the old ones.
 
 use actions::k8s::Kind;
 use actions::workload::Workload;
 use serde_json::Value;
 
-/// Why the state of a workload says nothing about the change yet, if that is so: its controller has not seen it, or has not
-/// made all the pods that it asks for.
+/// Returns why a workload's state does not show the change yet, if so: its controller has not seen the change, or has
+/// not made all the pods.
 pub fn pending(kind: Option<Kind>, object: &Value) -> Option<String> {
     let kind = kind.filter(|kind| {
         matches!(
@@ -13,7 +13,7 @@ pub fn pending(kind: Option<Kind>, object: &Value) -> Option<String> {
             Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet | Kind::ReplicationController
         )
     })?;
-    // Gone: there is nothing to wait for.
+    // The workload is gone: there is nothing to wait for.
     object.get("metadata")?;
     let seen = Workload::read(kind, object);
     if !seen.has_observed(seen.generation) {

@@ -1,4 +1,4 @@
-//! What the documents are about: the target, as far as they need it.
+//! The target of the documents, as far as they need it.
 
 use actions::action::{Target, TargetRef};
 use actions::cluster::Query;
@@ -8,20 +8,20 @@ use actions::k8s::selector::selector;
 use actions::k8s::{Kind, ObjectRef};
 use serde_json::{Map, Value};
 
-/// The target, and how its pods are found.
+/// The target, and the way to find its pods.
 #[derive(Debug, Clone)]
 pub struct ConditionTarget {
-    /// Where it is; `None` for a node.
+    /// Namespace; `None` for a node.
     pub namespace: Option<Namespace>,
     /// The object; `None` for a selection of pods.
     pub object: Option<ObjectRef>,
-    /// The object as it was found; null for a selection.
+    /// The object as found; null for a selection.
     pub value: Value,
     selection: String,
 }
 
 impl ConditionTarget {
-    /// A target that was found.
+    /// Takes a target that was found.
     pub fn found(target: &impl Target, named: &TargetRef) -> Self {
         let (namespace, selection) = match named {
             TargetRef::Object(object) => (object.namespace.clone(), String::new()),
@@ -31,34 +31,34 @@ impl ConditionTarget {
         Self { namespace, object: target.object().cloned(), value, selection }
     }
 
-    /// The object's kind, when it is a built-in one.
+    /// Returns the object's kind, if built in.
     pub fn kind(&self) -> Option<Kind> {
         self.object.as_ref().and_then(|object| object.resource.built_in())
     }
 
-    /// The kind that conditions are for: a selection is one of pods.
+    /// Returns the kind that conditions are for: a selection consists of pods.
     pub fn target_kind(&self) -> Option<Kind> {
         if self.object.is_none() { Some(Kind::Pod) } else { self.kind() }
     }
 
-    /// How sentences name it.
+    /// Returns the target as sentences name it.
     pub fn shown(&self) -> String {
         self.object.as_ref().map_or_else(|| format!("the pods with {}", self.selection), ToString::to_string)
     }
 
-    /// The pod template, or a pod's own spec.
+    /// Returns the spec of the pod template, or a pod's own spec.
     pub fn pod_spec(&self) -> Option<&Value> {
         let at = if self.kind() == Some(Kind::Pod) { "/spec" } else { "/spec/template/spec" };
         self.value.pointer(at)
     }
 
-    /// The labels of its pods.
+    /// Returns the labels of the target's pods.
     pub fn pod_labels(&self) -> Map<String, Value> {
         let at = if self.kind() == Some(Kind::Pod) { "/metadata/labels" } else { "/spec/template/metadata/labels" };
         self.value.pointer(at).and_then(Value::as_object).cloned().unwrap_or_default()
     }
 
-    /// Its pods, or more than those: [`ConditionTarget::owns`] tells which of them.
+    /// Returns a query for the target's pods, which may find more: [`ConditionTarget::owns`] sorts them out.
     pub(super) fn pods(&self) -> Option<Query> {
         let pods = Kind::Pod.resource();
         let everywhere =
@@ -71,13 +71,13 @@ impl ConditionTarget {
                 Some(Query { field: Some(("spec.nodeName", node.name.to_string())), ..everywhere })
             }
             (Some(_), Some(Kind::CronJob) | None) => None,
-            // What replaces a pod has its controller, and most of its labels.
+            // A pod's replacement has the same controller, and most of the labels.
             (Some(pod), Some(Kind::Pod)) => Some(Query::beside(pod, pods, "")),
             (Some(object), Some(_)) => Some(Query::beside(object, pods, selector(&self.value))),
         }
     }
 
-    /// Whether a pod of [`ConditionTarget::pods`] is one of its: selectors may overlap.
+    /// Returns whether a pod of [`ConditionTarget::pods`] is the target's own, because selectors may overlap.
     pub(super) fn owns(&self, pod: &Owned) -> bool {
         match (&self.object, self.kind()) {
             (None, _) | (_, Some(Kind::Node)) => true,
@@ -92,7 +92,7 @@ impl ConditionTarget {
     }
 }
 
-/// Whose a pod is.
+/// The owner of a pod.
 #[derive(Debug, Clone, Default)]
 pub struct Owned {
     uid: Option<String>,

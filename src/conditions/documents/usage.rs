@@ -1,4 +1,4 @@
-//! What pods use, by the metrics API.
+//! Documents about the usage of pods, by the metrics API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use super::pods::{Limits, Resources, limits};
 use super::target::{ConditionTarget, Owned};
 use super::{Document, Entry, listed};
 
-/// What a running pod of the target uses now, by the metrics API.
+/// Current usage of a running pod of the target, by the metrics API.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct UsageDocument {
-    /// The pod.
+    /// Name of the pod.
     pub pod: String,
-    /// What its containers use; null where the metrics server has not looked at it yet.
+    /// Usage of all containers; null when the metrics server has not measured the pod yet.
     pub usage: Option<Resources>,
-    /// The most they may use.
+    /// The most that the containers may use.
     pub limits: Limits,
 }
 
@@ -53,11 +53,11 @@ impl Document for Limited {
     }
 }
 
-/// What the metrics API says of a pod.
+/// The metrics API's answer about a pod.
 #[derive(Debug)]
 struct Used(Resources);
 
-/// Where it is served, where there is a metrics server.
+/// Returns the resource of pod metrics, which only a metrics server serves.
 pub fn pod_metrics() -> Resource {
     Resource::known(("metrics.k8s.io", "v1beta1"), "PodMetrics", "pods")
 }
@@ -76,12 +76,12 @@ impl Document for Used {
     }
 }
 
-/// Usage, or why there is none to be had.
+/// Returns the usage, or why there is none.
 pub(super) async fn usage(
     cluster: &Cluster,
     about: &ConditionTarget,
 ) -> Result<std::result::Result<Vec<UsageDocument>, String>> {
-    /// It is an answer from memory; one that is not there must not hold the run.
+    /// The answer comes from memory; a server that is not there must not delay the run.
     const LIMIT: Duration = Duration::from_secs(5);
     let Some(query) = about.pods() else { return Ok(Err("the target has no pods of its own".to_owned())) };
     let metrics = Query { resource: pod_metrics(), ..query.clone() };

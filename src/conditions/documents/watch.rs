@@ -1,4 +1,4 @@
-//! The documents, followed: what there is now, and a wake-up whenever something changes.
+//! Follows the documents: holds their current state, and wakes up whenever something changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::{
     with_requested,
 };
 
-/// What cannot be watched (usage, sums over all pods, …) is read again after this long.
+/// Time after which documents that cannot be watched (usage, sums over all pods, …) are read again.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// The target and the documents about it, as they change.
@@ -40,7 +40,7 @@ pub struct Watched {
     read: Option<Read>,
 }
 
-/// What was read and not followed.
+/// The documents that were read but are not followed.
 struct Read {
     at: Instant,
     documents: Documents,
@@ -48,7 +48,7 @@ struct Read {
 }
 
 impl Watched {
-    /// Begins to follow. The target is read anew: the change has made another one of it.
+    /// Starts to follow. The target is read again, because the change has altered it.
     pub async fn open(cluster: &Cluster, mut about: ConditionTarget, needed: &Needed) -> Result<Self> {
         let target = match about.object.clone() {
             Some(object) => match cluster.get(&object).await {
@@ -85,7 +85,7 @@ impl Watched {
         Ok(all)
     }
 
-    /// Follows a document, if it is needed. One that only something optional needs, and cannot be had, is missing.
+    /// Follows a document, if needed. If no required condition needs a document that cannot be read, it is missing.
     async fn follow<D: Document>(
         &mut self,
         cluster: &Cluster,
@@ -101,7 +101,7 @@ impl Watched {
         }
     }
 
-    /// Whether a document is needed and there is one about this target.
+    /// Returns whether a document is needed and exists about this target.
     fn has(&mut self, one: Related) -> Result<bool> {
         if !self.needed.contains_key(&one) || self.missing.contains_key(&one) {
             return Ok(false);
@@ -124,14 +124,14 @@ impl Watched {
         Ok(())
     }
 
-    /// The target as it is now; null when it is gone, or another one by that name.
+    /// Returns the target as it is now; null when it is gone, or another object has its name.
     pub fn target(&self) -> Value {
         let Some((object, target)) = self.about.object.as_ref().zip(self.target.as_ref()) else { return Value::Null };
         let now = target.items().get(object.name.as_str());
         now.filter(|now| object.uid.as_deref().is_none_or(|known| known == uid(now))).cloned().unwrap_or_default()
     }
 
-    /// The documents as they are now.
+    /// Returns the documents as they are now.
     pub async fn documents(&mut self, cluster: &Cluster) -> Result<Documents> {
         let mut about = self.about.clone();
         let now = self.target();
@@ -157,7 +157,7 @@ impl Watched {
         Ok(documents)
     }
 
-    /// What cannot be followed.
+    /// Reads the documents that cannot be followed.
     async fn read_again(&mut self, cluster: &Cluster, about: &ConditionTarget) -> Result<Read> {
         let (mut documents, mut requested) = (Documents::default(), BTreeMap::new());
         if self.nodes.is_some() {
@@ -179,7 +179,7 @@ impl Watched {
         Ok(Read { at: Instant::now(), documents, requested })
     }
 
-    /// Waits until something changed, or until what cannot be watched should be read again.
+    /// Waits until something has changed, or until documents that cannot be watched should be read again.
     pub async fn changed(&mut self) -> Result<()> {
         let again = self.needed.keys().any(|one| {
             matches!(one, Related::Nodes | Related::PullSecrets | Related::Revisions | Related::Events | Related::Usage)

@@ -8,19 +8,19 @@ use super::module::Module;
 /// A ready condition.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadyMade {
-    /// Its name, in `type`.
+    /// Name, for `type`.
     pub name: &'static str,
-    /// When it makes sense.
+    /// Time at which the condition makes sense.
     pub when: When,
-    /// For which actions.
+    /// Actions that the condition is for.
     pub verbs: &'static [Verb],
-    /// For which kinds of target; empty for all of them.
+    /// Kinds of target that the condition is for; empty for all kinds.
     pub kinds: &'static [Kind],
     /// The module.
     pub rego: &'static str,
 }
 
-/// Before or after the action.
+/// Time of a condition: before or after the action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// A precondition.
@@ -34,12 +34,12 @@ pub enum When {
 /// Kinds that have pods and a number of them.
 const WITH_PODS: &[Kind] =
     &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet, Kind::ReplicationController];
-/// Those that a scale may be about.
+/// Kinds that can be scaled.
 const SCALED: &[Kind] = &[Kind::Deployment, Kind::StatefulSet, Kind::ReplicaSet, Kind::ReplicationController];
-/// Those and single pods.
+/// Kinds that have a pod template, and single pods.
 const WITH_TEMPLATE: &[Kind] =
     &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet, Kind::ReplicationController, Kind::Pod];
-/// Kinds whose pods can be named.
+/// Kinds whose pods can be found.
 const LOGGED: &[Kind] = &[
     Kind::Deployment,
     Kind::StatefulSet,
@@ -64,7 +64,7 @@ macro_rules! ready {
     };
 }
 
-/// All of them, in the order of the documentation.
+/// All ready conditions, in the order of the documentation.
 pub const ALL: [ReadyMade; 21] = [
     ready!("target_exists", Before, &Verb::ALL, &[]),
     ready!("deployment_exists", Before, WORKLOADS, &[]),
@@ -94,35 +94,35 @@ pub const ALL: [ReadyMade; 21] = [
     ready!("node_schedulable", After, &[Verb::Uncordon], &[Kind::Node]),
 ];
 
-/// What several of them import.
+/// The module that several ready conditions import.
 const SHARED: &str = include_str!("lib.rego");
 
 impl ReadyMade {
-    /// What it is for: the comment that its module begins with.
+    /// Returns the condition's purpose: the comment at the start of its module.
     pub fn title(&self) -> String {
         let comment = self.rego.lines().map_while(|line| line.strip_prefix('#')).map(str::trim);
         comment.collect::<Vec<_>>().join(" ")
     }
 }
 
-/// Their names.
+/// Returns the names of all ready conditions.
 pub fn names() -> impl Iterator<Item = &'static str> {
     ALL.into_iter().map(|one| one.name)
 }
 
-/// The kinds of target that a ready condition is for.
+/// Returns the kinds of target that a ready condition is for.
 pub fn kinds(name: &str) -> Option<&'static [Kind]> {
     ALL.into_iter().find(|one| one.name == name).map(|one| one.kinds)
 }
 
-/// A ready condition's module; `None` when there is none of that name.
+/// Returns a ready condition's module; `None` for an unknown name.
 pub fn module(name: &str) -> Option<Module> {
     let found = ALL.into_iter().find(|one| one.name == name)?;
     Some(Module { name: format!("{name}.rego"), text: found.rego.to_owned() })
 }
 
-/// These modules, and `data.conditions.lib` where one of them imports it and none of them is it: what the ready conditions
-/// share is there for everybody's.
+/// Adds the shared module `data.conditions.lib` if one of these modules imports it and none defines it, so that
+/// everybody's conditions can use it.
 pub fn with_shared(mut modules: Vec<Module>) -> Vec<Module> {
     let imported = modules.iter().any(|module| module.text.contains("import data.conditions.lib"));
     let there = modules.iter().any(|module| module.text.lines().any(|line| line.trim() == "package conditions.lib"));

@@ -1,7 +1,7 @@
-//! The child: this binary, started again with one argument, which parses and evaluates Rego under limits of the operating
+//! The child: this binary, started again with one argument. It parses and evaluates Rego under limits of the operating
 //! system and writes one answer. It has no environment, no credentials and nothing to lose.
 //!
-//! The task's modules and questions come as the first line of stdin, the input document as the rest.
+//! The task's modules and rules come as the first line of stdin, the input document as the rest.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -14,43 +14,43 @@ use serde::{Deserialize, Serialize};
 use super::declared::{Declared, declared};
 use crate::conditions::module::Module;
 
-/// The argument that makes a child of this program.
+/// The argument that turns this program into a child.
 pub const ARGUMENT: &str = "__evaluate-rego";
-/// The most address space that a child may add to what the program takes by itself: a Job's pod has 64 MiB for both.
+/// The most address space that a child may add to the program's own: a Job's pod has 64 MiB for both.
 pub const MEMORY: u64 = 40 << 20;
 /// The most processor time, in seconds.
 pub const SECONDS: u64 = 5;
-/// The most that is read: modules and input together.
+/// The most bytes that are read: modules and input together.
 pub const LARGEST: u64 = 9 << 20;
 
-/// What a child is to do.
+/// The task of a child.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Task {
-    /// Loaded together: modules of one package merge.
+    /// Modules, loaded together: modules of one package merge.
     pub modules: Vec<Module>,
-    /// The rules to evaluate, as paths: `data.night.allow`. None: only parse, and tell what the modules declare.
+    /// Rules to evaluate, as paths: `data.night.allow`. If empty, the child only parses, and returns the declarations.
     pub rules: Vec<String>,
 }
 
-/// What came of it.
+/// Answer to a task.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
-    /// What each module declares, in their order.
+    /// Declarations of each module, in their order.
     Declared(Vec<Declared>),
-    /// The value of each rule; `None` where it is undefined, and the reason where it could not be evaluated.
+    /// Value of each rule; `None` when undefined, and the reason when it could not be evaluated.
     Values(Vec<Result<Option<serde_json::Value>, Trouble>>),
-    /// A module that is no Rego.
+    /// Trouble with a module that is not valid Rego.
     Trouble(Trouble),
 }
 
-/// What is wrong with a module, and where.
+/// An error in a module, and its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
-    /// `night.rego:5:3`; empty when it is not known.
+    /// Place, such as `night.rego:5:3`; empty when unknown.
     pub place: String,
     /// The line of Rego.
     pub line: String,
-    /// What is wrong with it.
+    /// Message about the error.
     pub message: String,
 }
 
@@ -64,7 +64,7 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// Whether this process is such a child; if so it does its work and returns how it ended.
+/// Does the work if this process is a child, and then returns its exit code.
 pub fn run_if_asked(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Option<ExitCode> {
     if arguments.nth(1)?.to_str() != Some(ARGUMENT) {
         return None;
@@ -73,21 +73,21 @@ pub fn run_if_asked(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> 
     Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// From here on the kernel ends this process when it takes too much, or when its parent is gone.
+/// Sets limits: from here on the kernel ends this process when it takes too much, or when its parent is gone.
 fn confine() -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let limit = |resource, most: u64| {
         let most = getrlimit(resource).maximum.map_or(most, |already| already.min(most));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
     };
-    // First SIGXCPU, which says why; a second later SIGKILL.
+    // First SIGXCPU, which tells the reason; a second later SIGKILL.
     setrlimit(Resource::Cpu, Rlimit { current: Some(SECONDS), maximum: Some(SECONDS + 1) })?;
     limit(Resource::Core, 0)?;
     limit(Resource::As, address_space()? + MEMORY)?;
     Ok(())
 }
 
-/// How much address space the program takes before it has done anything, in bytes.
+/// Returns the address space of the program before it has done anything, in bytes.
 fn address_space() -> io::Result<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm")?;
     let pages = pages.split(' ').next().and_then(|size| size.parse::<u64>().ok());
@@ -106,12 +106,12 @@ fn work() -> io::Result<()> {
     stdout.flush()
 }
 
-/// What a task comes to. In the child alone: nothing here bounds it.
+/// Answers a task. Only for the child: nothing here limits memory or time.
 pub fn answer(task: &Task, input: &str) -> Answer {
     let mut engine = Engine::new();
-    // A built-in that fails is an error, not "undefined": a policy that cannot be evaluated must not let anything pass.
+    // A failing built-in is an error, not "undefined": a policy that cannot be evaluated must not let anything pass.
     engine.set_strict_builtin_errors(true);
-    // `print` has nowhere to go.
+    // Keeps `print` from writing to stderr.
     engine.set_gather_prints(true);
     for module in &task.modules {
         if let Err(error) = engine.add_policy(module.name.clone(), module.text.clone()) {
@@ -139,7 +139,7 @@ fn value(engine: &mut Engine, rule: &str) -> Result<Option<serde_json::Value>, T
     }
 }
 
-/// regorus says where in several lines: `--> file:line:column`, the line itself, `error: …`.
+/// Parses regorus' error, which has the place in several lines: `--> file:line:column`, the line itself, `error: …`.
 fn trouble(text: &str, file: &str) -> Trouble {
     let after = |mark: &str| text.lines().find_map(|line| line.trim_start().strip_prefix(mark).map(str::trim));
     let place = after("--> ").unwrap_or(file).to_owned();

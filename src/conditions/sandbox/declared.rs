@@ -1,30 +1,30 @@
-//! What a module declares and reads, from its syntax tree (regorus writes it as JSON).
+//! Finds the declarations of a module and the documents that it reads, in its syntax tree (regorus writes it as JSON).
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// One module.
+/// Declarations of one module.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declared {
-    /// Its package as a path: `data.action.policy`.
+    /// Package as a path: `data.action.policy`.
     pub package: String,
-    /// The names of its rules, without functions.
+    /// Names of the rules, without functions.
     pub rules: BTreeSet<String>,
-    /// The documents that it names: `pods` for `input.related.pods`.
+    /// Documents that the module names: `pods` for `input.related.pods`.
     pub related: BTreeSet<String>,
-    /// The line where it reads all of `input` or of `input.related`, so that what it needs cannot be told.
+    /// Line that reads all of `input` or of `input.related`, so that the needed documents are unknown.
     pub reads_all: Option<u64>,
 }
 
-/// What each module declares, in their order.
+/// Returns the declarations of each module, in their order.
 pub fn declared(ast: &str) -> Result<Vec<Declared>, String> {
     let modules: Vec<Value> = serde_json::from_str(ast).map_err(|error| format!("no syntax tree: {error}"))?;
     modules.iter().map(|module| one(module.get("ast").unwrap_or(&Value::Null), texts(module))).collect()
 }
 
-/// The text of a module.
+/// Returns the text of a module.
 fn texts(module: &Value) -> &str {
     module.pointer("/source/contents").and_then(Value::as_str).unwrap_or_default()
 }
@@ -42,7 +42,7 @@ fn one(module: &Value, text: &str) -> Result<Declared, String> {
         let names = heads.filter_map(|at| rule.pointer(at).and_then(root));
         declared.rules.extend(names.map(str::to_owned));
     }
-    // An import with an alias looks like a `with`; what it names is read under another name.
+    // An import with an alias looks like a `with`; its document is read under another name.
     for import in module.get("imports").and_then(Value::as_array).into_iter().flatten() {
         if let Some(reference) = import.get("refr").filter(|reference| root(reference) == Some("input")) {
             note(reference, &mut declared);
@@ -60,14 +60,14 @@ fn one(module: &Value, text: &str) -> Result<Declared, String> {
     Ok(declared)
 }
 
-/// A part of a path as Rego writes it.
+/// Writes a part of a path as Rego does.
 fn segment(part: &str) -> String {
     let plain =
         part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !part.starts_with(|c: char| c.is_ascii_digit());
     if plain { format!(".{part}") } else { format!("[{}]", Value::from(part)) }
 }
 
-/// The variable that a reference begins with.
+/// Returns the variable at the start of a reference.
 fn root(reference: &Value) -> Option<&str> {
     let mut at = reference;
     loop {
@@ -78,7 +78,7 @@ fn root(reference: &Value) -> Option<&str> {
     }
 }
 
-/// A reference as its parts, as far as they are constants: `input.related[x].y` is `input`, `related`.
+/// Returns the parts of a reference; `None` if any part is not a constant.
 fn path(reference: &Value) -> Option<Vec<String>> {
     if let Some(name) = reference.pointer("/Var/value").and_then(Value::as_str) {
         return Some(vec![name.to_owned()]);
@@ -93,7 +93,7 @@ fn path(reference: &Value) -> Option<Vec<String>> {
     Some(parts)
 }
 
-/// How a reference begins, with constants only: the longest beginning that has no variable in it.
+/// Returns the longest beginning of a reference without variables: `input`, `related` for `input.related[x].y`.
 fn constant_beginning(reference: &Value) -> Vec<String> {
     let mut at = reference;
     loop {
@@ -111,7 +111,7 @@ fn visit(node: &Value, declared: &mut Declared) {
     match node {
         Value::Array(items) => items.iter().for_each(|item| visit(item, declared)),
         Value::Object(fields) => {
-            // `with input as …` is where a test puts its own: nothing is read there.
+            // In a test, `with input as …` sets the input: nothing is read there.
             if fields.contains_key("refr") && fields.contains_key("as") && !fields.contains_key("eidx") {
                 fields.iter().filter(|(name, _)| *name != "refr").for_each(|(_, value)| visit(value, declared));
                 return;
@@ -127,7 +127,7 @@ fn visit(node: &Value, declared: &mut Declared) {
     }
 }
 
-/// What a reference to `input` reads.
+/// Records what a reference to `input` reads.
 fn note(reference: &Value, declared: &mut Declared) {
     let parts = constant_beginning(reference);
     match parts.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
@@ -141,7 +141,7 @@ fn note(reference: &Value, declared: &mut Declared) {
     }
 }
 
-/// The expressions in brackets read for themselves.
+/// Visits the expressions in brackets, which may read documents of their own.
 fn indices(reference: &Value, declared: &mut Declared) {
     if let Some(index) = reference.pointer("/RefBrack/index") {
         visit(index, declared);
@@ -151,7 +151,8 @@ fn indices(reference: &Value, declared: &mut Declared) {
     }
 }
 
-/// The line of a `not` that iterates: regorus takes the loop out of it, so that it means "some is not" in place of "none is".
+/// Returns the line of a `not` that iterates: regorus takes the loop out of the `not`, so that it means "some is not"
+/// instead of "none is".
 fn negations(node: &Value, text: &str) -> Option<u64> {
     match node {
         Value::Array(items) => items.iter().find_map(|item| negations(item, text)),
@@ -164,7 +165,7 @@ fn negations(node: &Value, text: &str) -> Option<u64> {
     }
 }
 
-/// The same within the statements of one body.
+/// Returns such a line among the statements of one body.
 fn in_query(statements: &[Value], text: &str) -> Option<u64> {
     let negated = |statement: &Value| statement.pointer("/literal/NotExpr").cloned();
     let mut bound = BTreeSet::new();
@@ -191,7 +192,7 @@ fn in_query(statements: &[Value], text: &str) -> Option<u64> {
     })
 }
 
-/// The variables of an expression, without those of comprehensions, which have a body of their own.
+/// Collects the variables of an expression, without those of comprehensions, which have their own body.
 fn variables(node: &Value, found: &mut BTreeSet<String>) {
     match node {
         Value::Array(items) => items.iter().for_each(|item| variables(item, found)),

@@ -1,4 +1,4 @@
-//! Rego in a process of its own: [`child`] is that process, [`parent`] this side of it.
+//! Runs Rego in a separate process: [`child`] is that process, [`parent`] is this side.
 
 pub mod child;
 mod declared;

@@ -1,4 +1,4 @@
-//! This side of the child: starts it, gives it its task, and says in words what became of it.
+//! The parent's side: starts the child, gives it its task, and explains how it ended.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -9,14 +9,14 @@ use tokio::process::Command;
 
 use super::child::{ARGUMENT, Answer, LARGEST, MEMORY, SECONDS, Task};
 
-/// The longest that one evaluation may take: longer than its processor time, for a machine that is busy with other things.
+/// The time limit of one evaluation: longer than its processor time, for a machine that is busy with other things.
 const LONGEST: Duration = Duration::from_secs(15);
-/// The longest answer that is read.
+/// The most bytes of an answer that are read.
 const ANSWER: u64 = 1 << 20;
-/// How much of what a child says on stderr is looked at.
+/// The most bytes of a child's stderr that are kept.
 const COMPLAINT: u64 = 4 << 10;
 
-/// Asks a child. An error says why there is no answer: the task took too much, or is too much.
+/// Asks a child. An error says why there is no answer: the task took too much, or is too large.
 pub async fn ask(task: &Task, input: &str, limit: Duration) -> Result<Answer, String> {
     let mut text = serde_json::to_string(task).map_err(|error| format!("failed to write the task: {error}"))?;
     text.push('\n');
@@ -53,7 +53,7 @@ async fn exchange(text: String) -> Result<Answer, String> {
             return Err("the evaluator has no pipes".to_owned());
         };
         let write = async move {
-            // A child that has died does not take it; how it ended says why.
+            // A child that has died does not read this; its exit status tells why.
             let _broken = stdin.write_all(text.as_bytes()).await;
             drop(stdin);
             Ok(())
@@ -62,7 +62,7 @@ async fn exchange(text: String) -> Result<Answer, String> {
         let complain = async {
             let mut stderr = stderr;
             (&mut stderr).take(COMPLAINT).read_to_end(&mut complaint).await?;
-            // The rest is nobody's, but a full pipe would hold the child.
+            // The rest is not needed, but a full pipe would block the child.
             tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await
         };
         tokio::try_join!(write, stdout.read_to_end(&mut answer), complain).map_err(failed("talk to"))?;
@@ -74,7 +74,7 @@ async fn exchange(text: String) -> Result<Answer, String> {
     serde_json::from_slice(&answer).map_err(|error| format!("the evaluator's answer cannot be read: {error}"))
 }
 
-/// How a child ended that did not answer, in the terms of whoever wrote the Rego.
+/// Explains how a child ended without an answer, for the author of the Rego.
 fn ended(status: ExitStatus, complaint: &str) -> String {
     const SIGKILL: i32 = 9;
     const SIGSEGV: i32 = 11;

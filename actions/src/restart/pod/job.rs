@@ -1,19 +1,19 @@
-//! Whether a Job replaces a pod, and how many it wants now.
+//! Decides whether a Job replaces a pod, and reads how many pods it wants now.
 
 use serde_json::Value;
 
 use crate::k8s::object::{annotation, number, text};
 
-/// A Job's own account of itself.
+/// The state of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobView {
-    /// How many pods it wants to run now: none when it has come to its end, or is suspended.
+    /// Number of pods that the Job wants to run now: none when it has ended or is suspended.
     pub wants: i64,
-    /// Whether it is complete.
+    /// True when the Job is complete.
     pub complete: bool,
-    /// Why it failed.
+    /// Reason why the Job failed.
     pub failed: Option<String>,
-    /// Why it starts no pods now, though it has not come to its end.
+    /// Reason why the Job starts no pods now, although it has not ended.
     idle: Option<&'static str>,
     failures: i64,
     limit: i64,
@@ -22,7 +22,7 @@ pub struct JobView {
 }
 
 impl JobView {
-    /// Reads the object.
+    /// Reads the Job.
     pub fn read(job: &Value) -> Self {
         let spec = |field: &str| job.pointer(&format!("/spec/{field}")).and_then(Value::as_i64);
         let parallelism = spec("parallelism").unwrap_or(1);
@@ -55,8 +55,8 @@ impl JobView {
         }
     }
 
-    /// Why it would make no other pod in the place of this one; the sentence goes on after the Job's name. (A container that
-    /// ends with 0 when it is told to stop counts as a success: that is only known afterwards.)
+    /// Returns why the Job would not replace this pod; the sentence continues the Job's name. (A container that ends
+    /// with 0 when told to stop counts as a success, which is known only afterwards.)
     pub fn replaces_none(&self, pod: &Value) -> Option<String> {
         if self.complete {
             return Some("is complete".to_owned());
@@ -80,7 +80,8 @@ impl JobView {
     }
 }
 
-/// How many indexes of an Indexed Job have failed for good, such as the 4 of `1,3-5`: they are not started again.
+/// Counts the indexes of an Indexed Job that have failed for good, such as the 4 of `1,3-5`: they are not started
+/// again.
 fn failed_indexes(job: &Value) -> i64 {
     let ranges = text(job, "/status/failedIndexes").unwrap_or_default();
     let length = |range: &str| {
@@ -90,14 +91,14 @@ fn failed_indexes(job: &Value) -> i64 {
     ranges.split(',').filter_map(length).sum()
 }
 
-/// Whether its `podFailurePolicy` leaves evictions out of account.
+/// Returns whether the Job's `podFailurePolicy` does not count evictions.
 fn ignores_disruptions(job: &Value) -> bool {
     let rules = job.pointer("/spec/podFailurePolicy/rules").and_then(Value::as_array);
     let about_disruptions = |rule: &Value| {
         let conditions = rule.pointer("/onPodConditions").and_then(Value::as_array);
         conditions.is_some_and(|all| all.iter().any(|one| text(one, "/type") == Some("DisruptionTarget")))
     };
-    // Rules about exit codes that come first may decide otherwise; by which code the container will end is not known.
+    // Earlier rules about exit codes may decide otherwise, but the container's exit code is not known yet.
     rules.is_some_and(|rules| {
         rules.iter().any(|rule| text(rule, "/action") == Some("Ignore") && about_disruptions(rule))
     })

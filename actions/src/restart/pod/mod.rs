@@ -1,8 +1,8 @@
 //! # restart of a pod
 //!
-//! Evicts the pod (the eviction API, so that disruption budgets hold) and waits until it is gone and the workload at the top
-//! of its owners has as many serving pods as it wants. A pod that nothing would replace is refused unless `force`. A budget
-//! that blocks is waited for: the eviction is sent again when a budget changes, not at an interval.
+//! Evicts the pod (by the eviction API, so that disruption budgets hold) and waits until it is gone and the workload at
+//! the top of its owners has as many serving pods as it wants. A pod that nothing would replace is refused unless
+//! `force`. If a budget blocks, the eviction is sent again when a budget changes, not at an interval.
 
 mod job;
 mod replaced;
@@ -33,50 +33,50 @@ use replacer::Replacer;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestartPod {
-    /// How many seconds the containers get to end by themselves; by default what the pod says.
+    /// Seconds that the containers get to end by themselves; by default those of the pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_period_seconds: Option<u32>,
-    /// Evict also a pod that nothing would replace: it is then gone for good.
+    /// Evict even a pod that nothing would replace: it is then gone for good.
     #[serde(default)]
     pub force: bool,
 }
 
-/// What `restart` of a pod reports.
+/// Details of the result of `restart` for a pod.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
-    /// The pod that took its place; absent when there is none or it was not waited for.
+    /// Name of the pod's replacement; absent when there is none or the run did not wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replacement: Option<String>,
-    /// The workload that is to have as many pods as it wants: the one at the top of the pod's owners.
+    /// The workload at the top of the pod's owners, which shall have as many pods as it wants.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workload: Option<ObjectReference>,
-    /// How many pods it wants; absent when it was not waited for.
+    /// Number of pods that the workload wants; absent when the run did not wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<i64>,
-    /// How many of them are ready.
+    /// Number of ready pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i64>,
-    /// Its pods, as they were seen last; `terminating` is the evicted one.
+    /// The workload's pods, as last seen; `terminating` is the evicted one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodCounts>,
-    /// The resourceVersion of what was looked at then.
+    /// The resourceVersions of the objects at that moment.
     #[serde(default, skip_serializing_if = "Versions::is_empty")]
     pub verified_at: Versions,
 }
 
-/// The pod, and who replaces it.
+/// The pod, and its replacer.
 #[derive(Debug)]
 pub struct Target {
     object: ObjectRef,
-    /// `None` when it is gone already.
+    /// The pod; `None` when already gone.
     pod: Option<Value>,
     replacer: Replacer,
-    /// UIDs of the pods beside it under the same owner.
+    /// UIDs of the other pods with the same owner.
     siblings: Vec<String>,
-    /// UID of the pod that has the name of one that is gone.
+    /// UID of the new pod that has the name of a pod that is gone.
     namesake: Option<String>,
-    /// How the run waits.
+    /// Options for waiting.
     wait: WaitOptions,
 }
 
@@ -92,7 +92,7 @@ impl action::Target for Target {
     }
 }
 
-/// The decision to evict; which resourceVersion is up to the moment it is sent.
+/// The decision to evict; the resourceVersion is chosen when the eviction is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evict;
 
@@ -103,7 +103,7 @@ impl Action for RestartPod {
 
     const WAITS: Waits = Waits::ForPod;
 
-    /// An eviction leaves no mark; the UID of a pod that is gone is enough.
+    /// An eviction leaves no mark, but the UID tells that the pod is gone.
     fn repeatable(_run: &RunContext, has_uid: bool) -> bool {
         has_uid
     }
@@ -123,9 +123,9 @@ impl Action for RestartPod {
             Permission::of("list", &disruption_budgets()),
             Permission::of("watch", &disruption_budgets()),
         ]);
-        // Whether it would be replaced, and by whom.
+        // To learn whether the pod would be replaced, and by which object.
         all.extend(replacer::KINDS.map(|kind| Permission::of("get", &kind.resource())));
-        // What becomes of an eviction whose answer is lost.
+        // To learn the outcome of an eviction whose answer is lost.
         all.insert(Permission::of("list", resource));
         all.insert(Permission::of("watch", resource));
         if waits {
@@ -210,7 +210,7 @@ impl Action for RestartPod {
             cluster.evict(&target.object, &eviction, commit).await?;
             return Ok(Value::Null);
         }
-        // Opened only when a budget is in the way; the wait for it ends with `waitTimeout` at the latest.
+        // Opened only when a budget blocks; the wait for the budget ends with `waitTimeout` at the latest.
         let mut budgets: Option<Watch<Value>> = None;
         let limit = target.wait.timeout.map_or(cluster.remaining(), Duration::get);
         let patient = cluster.until(tokio::time::Instant::now() + limit);
@@ -225,7 +225,7 @@ impl Action for RestartPod {
                 None => budgets = Some(patient.watch(Query::beside(&target.object, disruption_budgets(), "")).await?),
                 Some(budgets) => budget::wait_for_change(&patient, budgets, &blocked).await?,
             }
-            // Its resourceVersion moves with its status; its UID must not.
+            // The pod's resourceVersion moves with its status; its UID must not.
             eviction.pod = cluster.get(&target.object).await?;
             if Some(uid(&eviction.pod)) != target.object.uid.as_deref()
                 || text(&eviction.pod, "/metadata/deletionTimestamp").is_some()
@@ -243,7 +243,7 @@ impl Action for RestartPod {
     }
 
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
-        // Those at the moment of the eviction, or beside a pod that was found on its way out.
+        // The siblings at the moment of the eviction, or those of a pod that was already being deleted.
         let known = now.get("known").and_then(Value::as_array);
         let known: Vec<String> = match known {
             Some(known) => known.iter().filter_map(|uid| uid.as_str().map(str::to_owned)).collect(),
@@ -396,7 +396,7 @@ mod tests {
         }
     }
 
-    /// A Job that has come to its end, and a pod that nobody controls: a failure, unless it was forced.
+    /// A completed Job, and a pod without controller: a failure, unless forced.
     #[test]
     fn that_nothing_comes_is_a_success_only_by_force() {
         let failed = json!({ "status": { "conditions": [{ "type": "Failed", "status": "True", "message": "late" }] } });

@@ -1,5 +1,6 @@
-//! Pending until an evicted pod is gone and replaced: until the workload at the top of its owners, by UID, has as many
-//! serving pods as it wants now. Which of them took the place of which is nobody's to say, and its labels may have changed.
+//! Waits until an evicted pod is gone and replaced: until the workload at the top of its owners, by UID, has as many
+//! serving pods as it wants now. Nobody can say which pod took the place of which, and the pod's labels may have
+//! changed.
 
 use std::collections::BTreeSet;
 
@@ -27,19 +28,19 @@ use crate::workload::steady::Clock;
 use crate::workload::tally::{Goal, Tally, earlier};
 use crate::workload::wait::{self, Wait};
 
-/// How often what the replacer wants is asked for anew while it is waited for: it may be scaled meanwhile.
+/// Interval for reading again how many pods the replacer wants, because it may be scaled meanwhile.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// What is waited for.
+/// The request, and the state before the eviction.
 pub struct Asked<'a> {
     pub action: &'a RestartPod,
     pub target: &'a Target,
     pub run: &'a RunContext,
-    /// The pods beside it before the eviction, by UID.
+    /// UIDs of the sibling pods before the eviction.
     pub known: &'a [String],
 }
 
-/// A pod's replacement, while it is waited for.
+/// The state of the wait for a pod's replacement.
 struct Replacement<'a> {
     asked: Asked<'a>,
     pods: Watch<PodView>,
@@ -47,14 +48,14 @@ struct Replacement<'a> {
     clock: Clock,
     began: Timestamp,
     now: Timestamp,
-    /// The replacer as it was seen last.
+    /// The replacer, as last read.
     replacer: Option<Value>,
     seen: Instant,
-    /// Whether the API server said that the pod is gone.
+    /// True when the API server has said that the pod is gone.
     gone: bool,
 }
 
-/// Waits for it; returns the name of the pod that came, where one can be told.
+/// Waits for the replacement; returns the name of the new pod, if known.
 pub async fn wait(
     cluster: &Cluster,
     action: &RestartPod,
@@ -99,7 +100,7 @@ impl Wait for Replacement<'_> {
         self.now = cluster.server_now();
         let status = self.status();
         let done = matches!(status, RolloutStatus::Done { .. });
-        // Done by what it wanted when it was asked last: what does it want now?
+        // Done by the number that was last read: read it once more.
         let replaced = target.replacer.found().is_some();
         if self.replacer.is_none() || (replaced && (done || self.seen.elapsed() >= ASK_AGAIN)) {
             self.ask(cluster).await?;
@@ -119,7 +120,7 @@ impl Wait for Replacement<'_> {
 }
 
 impl Replacement<'_> {
-    /// Where there is somebody to ask what is wanted, it is asked again after a while.
+    /// Sets the time of the next look, if there is a replacer to read again.
     fn again(&self, replaced: bool, status: RolloutStatus) -> RolloutStatus {
         match status {
             RolloutStatus::Pending(pending) if replaced => {
@@ -130,7 +131,7 @@ impl Replacement<'_> {
         }
     }
 
-    /// Asks what the replacer wants now.
+    /// Reads how many pods the replacer wants now.
     async fn ask(&mut self, cluster: &Cluster) -> Result<()> {
         self.seen = Instant::now();
         let Some(found) = self.asked.target.replacer.found() else {
@@ -152,7 +153,7 @@ impl Replacement<'_> {
         Ok(())
     }
 
-    /// Whether the API server says so: out of the watch's sight is not gone.
+    /// Returns whether the API server says that the pod is gone: a pod that the watch does not see may still be there.
     async fn is_gone(&self, cluster: &Cluster) -> Result<bool> {
         let object = ObjectRef { uid: None, ..self.asked.target.object.clone() };
         match cluster.get(&object).await {
@@ -162,7 +163,7 @@ impl Replacement<'_> {
         }
     }
 
-    /// How far it is, by what is known now.
+    /// Returns the state of the replacement, from what is known now.
     fn status(&mut self) -> RolloutStatus {
         let asked = &self.asked;
         let Some(replacer) = self.replacer.clone() else { return RolloutStatus::Pending(asked.nothing_yet()) };
@@ -179,7 +180,7 @@ impl Replacement<'_> {
         let followed = self.clock.follow(own, self.began, self.now);
         let workload = asked.wants(&replacer);
         let mut tally = Tally::of(&workload, &followed, goal);
-        // Others that leave are not this action's, and where there are more than enough there are enough.
+        // Other pods that are being deleted do not matter here, and more pods than wanted are enough.
         let evicted = |pod: &&PodView| Some(&pod.uid) == asked.target.object.uid.as_ref();
         tally.terminating = self.pods.items().values().filter(evicted).collect();
         asked.observe(&tally, &workload, &replacer, &self.pods);
@@ -187,7 +188,7 @@ impl Replacement<'_> {
         if let Some(ended) = asked.ended(&replacer, finished) {
             return if self.gone { ended } else { RolloutStatus::Pending(asked.nothing_yet()) };
         }
-        // Of a DaemonSet's pods one on each node counts: with all its nodes there, the one of the evicted pod is too.
+        // Of a DaemonSet's pods only one per node counts: when all nodes have one, the evicted pod's node does too.
         let nodes: BTreeSet<_> = tally.there.iter().map(|pod| pod.node.as_deref()).collect();
         let there = if workload.kind == Kind::DaemonSet { nodes.len() } else { tally.there.len() };
         if self.gone && i64::try_from(there).unwrap_or(i64::MAX) >= workload.desired {
@@ -199,8 +200,8 @@ impl Replacement<'_> {
         }
     }
 
-    /// The pod that came: for a DaemonSet the one on that node, else one that was not there before. Of a pod that was gone
-    /// at the beginning, what was there before is not known.
+    /// Returns the name of the new pod: for a DaemonSet the one on the same node, otherwise one that was not there
+    /// before. `None` if the pod was already gone at the start, because the pods before that are not known.
     fn newcomer(&self) -> Option<String> {
         let node = text(self.asked.target.pod.as_ref()?, "/spec/nodeName");
         let daemon = self.asked.target.replacer.found().and_then(LiveObject::kind) == Some(Kind::DaemonSet);
@@ -222,22 +223,22 @@ impl Asked<'_> {
 
     fn is_of_replacer(&self, pod: &PodView, owners: &Owners) -> bool {
         match &self.target.replacer {
-            // Only those that came after it: how many there are to be, nobody says.
+            // Only pods that came after the evicted one, because nobody says how many there shall be.
             Replacer::Other { uid: owner, .. } if self.target.pod.is_some() => {
                 pod.owner.as_ref() == Some(owner) && !self.known.contains(&pod.uid)
             }
-            // What was there before a pod that is gone is not known: only the one that has its name can have come for it.
+            // The pods before one that is gone are not known, so only a pod with its name can be the replacement.
             Replacer::Other { .. } => Some(&pod.uid) == self.target.namesake.as_ref(),
             _ => owners.own(pod),
         }
     }
 
-    /// How many pods there are to be, in the shape of a workload.
+    /// Returns the number of pods that there shall be, as a workload.
     fn wants(&self, replacer: &Value) -> Workload {
         match &self.target.replacer {
             Replacer::Workload(found) => {
                 let kind = found.kind().unwrap_or(Kind::ReplicaSet);
-                // Whether it rolls out at the moment is not this action's business.
+                // A rollout in progress does not matter to this action.
                 Workload { paused: false, out_of_time: None, ..Workload::read(kind, replacer) }
             }
             Replacer::Job(_) => plain(JobView::read(replacer).wants),
@@ -246,8 +247,8 @@ impl Asked<'_> {
         }
     }
 
-    /// What a Job that has come to its end means: the replacement may have run to its end too, or there never was one.
-    /// The same of a pod that nobody replaces: somebody else has deleted it, or who asks forces it.
+    /// Returns the final state once a Job has ended: the replacement may have ended too, or there never was one. Also
+    /// if nobody replaces the pod: somebody else deleted it, or the request has `force`.
     pub fn ended<'a>(&self, job: &Value, mut finished: impl Iterator<Item = &'a PodView>) -> Option<RolloutStatus> {
         if let Replacer::Nobody(why) = &self.target.replacer {
             return Some(self.nothing_comes(format!("nothing replaces it: {why}")));
@@ -257,7 +258,7 @@ impl Asked<'_> {
         if let Some(why) = view.failed {
             return Some(self.nothing_comes(format!("{} has failed: {why}", found.object)));
         }
-        // Of a pod that was gone at the beginning, what was there before is not known.
+        // If the pod was already gone at the start, the pods before that are not known.
         let is_another =
             |pod: &PodView| !self.known.contains(&pod.uid) && Some(&pod.uid) != self.target.object.uid.as_ref();
         let another = self.target.pod.is_some() && finished.any(is_another);
@@ -270,7 +271,7 @@ impl Asked<'_> {
         )))
     }
 
-    /// Who forces it wants it gone, and nothing in its place; for everybody else that is no restart.
+    /// Without a replacement, the eviction is a success only with `force`; otherwise it was no restart.
     fn nothing_comes(&self, why: String) -> RolloutStatus {
         if self.action.force { RolloutStatus::Done { surge: 0 } } else { RolloutStatus::Failed(why) }
     }
@@ -289,7 +290,7 @@ impl Asked<'_> {
     }
 }
 
-/// A workload of which nothing is known but how many pods it is to have.
+/// Returns a workload of which only the number of pods is known.
 fn plain(desired: i64) -> Workload {
     let mut workload = Workload::read(Kind::ReplicaSet, &Value::Null);
     workload.desired = desired;

@@ -1,5 +1,5 @@
-//! Who replaces a pod: the workload at the top of its owners, a Job, a controller of a kind that is not built in, or nobody.
-//! Decided by owner references and UIDs; of a pod that is gone only its name is left.
+//! Finds what replaces a pod: the workload at the top of its owners, a Job, a controller of a kind that is not built
+//! in, or nothing. Decided by owner references and UIDs; for a pod that is gone, only its name is left.
 
 use contract::result::ObjectReference;
 use jiff::Timestamp;
@@ -15,37 +15,37 @@ use crate::workload::lookup::{self, LiveObject};
 use crate::workload::pods::PodView;
 use crate::workload::tally::ordinal;
 
-/// The kinds that a pod's owners are looked up as.
+/// The kinds of owners that are looked up.
 pub const KINDS: [Kind; 6] =
     [Kind::ReplicaSet, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicationController, Kind::Job];
 
-/// Whether a pod has run to its end.
+/// Returns whether a pod has completed.
 pub fn is_finished(pod: &Value) -> bool {
     matches!(text(pod, "/status/phase"), Some("Succeeded" | "Failed"))
 }
 
-/// Who replaces a pod.
+/// The controller that replaces a pod.
 #[derive(Debug)]
 pub enum Replacer {
-    /// This workload has as many pods as it wants.
+    /// This workload keeps as many pods as it wants.
     Workload(Box<LiveObject>),
-    /// This Job may make another one.
+    /// This Job may make another pod.
     Job(Box<LiveObject>),
-    /// A controller of a kind that is not built in: whether it replaces its pods is not known.
+    /// A controller of a kind that is not built in: nobody knows whether it replaces its pods.
     Other {
-        /// As sentences name it.
+        /// Name for sentences.
         name: String,
-        /// Its UID.
+        /// UID of the controller.
         uid: String,
     },
-    /// Nobody, for this reason.
+    /// No controller, for this reason.
     Nobody(String),
-    /// Nobody can tell, for this reason.
+    /// Not known, for this reason.
     Unknown(String),
 }
 
 impl Replacer {
-    /// The object, where it was looked up.
+    /// Returns the object, if it was looked up.
     pub fn found(&self) -> Option<&LiveObject> {
         match self {
             Self::Workload(found) | Self::Job(found) => Some(found),
@@ -53,12 +53,12 @@ impl Replacer {
         }
     }
 
-    /// The object, as results name it.
+    /// Returns the object, as results name it.
     pub fn target(&self) -> Option<ObjectReference> {
         self.found().map(|found| found.object.to_reference())
     }
 
-    /// Why nothing would come in the place of a pod that is there.
+    /// Returns why nothing would replace a pod that exists.
     pub fn none(&self, pod: &Value) -> Option<String> {
         match self {
             Self::Nobody(why) => Some(why.clone()),
@@ -68,12 +68,12 @@ impl Replacer {
     }
 }
 
-/// A ReplicaSet leads to its Deployment.
+/// Returns the kinds that own this one: a ReplicaSet leads to its Deployment.
 fn owner_of_set(kind: Kind) -> &'static [Kind] {
     if kind == Kind::ReplicaSet { &[Kind::Deployment] } else { &[] }
 }
 
-/// Who replaces a pod that is there.
+/// Finds the replacer of a pod that exists.
 pub async fn of(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<Replacer> {
     let Some(owner) = controller(pod) else { return Ok(Replacer::Nobody("no controller owns it".to_owned())) };
     let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
@@ -83,7 +83,7 @@ pub async fn of(cluster: &Cluster, object: &ObjectRef, pod: &Value) -> Result<Re
     };
     match lookup::find(cluster, &owner, owner_of_set).await {
         Ok(found) => Ok(classify(found)),
-        // Gone, or another one of the same name.
+        // The controller is gone, or another object has its name.
         Err(Error::TargetNotFound(_) | Error::Refused(_)) => {
             Ok(Replacer::Nobody(format!("its controller, the {described}, is gone")))
         }
@@ -103,8 +103,8 @@ fn classify(found: LiveObject) -> Replacer {
     }
 }
 
-/// Who replaced a pod that is gone: by the rules by which controllers name their pods, and only when exactly one object of
-/// such a name is there. `now` is the pod that has the name today, if there is one: only a StatefulSet uses names again.
+/// Finds the replacer of a pod that is gone, by the rules for naming pods, and only if exactly one such controller
+/// exists. `now` is the pod that has the name today, if any: only a StatefulSet uses names again.
 pub async fn of_gone(cluster: &Cluster, object: &ObjectRef, now: Option<&Value>) -> Result<Replacer> {
     if let Some(pod) = now {
         return of(cluster, object, pod).await;
@@ -129,10 +129,11 @@ pub async fn of_gone(cluster: &Cluster, object: &ObjectRef, now: Option<&Value>)
     })
 }
 
-/// The controllers that may have made a pod of this name: `generateName` is the controller's name and a dash, to which the
-/// API server adds five characters; a StatefulSet adds the ordinal; an Indexed Job the index before those five.
+/// Returns the controllers that may have made a pod of this name. `generateName` is the controller's name and a dash,
+/// to which the API server adds five characters; a StatefulSet adds the ordinal; an Indexed Job adds the index before
+/// those five.
 fn candidates(name: &str) -> Vec<(Kind, String)> {
-    /// The API server's alphabet for generated names: no vowels, nothing that is mistaken for something else.
+    /// The API server's alphabet for generated names: no vowels, and no characters that look alike.
     const GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
     let mut all = Vec::new();
     let Some((base, last)) = name.rsplit_once('-') else { return all };
@@ -149,8 +150,8 @@ fn candidates(name: &str) -> Vec<(Kind, String)> {
     all
 }
 
-/// UIDs of the pods that have the same controller; beside a pod that is on its way out, of those that were there before:
-/// its replacement may be there already.
+/// Returns the UIDs of the pods that have the same controller. For a pod that is being deleted, only of the pods that
+/// were there before, because its replacement may already exist.
 pub async fn siblings(cluster: &Cluster, object: &ObjectRef, pod: &Value, replacer: &Replacer) -> Result<Vec<String>> {
     let labels = replacer.found().map(|found| selector(&found.value)).unwrap_or_default();
     let owner = controller(pod).and_then(|owner| text(owner, "/uid"));
