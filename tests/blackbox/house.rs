@@ -218,6 +218,6 @@ fn comments_begin_with_a_verb_or_a_noun() {
             inside = line.starts_with("///") || line.starts_with("//!");
         }
     }
-    println!("{} of {all} comments begin with a question or a pronoun", questions.len());
+    eprintln!("{} of {all} comments begin with a question or a pronoun", questions.len());
     assert!(questions.len() * 100 <= all * MOST_PERCENT, "{} of {all}: {questions:#?}", questions.len());
 }

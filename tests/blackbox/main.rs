@@ -1,6 +1,7 @@
 //! The binary from outside, without a cluster: its sub-commands, its errors, and the files it generates.
 #![allow(
     clippy::indexing_slicing,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::panic,
     clippy::missing_panics_doc,
