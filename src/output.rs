@@ -46,8 +46,7 @@ fn line(text: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Writes the termination message. Never creates the file: outside a pod there is none, and nothing shall be left
-/// behind.
+/// Writes the termination message. Never creates the file: outside a pod there is none, and nothing is left behind.
 fn terminate(path: &Path, text: &str) -> io::Result<()> {
     match OpenOptions::new().write(true).truncate(true).open(path) {
         Ok(mut file) => file.write_all(text.as_bytes()),

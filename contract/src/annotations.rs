@@ -8,8 +8,7 @@ pub const CORDON: &str = "kubernetesexecution.kubernaut.io/cordon";
 pub const EXECUTIONS_RESTART: &str = "kubernetesexecution.kubernaut.io/executions-restart";
 /// On a workload: the executions that rolled it back.
 pub const EXECUTIONS_ROLLBACK: &str = "kubernetesexecution.kubernaut.io/executions-rollback";
-/// On a workload: the executions of releases up to 0.1, of both verbs, without goals. Still read, but not written any
-/// more.
+/// On a workload: the executions of releases up to 0.1, of both verbs, without goals. Read, and not written any more.
 pub const EXECUTIONS_0_1: &str = "kubernetesexecution.kubernaut.io/executions";
 /// Set by Kubernetes on a workload: the reason for its revision.
 pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";

@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// A schema's example and description are published, so that they must be true.
+    /// The schema is a part of the published documents.
     #[test]
     fn has_a_schema_of_its_own_in_place() {
         let schema = serde_json::json!(schemars::schema_for!(Duration));

@@ -40,7 +40,7 @@ pub struct ActionResult {
     pub api_version: String,
     /// Always [`KIND`].
     pub kind: String,
-    /// True when the action did what was asked and that was verified, when nothing had to be done, or when the dry run
+    /// True when the action did what was asked and verified that, when nothing had to be done, or when the dry run
     /// passed.
     pub success: bool,
     /// Code that tells how the run ended.

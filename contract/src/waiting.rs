@@ -21,8 +21,7 @@ impl Settle {
 }
 
 impl Default for Settle {
-    /// Three seconds: a process that cannot start mostly ends within one or two, and a rollout of a hundred pods does
-    /// not notice.
+    /// 3 s: a process that cannot start mostly ends within 1 or 2, and a rollout of a hundred pods does not notice.
     fn default() -> Self {
         Self(std::time::Duration::from_secs(3))
     }
@@ -110,8 +109,7 @@ const fn yes() -> bool {
     true
 }
 
-/// Long enough for a registry's hiccup or for a pod of an old revision to make room; a cluster autoscaler may need
-/// more.
+/// Long enough for a registry's hiccup or for an old pod to make room; a cluster autoscaler may need more.
 const fn one_minute() -> Duration {
     Duration::seconds(60)
 }

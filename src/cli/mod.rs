@@ -202,8 +202,7 @@ impl Command {
     }
 }
 
-/// Writes a string as YAML: in quotes (JSON is YAML) if it could be read as something else, like a namespace `2024` or
-/// `null`.
+/// Writes a string as YAML: in quotes (JSON is YAML) if it could be something else, like a namespace `2024` or `null`.
 fn yaml(text: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | ':');
     let plain = text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(word) && !text.ends_with(':');

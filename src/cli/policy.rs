@@ -1,5 +1,4 @@
-//! Tries policies and conditions by hand: lists ready ones, runs one's own tests, and shows the result for a real
-//! target.
+//! Tries policies and conditions by hand: lists ready ones, runs tests, and shows the result for a real target.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;

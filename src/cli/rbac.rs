@@ -119,8 +119,7 @@ pub fn text(action: &str, action_types: &[ActionType], options: &Options) -> Str
         text.push_str(&account.role("", name, (place, place), &rules(&own, target)));
     }
     if !of_cluster.is_empty() {
-        // Beside a Role, the ClusterRole belongs to one namespace. Its name is cluster-wide, so that it contains the
-        // namespace.
+        // Beside a Role, the ClusterRole is for one namespace. Its name is cluster-wide, so it contains the namespace.
         let role_name = if about_nodes { name.to_owned() } else { format!("{name}-{}", options.namespace) };
         text.push_str(&account.role("Cluster", &role_name, (place, place), &rules(&of_cluster, target)));
     }

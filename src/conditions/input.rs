@@ -23,7 +23,7 @@ pub struct ConditionInput {
     pub action: ActionInput,
     /// The action's parameters, after defaults.
     pub parameters: Value,
-    /// The object as the API server gives it. For policies and preconditions as it was found, for postconditions as it is now
+    /// The object as the API server gives it: for policies and preconditions as found, for postconditions as it is now
     /// (null when it is gone). Null for a selection of pods.
     pub target: Value,
     /// Documents about objects beside the target: only those that the module names. Policies have none.
@@ -102,8 +102,7 @@ impl ConditionInput {
     #[must_use]
     pub fn about(&self, about: &ConditionTarget) -> Self {
         let action = ActionInput {
-            // The changed object counts, even if the request named a pod that led to it; otherwise a policy could be
-            // evaded.
+            // The changed object counts, even if the request named a pod that led to it: no policy must be evaded.
             r#type: match &about.object {
                 Some(object) => format!("{}-{}", self.action.verb, object.resource.kind().to_lowercase()),
                 None => self.action.r#type.clone(),

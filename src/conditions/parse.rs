@@ -99,8 +99,7 @@ impl Conditions {
     }
 
     /// Returns the permissions without which the run does not begin: those of required conditions that can be checked
-    /// before the target is known. A condition that is not required and may not read its documents is reported as not
-    /// evaluated.
+    /// before the target is known. An optional condition that may not read its documents is reported as not evaluated.
     pub fn permissions_beforehand(&self, resource: &Resource) -> BTreeSet<Permission> {
         let only = |all: &[ParsedCondition]| {
             let keep = |one: &ParsedCondition| {

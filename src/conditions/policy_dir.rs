@@ -47,8 +47,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("failed to read {}: {error}", folder.display());
     for entry in fs::read_dir(folder).map_err(wrong)? {
         let entry = entry.map_err(wrong)?;
-        // In a mounted ConfigMap, files are links into `..data`, which links to `..2026_…`; each would be there three
-        // times.
+        // In a mounted ConfigMap, files link into `..data`, which links to `..2026_…`; each would be there three times.
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }

@@ -176,8 +176,7 @@ fn note<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
 }
 
-/// Returns the variables as text. A variable that is not UTF-8 is a problem if it is ours; others (a shell's) are
-/// ignored.
+/// Returns the variables as text. One that is not UTF-8 is a problem if it is ours; others (a shell's) are ignored.
 fn texts(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     problems: &mut Vec<String>,
@@ -261,8 +260,7 @@ fn boolean(name: &str, text: Option<&str>, problems: &mut Vec<String>) -> bool {
         Some("true") => true,
         Some(other) => {
             problems.push(format!("{name}: expected true or false, got {other:?}"));
-            // Whoever set it wanted it: nothing may run for real because of a typo (the run ends with the problem
-            // anyway).
+            // Nothing may run for real because of a typo. (The run ends with the problem anyway.)
             true
         }
     }

@@ -2,8 +2,8 @@
 
 use super::set;
 
-/// Returns the trace id of a W3C trace context: `00-<trace id>-<parent id>-<flags>`. A bad one is ignored, as the
-/// standard says.
+/// Returns the trace id of a W3C trace context: `00-<trace id>-<parent id>-<flags>`. A bad one is ignored, as
+/// specified.
 pub(super) fn id(text: Option<&str>, warnings: &mut Vec<String>) -> Option<String> {
     let text = set(text)?;
     let parts: Vec<&str> = text.split('-').collect();

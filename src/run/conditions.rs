@@ -60,8 +60,7 @@ impl<A: Action> Running<A> {
                 Some(why) => Err(Error::NotVerified(why)),
                 None => Ok(()),
             },
-            // The change was made, so that a failed evaluation is neither a refusal nor a missing permission of the
-            // action.
+            // The change was made: a failed evaluation is neither a refusal nor a missing permission of the action.
             Err(error) if required => {
                 Err(Error::NotVerified(format!("the postconditions could not be evaluated: {}", error.full_message())))
             }

@@ -1,6 +1,5 @@
 //! Runs the phases, in order, once: `validate → permissions → find → policy → preconditions → dry-run → execute →
-//! verify → postconditions`. Everything is decided before the first change, and `execute` sends the request that
-//! `dry-run` sent.
+//! verify → postconditions`. All is decided before the first change, and `execute` sends the request of `dry-run`.
 
 mod conditions;
 mod event;
@@ -168,8 +167,8 @@ impl<A: Action> Running<A> {
         Ok(target)
     }
 
-    /// Sends the dry run and then, unless only that was asked for, the same request for real. Returns the object as it
-    /// then is.
+    /// Sends the dry run and then, unless only that was asked, the same request for real. Returns the object as it then
+    /// is.
     async fn carry_out(&self, target: &A::Target, plan: &A::Plan) -> Result<Value> {
         if A::READ_ONLY {
             return Ok(Value::Null);
@@ -224,8 +223,7 @@ impl<A: Action> Running<A> {
         verified.map_err(after_the_change)
     }
 
-    /// Evaluates the postconditions, unless this is a dry run. The action's details stay, even if a condition does not
-    /// hold.
+    /// Evaluates the postconditions, unless this is a dry run. The action's details stay if a condition does not hold.
     async fn judged_after(&self, target: &A::Target, details: &A::Details) -> Result<()> {
         if self.dry_run {
             return Ok(());

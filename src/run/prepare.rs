@@ -68,8 +68,7 @@ fn validate<A: Action>(
     let context = RunContext {
         id: request.id.clone(),
         reason: request.reason.clone(),
-        // Two numbers: a hasher's seed may be reused within a thread, and a clock may stand still; together they do not
-        // repeat.
+        // Two numbers: a hasher's seed may repeat within a thread, and a clock may stand still; together they do not.
         run: format!("{:08x}{:08x}", random() & 0xffff_ffff, random() >> 32),
         now: Timestamp::now(),
         wait: parameters.as_ref().map(|all| all.wait).unwrap_or_default(),
@@ -98,8 +97,7 @@ fn validate<A: Action>(
     }
 }
 
-/// Returns the target as known without the cluster's answer about its kind or namespace: enough for rules across
-/// parameters.
+/// Returns the target without the cluster's answer about its kind or namespace: enough for rules across parameters.
 fn provisional(request: &Request) -> Option<TargetRef> {
     let target = &request.target;
     let namespace = target.namespace.clone().or_else(|| "default".parse().ok());

@@ -132,8 +132,7 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
     fn stands(&self, _target: &Self::Target, _run: &RunContext) -> Result<()> {
         Ok(())
     }
-    /// Finishes what an earlier run of this `ACTION_ID` began: all that `apply` does after the request that carries the
-    /// entry.
+    /// Finishes what an earlier run of this `ACTION_ID` began: all that `apply` does after the request with the entry.
     async fn resume(&self, _cluster: &Cluster, _target: &Self::Target, _run: &RunContext) -> Result<()> {
         Ok(())
     }
@@ -154,8 +153,7 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
     fn intent(&self, target: &Self::Target, details: &Self::Details) -> String;
     /// Says what was done: `scaled deployment shop/web from 3 to 5`.
     fn done(&self, target: &Self::Target, details: &Self::Details) -> String;
-    /// Continues the sentence of `done` with the effect: `; 5 of 5 replicas ready after 1.5 s`, where `took` is `1.5
-    /// s`.
+    /// Continues the sentence of `done`: `; 5 of 5 replicas ready after 1.5 s`, where `took` is `1.5 s`.
     fn proof(&self, _target: &Self::Target, _details: &Self::Details, _took: &str) -> String {
         String::new()
     }

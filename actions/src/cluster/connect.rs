@@ -70,8 +70,7 @@ impl Cluster {
         config.headers.push((http::header::USER_AGENT, agent));
         let server = config.cluster_url.to_string();
         let namespace = config.default_namespace.parse().ok();
-        // A kubeconfig's login plugin runs in here and may wait for somebody to log in, so not on the thread that keeps
-        // time.
+        // A kubeconfig's login plugin runs in here and may wait for a login, so not on the thread that keeps time.
         let login = tokio::task::spawn_blocking(move || client::build(config));
         let client = match tokio::time::timeout_at(deadline, login).await {
             Ok(Ok(client)) => client.map_err(client_error)?,

@@ -103,8 +103,7 @@ impl Cluster {
         // Until the eviction cannot be applied any more; a change that has happened already comes at once.
         let wait = horizon.saturating_duration_since(Instant::now()) + MARGIN;
         match self.first_change(pod, version, wait).await {
-            // Ours can only be the first change. (Somebody else's at that very moment looks the same:
-            // docs/contract.md.)
+            // Ours can only be the first change. (Somebody else's just then looks the same: docs/contract.md.)
             Some(first) if evicted(&first) && !evicted(before) => return Outcome::Applied(Value::Null),
             Some(first) if !evicted(&first) && text(&first, "/metadata/deletionTimestamp").is_none() => {
                 return Outcome::NotApplied(failure);

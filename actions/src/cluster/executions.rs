@@ -1,6 +1,5 @@
 //! The executions that an object keeps in an annotation. An entry proves "applied once", even if the answer was lost or
-//! the Job's pod ran twice. The entry also keeps what was written, so that "applied once" is not taken for "still in
-//! force".
+//! the pod of the Job ran twice, and keeps what was written, so that "applied once" is not taken for "still in force".
 //!
 //! The annotation is in the object's own metadata, never in the pod template (which would start another rollout). Each
 //! verb has its own annotation, so that an admission policy can keep one verb's account from writing another's.
@@ -17,8 +16,7 @@ use super::run::RunContext;
 use crate::k8s::object::{annotation, number, uid};
 use crate::k8s::template::template_hash;
 
-/// The most executions that an object keeps: a Job's retries come within minutes, and all annotations are limited to
-/// 256 KiB.
+/// The most executions that an object keeps: a Job's retries come within minutes, and annotations have 256 KiB in all.
 const KEPT: usize = 10;
 
 /// One execution.
@@ -32,10 +30,10 @@ pub struct Execution {
     pub request: String,
     /// Time of the run.
     pub time: String,
-    /// What was written, to be compared with what is there later. Null in entries of releases up to 0.1.
+    /// The goal that was written, to be compared with the later state. Null in entries of releases up to 0.1.
     #[serde(default)]
     pub goal: Value,
-    /// What was replaced, as the action needs it to undo the effect.
+    /// The replaced state, as the action needs it to undo the effect.
     pub previous: Value,
 }
 
@@ -50,7 +48,7 @@ pub struct Intent {
     pub template: Value,
     /// The rest of the goal.
     pub goal: Value,
-    /// What the change replaces.
+    /// The state that the change replaces.
     pub previous: Value,
     /// New value of `kubernetes.io/change-cause`.
     pub cause: ChangeCause,

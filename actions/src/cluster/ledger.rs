@@ -36,8 +36,7 @@ impl Ledger {
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        // A panic while the lock was held leaves whole values behind (each method makes one assignment), so they are
-        // still true.
+        // A panic while the lock was held leaves whole, true values behind (each method makes one assignment).
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -104,8 +104,8 @@ impl Cluster {
                 let what = format!("read the log of {pod}");
                 LogError::Run(self.denied(&what, status, &permission, pod.namespace.as_ref(), Some(&pod.name)).await)
             }
-            // 400 "waiting to start", 404 "pod not found", 500 from a kubelet that has lost the file: only this
-            // container's problem.
+            // 400 "waiting to start", 404 "pod not found", 500 from a kubelet without the file: only this container's
+            // problem.
             Failure::Status(status) => LogError::Container(status.message),
             failure => {
                 LogError::Container(format!("failed to read the log of container {}: {failure}", options.container))
@@ -162,8 +162,7 @@ impl LogLines {
     fn cut(&mut self, line: &[u8]) -> Line {
         let skipped = std::mem::take(&mut self.skipped);
         let kept = line.get(..self.line_limit.min(line.len())).unwrap_or_default();
-        // If the buffer was truncated, the rest of the line follows the kept beginning; those bytes are over the limit
-        // too.
+        // If the buffer was truncated, the rest of the line follows its kept beginning; that is over the limit too.
         Line { bytes: kept.to_vec(), cut: skipped + line.len() - kept.len() }
     }
 }

@@ -97,8 +97,7 @@ impl Cluster {
         self.namespace.as_ref()
     }
 
-    /// Returns the API server's time, from its answers: accurate to a second, and the same as ours before the first
-    /// answer.
+    /// Returns the API server's time, from its answers: accurate to a second, and ours before the first answer.
     pub fn server_now(&self) -> Timestamp {
         self.clock.at(Timestamp::now())
     }
@@ -212,8 +211,7 @@ fn jitter() -> f64 {
     0.8 + 0.4 * f64::from(spread) / 255.0
 }
 
-/// Returns a random number. The standard library seeds its hasher from the operating system, so that no crate is
-/// needed.
+/// Returns a random number. The standard library seeds its hasher from the operating system: no crate is needed.
 pub fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()

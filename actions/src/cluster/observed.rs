@@ -1,5 +1,4 @@
-//! The last state that a wait saw, for machines: the pods that are as asked, those that are not, and the
-//! resourceVersions.
+//! The last state that a wait saw, for machines: pods that are as asked, pods that are not, and resourceVersions.
 
 use std::collections::BTreeMap;
 

@@ -20,8 +20,7 @@ const PAGE: &str = "100";
 /// replicas), and for a gateway's 403, which is its policy. Other failures are retried until the deadline.
 pub(super) const FEW_TRIES: u32 = 3;
 
-/// The number of times a list is started whose pages expire before its end: a server slower than its own history is
-/// ill.
+/// The most starts of a list whose pages expire before its end: a server slower than its own history is ill.
 const BEGINNINGS: u32 = 3;
 
 /// A set of objects of one kind.
@@ -226,8 +225,7 @@ impl Cluster {
         }
     }
 
-    /// Returns the error of a failed read. Only an access review can say that a permission is missing, so that a 403
-    /// causes one.
+    /// Returns the error of a failed read. A 403 causes an access review: only that can say what is missing.
     pub(super) async fn read_error(
         &self,
         what: &str,

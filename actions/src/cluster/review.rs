@@ -65,10 +65,10 @@ impl Cluster {
     /// the API server said that it is ready (or granted all permissions), and nothing has failed since. Waits while the
     /// server starts.
     pub(super) async fn starts(&self, sent: Instant) -> bool {
-        /// 0.2 to 5 s apart, about 20 s in all: longer than an API server takes from its first answer until all roles
-        /// are loaded.
+        /// 0.2 to 5 s apart, about 20 s in all: longer than from an API server's first answer until all roles are
+        /// loaded.
         const WHILE_IT_STARTS: u32 = 8;
-        /// Until its roles are loaded, the server also denies this. If this account may never ask, the next denial is
+        /// Until its roles are loaded, the server denies this too. If this account may never ask, the next denial is
         /// final.
         const WHERE_IT_DOES_NOT_SAY: u32 = 3;
         if self.was_settled(sent) {
@@ -189,8 +189,7 @@ impl Cluster {
         }
     }
 
-    /// Returns the error for a 401 or 403: a missing permission only if an access review says so, otherwise a denial by
-    /// admission or quota.
+    /// Returns the error for a 401 or 403: a missing permission if an access review says so, else admission or quota.
     pub(super) async fn denied(
         &self,
         what: &str,

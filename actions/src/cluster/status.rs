@@ -135,8 +135,7 @@ impl Status {
 
     /// Returns whether this proves that a write was not done, because the API server (or what implements its API in
     /// front of it) refused the write in its own words. Any other answer below 500 (a gateway's HTML, a 404 in plain
-    /// text, a redirect to a login page) may come from something that had already passed the write on, so that nobody
-    /// can know.
+    /// text, a redirect to a login page) may come from something that passed the write on: nobody can know.
     pub fn refuses_a_write(&self) -> bool {
         self.code < 500 && (self.spoken || self.too_many())
     }
@@ -148,8 +147,7 @@ impl Status {
         Some(format!("{} {}", self.message, cause.message))
     }
 
-    /// Returns whether the eviction API refuses to choose among several disruption budgets: a final answer, though a
-    /// 500.
+    /// Returns whether the eviction API refuses to choose among several disruption budgets: final, though a 500.
     pub fn several_budgets(&self) -> bool {
         self.code == 500 && self.message.contains("more than one PodDisruptionBudget")
     }
@@ -160,8 +158,7 @@ impl Status {
         busy && self.budget().is_none() && !self.several_budgets()
     }
 
-    /// Returns whether this is the 422 without details of a failed JSON Patch `test` (or of a patch that does not fit
-    /// the object).
+    /// Returns whether this is the 422 without details of a failed JSON Patch `test` (or of a patch that does not fit).
     pub fn failed_test(&self) -> bool {
         self.code == 422 && self.causes.is_empty() && self.message.contains("the server rejected our request")
     }

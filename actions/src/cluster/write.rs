@@ -61,7 +61,7 @@ impl Cluster {
 
     /// Waits, and returns whether to retry a write that is known not to have been applied.
     pub(super) async fn writes_on(&self, failure: &Failure, commit: Commit, sent: Instant, attempt: u32) -> bool {
-        // A dry run is like a read, and a 429 means that the server did not get to it: both are retried until the
+        // A dry run is like a read, and at a 429 the server did not get to the write: both are retried until the
         // deadline.
         let until_the_deadline =
             commit == Commit::DryRun || matches!(failure, Failure::Status(status) if status.code == 429);
@@ -162,8 +162,7 @@ impl Cluster {
 
     /// Returns the error of a refused write. That the object is gone is believed only if the API server says so about
     /// this very object; any other 404 in the API's words (the namespace is gone, an admission webhook says so) is just
-    /// a refusal. After an answer from something in between, the object was looked at before, and the error is: no
-    /// answer.
+    /// a refusal. An answer from something in between was looked into before, and counts as none.
     pub(super) async fn write_error(
         &self,
         what: &str,

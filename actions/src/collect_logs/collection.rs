@@ -17,8 +17,7 @@ use crate::export::redact_text::Redactor;
 
 /// Container runtimes split lines at 8 to 16 KiB; a line on stdout stays below.
 const LINE_LIMIT: usize = 8 << 10;
-/// The most bytes of one raw line that are read. More than are kept, so that a secret at the cut is redacted and not
-/// halved.
+/// The most bytes of a raw line that are read: more than are kept, so that a secret at the cut is redacted, not halved.
 const RAW_LINE_LIMIT: usize = 64 << 10;
 /// No RFC 3339 time is longer.
 const TIME_LENGTH: usize = 40;
@@ -78,7 +77,7 @@ impl Collection {
         Self { budget, errors, incomplete, redacted: 0, cut: 0 }
     }
 
-    /// Warns about single containers; fails when every log that should have been readable failed.
+    /// Warns about single containers; fails when there were logs to read, but nothing could be read.
     pub(super) fn complain(&self, target: &Target, run: &RunContext) -> Result<()> {
         /// Enough to see the pattern; `details.containers` has all.
         const WARNINGS: usize = 5;

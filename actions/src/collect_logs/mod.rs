@@ -33,8 +33,7 @@ use output::{Bundle, Folder, Lines};
 pub use parameters::{CollectLogs, Destination, Details, Instances, Report};
 pub use sources::{ContainerKind, Source};
 
-/// The most logs read at once. The kubelet serves about 5 MB/s and the client speaks HTTP/1.1, so that more connections
-/// would not help.
+/// The most logs read at once. The kubelet serves about 5 MB/s and the client speaks HTTP/1.1: more do not help.
 const AT_ONCE: usize = 4;
 /// The most bytes on stdout: the kubelet rotates the runner's own log at 10 MiB.
 const MOST_ON_STDOUT: u64 = 5 << 20;

@@ -78,8 +78,7 @@ impl Bundle {
     }
 }
 
-/// Returns a file name. Pod names are subdomains and container names are labels (both were checked), so that neither
-/// holds a path.
+/// Returns a file name. Pod names are subdomains and container names labels (both were checked): neither holds a path.
 fn file_name(source: &Source) -> String {
     let suffix = if source.previous { "_previous" } else { "" };
     format!("{}_{}{suffix}.log", source.pod.name, source.container)

@@ -119,7 +119,7 @@ pub struct Report {
     pub lines: usize,
     /// Number of older lines that did not fit.
     pub dropped_lines: usize,
-    /// Reason why the beginning may be missing: the API does not serve what the kubelet has rotated away, and does not
+    /// Reason why the beginning may be missing: the API serves nothing that the kubelet has rotated away, and does not
     /// say so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<String>,

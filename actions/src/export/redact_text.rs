@@ -12,7 +12,7 @@ const REPLACEMENT: &str = "[REDACTED]";
 const LONGEST_KEY: usize = 250;
 
 /// The most rounds of all patterns on a line, since one replacement may be what lets another pattern match. A line that
-/// is still not clean was made to be so, and is replaced as a whole.
+/// is still not clean then was made so on purpose, and is replaced as a whole.
 const ROUNDS: usize = 16;
 
 /// The patterns, and the text that replaces a match. Groups keep what tells a person which secret it was.

@@ -2,7 +2,7 @@
 //!
 //! The address is a parameter, and parameters come from whoever asks for the action. So the host must be one that the
 //! image or the Job allows, and redirects are not followed. An address of this node's own services (loopback,
-//! link-local: cloud metadata) is refused in every spelling, because the check is on the very address that is connected
+//! link-local: cloud metadata) is refused in every spelling: the address that is checked is the one that is connected
 //! to.
 
 use std::io;

@@ -86,8 +86,7 @@ impl Kind {
     }
 }
 
-/// A resource of the API, which serves a kind. Its parts were checked when it was made, so that they are safe in a
-/// path.
+/// A resource of the API, which serves a kind. Its parts were checked when it was made: they are safe in a path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Resource {
     group: String,

@@ -34,8 +34,7 @@ pub fn controller(object: &Value) -> Option<&Value> {
     owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))
 }
 
-/// Returns the time when the deletion was requested: the API server keeps the time when it shall be over (a pod's grace
-/// period later).
+/// Returns the time of the deletion request: the API server keeps the time of its end (a pod's grace period later).
 pub fn leaving_since(value: &Value) -> Option<String> {
     let over = text(value, "/metadata/deletionTimestamp")?;
     let grace = SignedDuration::from_secs(number(value, "/metadata/deletionGracePeriodSeconds"));

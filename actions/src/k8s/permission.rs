@@ -18,7 +18,7 @@ pub struct Permission {
     pub subresource: Option<&'static str>,
     /// `get`, `list`, `watch`, `patch`, `create`
     pub verb: &'static str,
-    /// True when the request names the target, so that `resourceNames` can narrow it (a list and a watch do by field
+    /// True when the request names the target, so that `resourceNames` can narrow it (lists and watches do by field
     /// selector).
     pub names_target: bool,
     /// True for objects in a namespace.

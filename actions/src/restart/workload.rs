@@ -140,8 +140,7 @@ impl Action for RestartWorkload {
         cluster.patch(&target.live.object, &target.live.value, plan, commit).await
     }
 
-    /// Compares the annotation with the goal. An execution of release 0.1 has no goal: its value is computed from its
-    /// time.
+    /// Compares the annotation with the goal. An execution of release 0.1 has no goal: its time gives the value.
     fn stands(&self, target: &RolloutTarget, run: &RunContext) -> Result<()> {
         let (object, value) = (&target.live.object, &target.live.value);
         let Earlier::Same(execution) = target.earlier(run, &self.request(target)) else { return Ok(()) };
@@ -215,8 +214,7 @@ fn replaced(value: &Value, written: Option<&str>) -> String {
     format!("{RESTARTED_AT} is {found} now, not {}{writer}", written.unwrap_or("unset"))
 }
 
-/// Returns the time in seconds, as kubectl writes it; more exact when that is already the value, since the same value
-/// would start no rollout.
+/// Returns the time in seconds, like kubectl; more exact if that is the old value, which would start no rollout.
 fn restarted_at(now: Timestamp, before: Option<&str>) -> String {
     let seconds = now.round(Unit::Second).unwrap_or(now).to_string();
     if before == Some(&seconds) { format!("{now:.9}") } else { seconds }

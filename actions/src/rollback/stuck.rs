@@ -14,8 +14,7 @@ use crate::workload::rollout::{self, Pending, RolloutStatus};
 use crate::workload::tally::ordinal;
 use crate::workload::wait::{self, Wait};
 
-/// The most rounds of evictions. A kubelet writes the status of a crash-looping pod every few seconds, and each time
-/// the eviction needs the new resourceVersion.
+/// The most rounds. A kubelet often writes a crash-looping pod's status, and each time the eviction must be bound anew.
 const ROUNDS: u32 = 5;
 
 /// Evicts the pods of other revisions that are not ready, because the controller would wait for them forever. Only
@@ -51,8 +50,7 @@ pub struct Tried {
 impl Tried {
     /// Warns of what the dry runs leave open.
     pub fn warn(&self, object: &ObjectRef, run: &RunContext) {
-        // Each is tried alone, and a dry run uses up nothing of a budget: a budget that allows one eviction passes
-        // several.
+        // Each is tried alone, and a dry run uses up no budget: a budget that allows one eviction passes several.
         if self.number > 1 {
             run.progress.warn(format!(
                 "the evictions of the pods that keep {object} stuck were tried out one by one; a disruption budget that allows each may not allow all"
@@ -86,8 +84,7 @@ async fn try_out_once(cluster: &Cluster, set: &ObjectRef, value: &Value, revisio
             // The pod may become ready by itself, and then does not block the rollback.
             Err(Error::Blocked { message }) if *starting => tried.blocked.push(message),
             Err(Error::Conflict(_)) => tried.changed = true,
-            // As in the real run, nobody waits for this budget, and without the eviction the template alone does not
-            // help.
+            // As in the real run, nobody waits for this budget, and without the eviction the template does not help.
             Err(Error::Blocked { message }) => return Err(Error::Refused(message)),
             Err(error) => return Err(error),
         }
@@ -108,8 +105,7 @@ pub fn applied(error: Error) -> Error {
     }
 }
 
-/// Evicts the blocking pods once; returns true when a pod changed before its eviction came, so that it may still be
-/// there.
+/// Evicts the blocking pods once; returns true when a pod changed before its eviction, and so may still be there.
 async fn evict_once(cluster: &Cluster, set: &ObjectRef, patched: &Value, revision: &str) -> Result<bool> {
     let mut changed = false;
     for Stuck { object, eviction, starting } in stuck(cluster, set, patched, revision).await? {

@@ -63,8 +63,7 @@ impl<'a> Scaled<'a> {
         Ok(!self.owns)
     }
 
-    /// Returns the state of the pods; `None` if it cannot be told, because the object may own none of the pods that its
-    /// selector finds.
+    /// Returns the state of the pods; `None` if unknown: the object may own none of the pods that its selector finds.
     async fn look_at_pods(&mut self, cluster: &Cluster) -> Result<Option<RolloutStatus>> {
         let pods: Vec<&PodView> = self.pods.iter().flat_map(|pods| pods.items().values()).collect();
         self.owners.learn(cluster, &[], &pods).await?;

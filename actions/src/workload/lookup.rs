@@ -44,8 +44,7 @@ impl LiveObject {
     }
 }
 
-/// Looks an object up, and follows its controllers from every kind for which `owner_kinds` returns the kinds that it
-/// may lead to.
+/// Looks an object up, and follows its controllers from every kind with `owner_kinds`: the kinds that it may lead to.
 pub async fn find(
     cluster: &Cluster,
     named: &ObjectRef,
@@ -66,8 +65,7 @@ pub async fn find(
     }
 }
 
-/// Returns the object with its UID; refuses when `TARGET_UID` (or an owner reference) meant another object of the same
-/// name.
+/// Returns the object with its UID; refuses if `TARGET_UID` (or an owner reference) meant another of the same name.
 pub fn same(object: &ObjectRef, uid: &str) -> Result<ObjectRef> {
     match &object.uid {
         Some(known) if known != uid => Err(Error::Refused(format!(

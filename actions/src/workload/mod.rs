@@ -84,8 +84,7 @@ impl Workload {
             kind,
             generation: number(object, "/metadata/generation"),
             observed: status("observedGeneration"),
-            // Pods on nodes that the controller would not choose any more, as after a taint, keep running; they are
-            // counted apart.
+            // Pods on nodes that it would not choose any more, as after a taint, keep running; they are counted apart.
             desired: if daemon {
                 status("desiredNumberScheduled") + status("numberMisscheduled")
             } else {

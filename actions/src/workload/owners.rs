@@ -1,5 +1,4 @@
-//! Finds a workload's own pods, by UID from owner to owner. Labels only narrow what is read, because selectors may
-//! overlap.
+//! Finds a workload's own pods, by UID from owner to owner. Labels only narrow the read: selectors may overlap.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,8 +43,7 @@ pub fn set_permissions(kind: Kind) -> BTreeSet<Permission> {
 pub async fn controlled_uids(cluster: &Cluster, object: &ObjectRef, value: &Value) -> Result<BTreeSet<String>> {
     let own = uid(value);
     let Some(kind) = between(&object.resource) else { return Ok([own.to_owned()].into()) };
-    // A Deployment's selector is immutable, and its ReplicaSets must have its labels. A CronJob has no selector: all
-    // Jobs.
+    // A Deployment's selector is immutable, and its ReplicaSets must have its labels. A CronJob has none: all Jobs.
     let query = Query::beside(object, kind.resource(), selector(value));
     let (all, _) = cluster.list::<Owned>(&query).await?;
     Ok(controlled_by(own, all))
@@ -82,8 +80,7 @@ struct OwnerReference {
 #[derive(Debug)]
 pub struct Owners {
     object: ObjectRef,
-    /// `None` for a kind that is not built in: its pods may be its own or, like a Deployment's, those of its
-    /// ReplicaSets.
+    /// `None` for a kind that is not built in: its pods may be its own or, like a Deployment's, its ReplicaSets'.
     kind: Option<Kind>,
     labels: String,
     /// UIDs of other owners, with true for the ReplicaSets of this workload.

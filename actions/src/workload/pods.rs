@@ -63,8 +63,7 @@ pub struct Obstacle {
 pub enum Outlook {
     /// The container runs but is not ready, as in every start.
     Starting,
-    /// The obstacle may pass (a node is added, a registry comes back): given up only after `stuckAfter` without
-    /// progress.
+    /// May pass (a node is added, a registry comes back): given up only after `stuckAfter` without progress.
     MayPass,
     /// The obstacle stays until someone changes something.
     Stays,
@@ -195,8 +194,7 @@ fn container_obstacle(status: &ContainerStatus) -> Option<Obstacle> {
     })
 }
 
-/// Returns whether a registry's message, in the words of containerd or CRI-O, means that a retry will not find the
-/// image.
+/// Returns whether a registry's message, in the words of containerd or CRI-O, means that a retry will not help.
 fn says_never(message: &str) -> bool {
     let message = message.to_lowercase();
     ["not found", "manifest unknown", "does not exist", "pull access denied", "unauthorized", "invalid reference"]
@@ -277,7 +275,7 @@ mod tests {
         assert_eq!(finished, [true, true, false]);
     }
 
-    /// A container without a readiness probe is ready as soon as it runs; a sidecar counts, a plain init container does
+    /// A container without readiness probe is ready as soon as it runs; a sidecar counts, a plain init container does
     /// not.
     #[rstest]
     #[case::all(json!([{ "name": "a", "readinessProbe": {} }]), json!([]), true)]

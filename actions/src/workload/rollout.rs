@@ -33,7 +33,7 @@ pub enum RolloutStatus {
     Failed(String),
 }
 
-/// What is missing until the goal is reached.
+/// The state of a rollout on its way to the goal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
     /// One line for people, the same until something changes.
@@ -53,8 +53,7 @@ impl Pending {
     }
 }
 
-/// Returns a workload's progress to a goal. The pods are its own, by their owners; the sets are a Deployment's
-/// ReplicaSets.
+/// Returns a workload's progress. The pods are its own, by their owners; the sets are a Deployment's ReplicaSets.
 pub fn state(workload: &Workload, tally: &Tally<'_>, sets: &[SetView], goal: Goal<'_>) -> RolloutStatus {
     if !workload.has_observed(goal.generation) {
         return RolloutStatus::Pending(Pending::plain(not_observed(goal.generation)));

@@ -87,8 +87,7 @@ impl RolloutWait<'_> {
         let before = Workload::read(self.kind, &self.now);
         let workload = cluster.watch_object(self.object, self.now.clone()).await?;
         let labels = selector(&self.now);
-        // From the start, so that the time for which the pods are ready counts even while the workload's own watch is
-        // slow.
+        // From the start, so that the time for which pods are ready counts even while the workload's own watch is slow.
         let pods = cluster.watch(Query::beside(self.object, Kind::Pod.resource(), labels.as_str())).await?;
         let mut rollout = Rollout {
             wait: self,
@@ -176,8 +175,7 @@ impl Wait for Rollout<'_> {
 
 impl Rollout<'_> {
     /// Returns what is missing until the controller has begun: it must have seen the change and, if needed, made a
-    /// revision. It may have seen the change without making the revision yet, for example when also scaled at that
-    /// moment.
+    /// revision. It may have seen the change without making the revision yet, as when also scaled at that moment.
     async fn beginning(&mut self, cluster: &Cluster, seen: &Workload, value: &Value) -> Result<Option<Pending>> {
         let RolloutWait { object, kind, .. } = *self.wait;
         if !seen.has_observed(self.generation) {

@@ -1,5 +1,4 @@
-//! Documents about objects beside the target, for conditions: small and typed, each read only when a condition names
-//! it.
+//! Documents about objects beside the target, for conditions: small, typed, each read only if a condition names it.
 //!
 //! The documents are summaries, not the objects: a run in 64 MiB must be able to read a thousand pods, and a condition
 //! that compares numbers should not have to parse `500m`.
@@ -143,8 +142,7 @@ impl<D: Document> Item for Entry<D> {
 /// The documents that are needed, each with true if a required condition needs it.
 pub type Needed = BTreeMap<Related, bool>;
 
-/// Reads the documents once. If no required condition needs a document that cannot be read, it is missing with its
-/// reason.
+/// Reads the documents once. A document that cannot be read is missing with its reason, unless required.
 pub async fn read(cluster: &Cluster, about: &ConditionTarget, needed: &Needed) -> Result<Documents> {
     let mut documents = Documents::default();
     for (one, required) in needed.iter().map(|(one, required)| (*one, *required)) {

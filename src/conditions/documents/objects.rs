@@ -219,8 +219,7 @@ pub(super) const MESSAGE_LIMIT: usize = 200;
 pub(super) async fn events_about(cluster: &Cluster, about: &ConditionTarget) -> Result<Vec<EventDocument>> {
     const MOST: usize = 50;
     let Some(uid) = about.object.as_ref().and_then(|object| object.uid.clone()) else { return Ok(Vec::new()) };
-    // Kubelets put the node's name in place of its UID, and the namespace of those events depends on whoever posts
-    // them.
+    // Kubelets put the node's name in place of its UID, and whoever posts those events chooses their namespace.
     let field = match (&about.namespace, &about.object) {
         (None, Some(node)) => ("involvedObject.name", node.name.to_string()),
         _ => ("involvedObject.uid", uid),

@@ -120,8 +120,7 @@ impl Related {
         }
     }
 
-    /// Returns whether the permission can be checked before the target is known: only the target names the Secrets to
-    /// read.
+    /// Returns whether the permission can be checked before the target is known: the target names the Secrets to read.
     pub const fn asked_beforehand(self) -> bool {
         !matches!(self, Related::PullSecrets)
     }

@@ -80,8 +80,7 @@ impl JobView {
     }
 }
 
-/// Counts the indexes of an Indexed Job that have failed for good, such as the 4 of `1,3-5`: they are not started
-/// again.
+/// Counts the indexes of an Indexed Job that failed for good, such as the 4 of `1,3-5`: they are not started again.
 fn failed_indexes(job: &Value) -> i64 {
     let ranges = text(job, "/status/failedIndexes").unwrap_or_default();
     let length = |range: &str| {

@@ -1,6 +1,5 @@
 //! Waits until an evicted pod is gone and replaced: until the workload at the top of its owners, by UID, has as many
-//! serving pods as it wants now. Nobody can say which pod took the place of which, and the pod's labels may have
-//! changed.
+//! serving pods as it wants now. Nobody can say which pod replaced which, and labels may have changed.
 
 use std::collections::BTreeSet;
 

@@ -130,8 +130,8 @@ pub async fn of_gone(cluster: &Cluster, object: &ObjectRef, now: Option<&Value>)
 }
 
 /// Returns the controllers that may have made a pod of this name. `generateName` is the controller's name and a dash,
-/// to which the API server adds five characters; a StatefulSet adds the ordinal; an Indexed Job adds the index before
-/// those five.
+/// to which the API server adds five characters; a StatefulSet adds the ordinal, an Indexed Job the index before those
+/// five.
 fn candidates(name: &str) -> Vec<(Kind, String)> {
     /// The API server's alphabet for generated names: no vowels, and no characters that look alike.
     const GENERATED: &str = "bcdfghjklmnpqrstvwxz2456789";
