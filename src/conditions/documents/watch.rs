@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::nodes::{self, NodeDocument, Room};
 use super::objects::{AutoscalerDocument, DisruptionBudgetDocument, QuotaDocument, quotas};
-use super::pods::PodDocument;
+use super::pods::{self, PodDocument};
 use super::target::ConditionTarget;
 use super::{
     Document, Documents, Entry, Needed, Presence, Related, everywhere, in_namespace, pods_query, read_single,
@@ -152,6 +152,10 @@ impl Watched {
         };
         if let Some((nodes, read)) = documents.nodes.as_mut().zip(read) {
             with_requested(nodes, &read.requested);
+        }
+        if documents.pod_requests.is_some() {
+            // Needs no request, so that it is never older than the target.
+            documents.pod_requests = about.pod_spec().map(pods::requests);
         }
         documents.missing.extend(self.missing.clone());
         Ok(documents)
