@@ -22,6 +22,7 @@ pub mod observed;
 mod outcome;
 pub mod patch;
 mod read;
+mod retry;
 mod review;
 pub mod run;
 mod status;
@@ -178,21 +179,6 @@ impl Cluster {
         Err(Failure::Network(broken))
     }
 
-    /// Waits before the next try, unless the deadline comes first.
-    async fn pause(&self, attempt: u32, failure: &Failure) -> bool {
-        // 0.2, 0.4 … 5 s: a dropped connection is retried at once, a restarting API server is not hammered.
-        const FIRST: Duration = Duration::from_millis(200);
-        const LONGEST: Duration = Duration::from_secs(5);
-        let backoff = FIRST.saturating_mul(1 << attempt.min(8)).min(LONGEST);
-        let wait = failure.retry_after().unwrap_or_default().max(backoff).mul_f64(jitter());
-        if wait >= self.remaining() {
-            return false;
-        }
-        tracing::warn!(failure = %failure, wait_ms = wait.as_millis(), "request failed, trying again");
-        tokio::time::sleep(wait).await;
-        true
-    }
-
     /// Returns the error for a failed request that is not about permissions.
     fn unavailable(&self, what: &str, failure: Failure) -> Error {
         match failure {
@@ -203,12 +189,6 @@ impl Cluster {
             failure => Error::Unavailable { message: format!("failed to {what}: {failure}"), source: None },
         }
     }
-}
-
-/// Returns a factor between 0.8 and 1.2, so that a thousand Jobs that start together do not retry together.
-fn jitter() -> f64 {
-    let spread = u8::try_from(random() & 0xff).unwrap_or_default();
-    0.8 + 0.4 * f64::from(spread) / 255.0
 }
 
 /// Returns a random number. The standard library seeds its hasher from the operating system: no crate is needed.

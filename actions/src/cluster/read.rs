@@ -16,10 +16,6 @@ use crate::k8s::{ObjectRef, Permission, Resource};
 /// Number of objects in a page of a list, and so the most of a large list that one answer holds.
 const PAGE: &str = "100";
 
-/// The number of tries for a 500, which may be a short failure or a permanent one (`/scale` of an object without
-/// replicas), and for a gateway's 403, which is its policy. Other failures are retried until the deadline.
-pub(super) const FEW_TRIES: u32 = 3;
-
 /// The most starts of a list whose pages expire before its end: a server slower than its own history is ill.
 const BEGINNINGS: u32 = 3;
 
@@ -244,16 +240,6 @@ impl Cluster {
             Failure::Status(status) if !status.transient() => Error::Internal(format!("failed to {what}: {status}")),
             failure => self.unavailable(what, failure),
         }
-    }
-}
-
-/// Returns whether a retry may help, for a request that is safe to repeat.
-pub(super) fn may_read_again(failure: &Failure, attempt: u32) -> bool {
-    match failure {
-        Failure::Network(error) => !super::connect::never_connects(&**error),
-        Failure::Status(status) => status.transient() && (status.code != 500 || attempt + 1 < FEW_TRIES),
-        // A gateway without a route answers 404, until it has one again.
-        Failure::Between(status) => matches!(status.code, 404 | 429) || attempt + 1 < FEW_TRIES,
     }
 }
 

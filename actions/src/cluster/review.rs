@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::read::{FEW_TRIES, may_read_again};
+use super::retry::FEW_TRIES;
 use super::status::{Failure, Status};
 use super::{Cluster, READ_LIMIT, build};
 use crate::cluster::error::{Error, Result};
@@ -171,14 +171,6 @@ impl Cluster {
                 return Err(failure);
             }
             attempt += 1;
-        }
-    }
-
-    /// Waits, and returns whether to retry a request that is safe to repeat (a read, a review, a dry run).
-    pub(super) async fn goes_on(&self, failure: &Failure, sent: Instant, attempt: u32) -> bool {
-        match failure {
-            Failure::Status(status) if status.code == 403 => self.starts(sent).await,
-            failure => may_read_again(failure, attempt) && self.pause(attempt, failure).await,
         }
     }
 

@@ -26,9 +26,6 @@ const WRITE_SECONDS: u64 = 10;
 /// Time after its server-side timeout at which a write counts as over: the answer travels, and clocks differ a little.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
-/// The most tries of a write, each after the earlier ones are known not to have been applied.
-const TRIES: u32 = 3;
-
 /// Choice between a dry run and the real write. Only here does this become `dryRun=All`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
@@ -57,15 +54,6 @@ impl Cluster {
             }
             attempt += 1;
         }
-    }
-
-    /// Waits, and returns whether to retry a write that is known not to have been applied.
-    pub(super) async fn writes_on(&self, failure: &Failure, commit: Commit, sent: Instant, attempt: u32) -> bool {
-        // A dry run is like a read, and at a 429 the server did not get to the write: both are retried until the
-        // deadline.
-        let until_the_deadline =
-            commit == Commit::DryRun || matches!(failure, Failure::Status(status) if status.code == 429);
-        (until_the_deadline || attempt + 1 < TRIES) && self.goes_on(failure, sent, attempt).await
     }
 
     async fn patch_once(

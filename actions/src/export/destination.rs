@@ -1,5 +1,6 @@
 //! Hosts and addresses outside the cluster that may receive data.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use contract::text::hash;
@@ -106,5 +107,44 @@ impl Serialize for UploadAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         let query = self.0.query().map(|query| format!("?hash:{}", hash(query))).unwrap_or_default();
         serializer.serialize_str(&(self.shown() + &query))
+    }
+}
+
+/// Returns why nothing may be sent to an address, if so.
+pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
+    let v4 = match address {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(v6) => embedded(v6),
+    };
+    let metadata = METADATA
+        .iter()
+        .any(|known| known.parse() == Ok(address) || v4.is_some_and(|v4| known.parse() == Ok(IpAddr::V4(v4))));
+    let link_local =
+        v4.is_some_and(|v4| v4.is_link_local()) || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let loopback = address.is_loopback() || v4.is_some_and(|v4| v4.is_loopback());
+    let nowhere = address.is_unspecified() || v4.is_some_and(|v4| v4.octets()[0] == 0);
+    let many = address.is_multicast() || v4.is_some_and(|v4| v4.is_multicast() || v4.is_broadcast());
+    [
+        (metadata || link_local, "link-local, or a cloud metadata service"),
+        (loopback, "the pod itself"),
+        (nowhere, "no address"),
+        (many, "a group of hosts"),
+    ]
+    .into_iter()
+    .find_map(|(is, why)| is.then_some(why))
+}
+
+/// Metadata services of clouds that are not at link-local addresses: EC2 and GCE over IPv6, Alibaba, Azure.
+const METADATA: [&str; 4] = ["fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"];
+
+/// Returns the IPv4 address that an IPv6 address leads to: mapped, compatible, NAT64 (both prefixes) and 6to4.
+fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let last = |segments: [u16; 2]| Ipv4Addr::from((u32::from(segments[0]) << 16) | u32::from(segments[1]));
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, a, b]
+        | [0x64, 0xff9b, 0, 0, 0, 0, a, b]
+        | [0x64, 0xff9b, 1, _, _, _, a, b]
+        | [0x2002, a, b, ..] => Some(last([a, b])),
+        _ => None,
     }
 }

@@ -6,7 +6,7 @@
 //! to.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::Instant;
 
-use crate::export::destination::UploadAddress;
+use crate::export::destination::{UploadAddress, not_public};
 
 /// The most tries of a PUT, which sends the same bytes to the same name, so that a second one changes nothing.
 const ATTEMPTS: u32 = 4;
@@ -130,45 +130,6 @@ fn judge(status: StatusCode) -> Verdict {
         401 | 403 => Verdict::Refused("the presigned address is not valid (any more); make a new one"),
         408 | 429 | 500..=599 => Verdict::Later,
         _ => Verdict::Refused("it does not take this upload; look at how the address was made"),
-    }
-}
-
-/// Returns why nothing may be sent to an address, if so.
-fn not_public(address: IpAddr) -> Option<&'static str> {
-    let v4 = match address {
-        IpAddr::V4(v4) => Some(v4),
-        IpAddr::V6(v6) => embedded(v6),
-    };
-    let metadata = METADATA
-        .iter()
-        .any(|known| known.parse() == Ok(address) || v4.is_some_and(|v4| known.parse() == Ok(IpAddr::V4(v4))));
-    let link_local =
-        v4.is_some_and(|v4| v4.is_link_local()) || matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    let loopback = address.is_loopback() || v4.is_some_and(|v4| v4.is_loopback());
-    let nowhere = address.is_unspecified() || v4.is_some_and(|v4| v4.octets()[0] == 0);
-    let many = address.is_multicast() || v4.is_some_and(|v4| v4.is_multicast() || v4.is_broadcast());
-    [
-        (metadata || link_local, "link-local, or a cloud metadata service"),
-        (loopback, "the pod itself"),
-        (nowhere, "no address"),
-        (many, "a group of hosts"),
-    ]
-    .into_iter()
-    .find_map(|(is, why)| is.then_some(why))
-}
-
-/// Metadata services of clouds that are not at link-local addresses: EC2 and GCE over IPv6, Alibaba, Azure.
-const METADATA: [&str; 4] = ["fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"];
-
-/// Returns the IPv4 address that an IPv6 address leads to: mapped, compatible, NAT64 (both prefixes) and 6to4.
-fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
-    let last = |segments: [u16; 2]| Ipv4Addr::from((u32::from(segments[0]) << 16) | u32::from(segments[1]));
-    match v6.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, a, b]
-        | [0x64, 0xff9b, 0, 0, 0, 0, a, b]
-        | [0x64, 0xff9b, 1, _, _, _, a, b]
-        | [0x2002, a, b, ..] => Some(last([a, b])),
-        _ => None,
     }
 }
 

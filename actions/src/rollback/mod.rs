@@ -284,8 +284,7 @@ mod tests {
     use super::*;
     use crate::action::testing::{apply, live, run, sentence};
     use crate::workload::revisions::Revision;
-    use contract::annotations::EXECUTIONS_ROLLBACK;
-    use contract::annotations::PROTECTED;
+    use contract::annotations::{EXECUTIONS_ROLLBACK, PROTECTED};
     use rstest::rstest;
 
     fn template(image: &str) -> Value {

@@ -2,7 +2,7 @@
 //! follows their pods and revisions.
 
 pub mod autoscaler;
-pub mod budget;
+pub mod eviction;
 pub mod lookup;
 pub mod owners;
 pub mod pods;

@@ -15,7 +15,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 
 use actions::workload::autoscaler::autoscalers;
-use actions::workload::budget::disruption_budgets;
+use actions::workload::eviction::disruption_budgets;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use actions::cluster::error::Error;
 use actions::k8s::{Kind, Permission, Resource};
 use actions::workload::autoscaler::autoscalers;
-use actions::workload::budget::disruption_budgets;
+use actions::workload::eviction::disruption_budgets;
 use actions::workload::revisions;
 use contract::text::did_you_mean;
 

@@ -8,7 +8,7 @@ use actions::cluster::{Cluster, Query, Watch};
 use actions::k8s::Kind;
 use actions::k8s::object::uid;
 use actions::workload::autoscaler::autoscalers;
-use actions::workload::budget::disruption_budgets;
+use actions::workload::eviction::disruption_budgets;
 use futures::FutureExt;
 use futures::future::{BoxFuture, select_all};
 use serde_json::Value;

@@ -22,10 +22,10 @@ use crate::action::{self, Action, Decision, TargetRef};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::observed::{PodCounts, Versions};
 use crate::cluster::run::RunContext;
-use crate::cluster::{Cluster, Commit, Eviction, Query, Watch};
+use crate::cluster::{Cluster, Commit, Eviction};
 use crate::k8s::object::{annotation, text, uid};
 use crate::k8s::{Kind, ObjectRef, Permission, Resource};
-use crate::workload::budget::{self, disruption_budgets};
+use crate::workload::eviction::{self, disruption_budgets};
 use crate::workload::lookup::LiveObject;
 use replacer::Replacer;
 
@@ -205,41 +205,22 @@ impl Action for RestartPod {
 
     async fn apply(&self, cluster: &Cluster, target: &Target, _plan: &Evict, commit: Commit) -> Result<Value> {
         let pod = target.pod.clone().unwrap_or_default();
-        let mut eviction = Eviction { pod, grace_period_seconds: self.grace_period_seconds };
+        let eviction = Eviction { pod, grace_period_seconds: self.grace_period_seconds };
         if commit == Commit::DryRun {
             cluster.evict(&target.object, &eviction, commit).await?;
             return Ok(Value::Null);
         }
-        // Opened only when a budget blocks; the wait for the budget ends with `waitTimeout` at the latest.
-        let mut budgets: Option<Watch<Value>> = None;
         let limit = target.wait.timeout.map_or(cluster.remaining(), Duration::get);
-        let patient = cluster.until(tokio::time::Instant::now() + limit);
         let mut known = target.siblings.clone();
-        loop {
-            let blocked = match cluster.evict(&target.object, &eviction, commit).await {
-                Ok(()) => return Ok(json!({ "known": known })),
-                Err(Error::Blocked { message }) => message,
-                Err(error) => return Err(error),
-            };
-            match &mut budgets {
-                None => budgets = Some(patient.watch(Query::beside(&target.object, disruption_budgets(), "")).await?),
-                Some(budgets) => budget::wait_for_change(&patient, budgets, &blocked).await?,
-            }
-            // The pod's resourceVersion moves with its status; its UID must not.
-            eviction.pod = cluster.get(&target.object).await?;
-            if Some(uid(&eviction.pod)) != target.object.uid.as_deref()
-                || text(&eviction.pod, "/metadata/deletionTimestamp").is_some()
-            {
-                return Err(Error::Conflict(format!(
-                    "{} was deleted by someone else while a disruption budget was waited for",
-                    target.object
-                )));
-            }
-            // Pods that came meanwhile (they may be what moves the budget) are no replacements.
+        // Pods that came meanwhile (they may be what moves the budget) are no replacements.
+        let look_again = async |pod: &Value| {
             if target.wait.wait {
-                known = replacer::siblings(cluster, &target.object, &eviction.pod, &target.replacer).await?;
+                known = replacer::siblings(cluster, &target.object, pod, &target.replacer).await?;
             }
-        }
+            Ok(())
+        };
+        eviction::evict_when_allowed(cluster, &target.object, eviction, limit, look_again).await?;
+        Ok(json!({ "known": known }))
     }
 
     async fn verify(&self, cluster: &Cluster, target: &Target, now: &Value, run: &RunContext) -> Result<Details> {
