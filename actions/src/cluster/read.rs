@@ -7,7 +7,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::status::{Asked, Failure, Status};
+use super::status::{Failure, Scope, Status};
 use super::{Cluster, READ_LIMIT, build, with_query};
 use crate::cluster::error::{Error, Result};
 use crate::k8s::names::{Name, Namespace};
@@ -92,7 +92,7 @@ impl Cluster {
     /// answers that the object itself is not found, so that a second request checks whether the object exists.
     pub async fn get_sub(&self, object: &ObjectRef, subresource: Option<&'static str>) -> Result<Value> {
         let what = format!("get {object}");
-        let failure = match self.read(&object.path(subresource), Asked::Object(object)).await {
+        let failure = match self.read(&object.path(subresource), Scope::Object(object)).await {
             Ok(body) => return parse(&body, &what),
             Err(failure) => failure,
         };
@@ -113,7 +113,7 @@ impl Cluster {
     /// Returns whether an object of this name exists. Reads only its metadata, so that a Secret's content is not sent.
     pub async fn exists(&self, object: &ObjectRef) -> Result<bool> {
         const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-        match self.read_as(&object.path(None), METADATA, Asked::Object(object)).await {
+        match self.read_as(&object.path(None), METADATA, Scope::Object(object)).await {
             Ok(_) => Ok(true),
             Err(Failure::Status(status)) if status.says_gone(object) => Ok(false),
             Err(failure) => {
@@ -136,7 +136,7 @@ impl Cluster {
                 ("fieldSelector", &query.fields()),
                 ("continue", &token),
             ];
-            let body = match self.read(&with_query(&query.path(), &pairs), Asked::All(&query.resource)).await {
+            let body = match self.read(&with_query(&query.path(), &pairs), Scope::All(&query.resource)).await {
                 Ok(body) => body,
                 // The rest of the list has expired: start again.
                 Err(Failure::Status(status)) if status.code == 410 && !token.is_empty() && beginnings < BEGINNINGS => {
@@ -180,7 +180,7 @@ impl Cluster {
                 "TARGET_API_VERSION, TARGET_KIND: the API server serves no kind {kind} in {api_version}"
             ))
         };
-        let body = match self.read(&format!("{root}/{api_version}"), Asked::Other).await {
+        let body = match self.read(&format!("{root}/{api_version}"), Scope::Other).await {
             Ok(body) => body,
             Err(Failure::Status(status)) if status.no_such_resource() => return Err(unknown()),
             Err(failure) => return Err(self.unavailable(&format!("look up {api_version}"), failure)),
@@ -195,11 +195,11 @@ impl Cluster {
     }
 
     /// Sends a GET, and retries while that can help.
-    pub(super) async fn read(&self, uri: &str, asked: Asked<'_>) -> Result<Bytes, Failure> {
+    pub(super) async fn read(&self, uri: &str, asked: Scope<'_>) -> Result<Bytes, Failure> {
         self.read_as(uri, "application/json", asked).await
     }
 
-    async fn read_as(&self, uri: &str, form: &'static str, asked: Asked<'_>) -> Result<Bytes, Failure> {
+    async fn read_as(&self, uri: &str, form: &'static str, asked: Scope<'_>) -> Result<Bytes, Failure> {
         let mut attempt = 0;
         loop {
             let sent = Instant::now();

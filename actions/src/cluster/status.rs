@@ -23,7 +23,7 @@ pub enum Failure {
 
 /// Subject of a request, which decides what a 404 can mean.
 #[derive(Debug, Clone, Copy)]
-pub enum Asked<'a> {
+pub enum Scope<'a> {
     /// One object, by name.
     Object(&'a ObjectRef),
     /// All objects of a resource.
@@ -43,7 +43,7 @@ pub struct Status {
     spoken: bool,
     reason: String,
     /// The object that the answer is about.
-    about: About,
+    about: StatusObject,
     /// Causes in the details, such as the disruption budget that blocks an eviction.
     causes: Vec<Cause>,
     retry_after: Option<Duration>,
@@ -51,7 +51,7 @@ pub struct Status {
 
 /// The object that a Status names.
 #[derive(Debug, Clone, Default)]
-struct About {
+struct StatusObject {
     name: String,
     group: String,
     kind: String,
@@ -96,7 +96,7 @@ impl Status {
             message: body.message,
             spoken: body.kind == "Status",
             reason: body.reason,
-            about: About { name: details.name, group: details.group, kind: details.kind },
+            about: StatusObject { name: details.name, group: details.group, kind: details.kind },
             causes: details.causes.unwrap_or_default(),
             retry_after: (seconds > 0).then(|| Duration::from_secs(seconds)),
         }
@@ -172,13 +172,13 @@ impl Failure {
     }
 
     /// Classifies the failure further by what was asked: a 404 that does not fit comes from something in between.
-    pub fn about(self, asked: Asked<'_>) -> Self {
+    pub fn about(self, asked: Scope<'_>) -> Self {
         match (self, asked) {
-            (Self::Status(status), Asked::Object(object)) if status.code == 404 && !status.says_gone(object) => {
+            (Self::Status(status), Scope::Object(object)) if status.code == 404 && !status.says_gone(object) => {
                 Self::Between(status)
             }
             // Kubernetes' own resources are always served.
-            (Self::Status(status), Asked::All(resource)) if status.code == 404 && resource.always_served() => {
+            (Self::Status(status), Scope::All(resource)) if status.code == 404 && resource.always_served() => {
                 Self::Between(status)
             }
             (failure, _) => failure,
@@ -279,7 +279,7 @@ mod tests {
     fn gone_is_only_what_the_api_server_says(#[case] code: u16, #[case] body: String, #[case] gone: bool) {
         let object = object(Kind::Deployment);
         assert_eq!(status(code, &body).says_gone(&object), gone);
-        let between = matches!(answered(code, &body).about(Asked::Object(&object)), Failure::Between(_));
+        let between = matches!(answered(code, &body).about(Scope::Object(&object)), Failure::Between(_));
         assert_eq!(between, code == 404 && !gone);
     }
 
@@ -306,7 +306,7 @@ mod tests {
     #[case::extension_behind_a_gateway("example.com/v1", "<html>", true)]
     fn a_list_that_is_not_found(#[case] api_version: &str, #[case] body: &str, #[case] between: bool) {
         let resource = Resource::discovered(api_version, "Toy", "toys", true).unwrap();
-        let failure = answered(404, body).about(Asked::All(&resource));
+        let failure = answered(404, body).about(Scope::All(&resource));
         assert_eq!(matches!(failure, Failure::Between(_)), between);
         assert_eq!(failure.to_string().starts_with("something between"), between, "{failure}");
     }

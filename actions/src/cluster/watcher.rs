@@ -14,7 +14,7 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
 use super::events::{Event, Item, Learnt, Start, key};
-use super::status::{Asked, Failure};
+use super::status::{Failure, Scope};
 use super::{Cluster, Query, READ_LIMIT, build, with_query};
 use crate::cluster::error::{Error, Result};
 
@@ -251,7 +251,7 @@ impl<T: Item> Watcher<T> {
         }
         let body =
             http_body_util::Limited::new(body, LINE_LIMIT).collect().await.map(http_body_util::Collected::to_bytes);
-        Ok(Err(Failure::answered(&head, &body.unwrap_or_default()).about(Asked::All(&self.query.resource))))
+        Ok(Err(Failure::answered(&head, &body.unwrap_or_default()).about(Scope::All(&self.query.resource))))
     }
 }
 

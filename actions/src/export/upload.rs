@@ -81,12 +81,12 @@ pub async fn put(
                     "the upload to {shown} did not come to an end in time"
                 )));
             }
-            Ok(Ok(response)) => match judge(response.status()) {
-                Verdict::Stored => return Ok(()),
-                Verdict::Refused(why) => {
+            Ok(Ok(response)) => match read_reply(response.status()) {
+                Reply::Stored => return Ok(()),
+                Reply::Refused(why) => {
                     return Err(UploadError::Refused(format!("{shown} answered {}: {why}", response.status())));
                 }
-                Verdict::Later => format!("it answered {}", response.status()),
+                Reply::Later => format!("it answered {}", response.status()),
             },
             Ok(Err(error)) => match never_sent(&error) {
                 Some(why) => return Err(UploadError::Refused(format!("logs are not sent to {shown}: {why}"))),
@@ -117,19 +117,19 @@ fn connector() -> Result<HttpsConnector<HttpConnector<Resolver>>, UploadError> {
     Ok(builder.https_or_http().enable_http1().wrap_connector(http))
 }
 
-enum Verdict {
+enum Reply {
     Stored,
     Refused(&'static str),
     Later,
 }
 
-fn judge(status: StatusCode) -> Verdict {
+fn read_reply(status: StatusCode) -> Reply {
     match status.as_u16() {
-        200..=299 => Verdict::Stored,
-        300..=399 => Verdict::Refused("redirects are not followed; give the address it leads to"),
-        401 | 403 => Verdict::Refused("the presigned address is not valid (any more); make a new one"),
-        408 | 429 | 500..=599 => Verdict::Later,
-        _ => Verdict::Refused("it does not take this upload; look at how the address was made"),
+        200..=299 => Reply::Stored,
+        300..=399 => Reply::Refused("redirects are not followed; give the address it leads to"),
+        401 | 403 => Reply::Refused("the presigned address is not valid (any more); make a new one"),
+        408 | 429 | 500..=599 => Reply::Later,
+        _ => Reply::Refused("it does not take this upload; look at how the address was made"),
     }
 }
 

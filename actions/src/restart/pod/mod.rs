@@ -384,7 +384,7 @@ mod tests {
         let job = Target { replacer: Replacer::Job(Box::new(live(Kind::Job, failed.clone()))), ..of_job(1) };
         for (force, target) in [(false, &job), (true, &job), (false, &target(json!({}))), (true, &target(json!({})))] {
             let action: RestartPod = serde_json::from_value(json!({ "force": force })).unwrap();
-            let asked = replaced::Asked { action: &action, target, run: &run(), known: &[] };
+            let asked = replaced::PodRestart { action: &action, target, run: &run(), known: &[] };
             match asked.ended(&failed, std::iter::empty()) {
                 Some(RolloutStatus::Failed(why)) => {
                     assert!(

@@ -31,7 +31,7 @@ use crate::workload::wait::{self, Wait};
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The request, and the state before the eviction.
-pub struct Asked<'a> {
+pub struct PodRestart<'a> {
     pub action: &'a RestartPod,
     pub target: &'a Target,
     pub run: &'a RunContext,
@@ -41,7 +41,7 @@ pub struct Asked<'a> {
 
 /// The state of the wait for a pod's replacement.
 struct Replacement<'a> {
-    asked: Asked<'a>,
+    restart: PodRestart<'a>,
     pods: Watch<PodView>,
     owners: Owners,
     clock: Clock,
@@ -71,7 +71,7 @@ pub async fn wait(
     let pods: Watch<PodView> = cluster.watch(Query::beside(object, Kind::Pod.resource(), labels.as_str())).await?;
     let owner = found.map_or_else(|| object.clone(), |found| found.object.clone());
     let mut replacement = Replacement {
-        asked: Asked { action, target, run, known },
+        restart: PodRestart { action, target, run, known },
         pods,
         owners: Owners::of(&owner, labels),
         clock: Clock::default(),
@@ -87,11 +87,11 @@ pub async fn wait(
 
 impl Wait for Replacement<'_> {
     fn object(&self) -> &ObjectRef {
-        &self.asked.target.object
+        &self.restart.target.object
     }
 
     async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus> {
-        let target = self.asked.target;
+        let target = self.restart.target;
         let there = self.pods.items().values().any(|pod| Some(&pod.uid) == target.object.uid.as_ref());
         self.gone = !there && (self.gone || self.is_gone(cluster).await?);
         let all: Vec<&PodView> = self.pods.items().values().collect();
@@ -114,7 +114,7 @@ impl Wait for Replacement<'_> {
     }
 
     fn failed(&self, why: &str) -> Error {
-        Error::NotVerified(format!("the replacement of {} does not become ready: {why}", self.asked.target.object))
+        Error::NotVerified(format!("the replacement of {} does not become ready: {why}", self.restart.target.object))
     }
 }
 
@@ -133,7 +133,7 @@ impl Replacement<'_> {
     /// Reads how many pods the replacer wants now.
     async fn ask(&mut self, cluster: &Cluster) -> Result<()> {
         self.seen = Instant::now();
-        let Some(found) = self.asked.target.replacer.found() else {
+        let Some(found) = self.restart.target.replacer.found() else {
             self.replacer = Some(Value::Null);
             return Ok(());
         };
@@ -154,9 +154,9 @@ impl Replacement<'_> {
 
     /// Returns whether the API server says that the pod is gone: a pod that the watch does not see may still be there.
     async fn is_gone(&self, cluster: &Cluster) -> Result<bool> {
-        let object = ObjectRef { uid: None, ..self.asked.target.object.clone() };
+        let object = ObjectRef { uid: None, ..self.restart.target.object.clone() };
         match cluster.get(&object).await {
-            Ok(pod) => Ok(Some(uid(&pod)) != self.asked.target.object.uid.as_deref()),
+            Ok(pod) => Ok(Some(uid(&pod)) != self.restart.target.object.uid.as_deref()),
             Err(Error::TargetNotFound(_)) => Ok(true),
             Err(error) => Err(error),
         }
@@ -164,28 +164,28 @@ impl Replacement<'_> {
 
     /// Returns the state of the replacement, from what is known now.
     fn status(&mut self) -> RolloutStatus {
-        let asked = &self.asked;
-        let Some(replacer) = self.replacer.clone() else { return RolloutStatus::Pending(asked.nothing_yet()) };
+        let restart = &self.restart;
+        let Some(replacer) = self.replacer.clone() else { return RolloutStatus::Pending(restart.nothing_yet()) };
         let goal = Goal {
             generation: 0,
             revision: None,
             stale_deadline: None,
             terminating: Terminating::Wait,
-            settle: asked.run.wait.settle.get(),
+            settle: restart.run.wait.settle.get(),
             began: self.began,
             now: self.now,
         };
-        let own = self.pods.items().values().filter(|pod| asked.is_of_replacer(pod, &self.owners));
+        let own = self.pods.items().values().filter(|pod| restart.is_of_replacer(pod, &self.owners));
         let followed = self.clock.follow(own, self.began, self.now);
-        let workload = asked.wants(&replacer);
+        let workload = restart.wants(&replacer);
         let mut tally = Tally::of(&workload, &followed, goal);
         // Other pods that are being deleted do not matter here, and more pods than wanted are enough.
-        let evicted = |pod: &&PodView| Some(&pod.uid) == asked.target.object.uid.as_ref();
+        let evicted = |pod: &&PodView| Some(&pod.uid) == restart.target.object.uid.as_ref();
         tally.terminating = self.pods.items().values().filter(evicted).collect();
-        asked.observe(&tally, &workload, &replacer, &self.pods);
+        restart.observe(&tally, &workload, &replacer, &self.pods);
         let finished = followed.iter().map(|one| one.pod).filter(|pod| pod.finished);
-        if let Some(ended) = asked.ended(&replacer, finished) {
-            return if self.gone { ended } else { RolloutStatus::Pending(asked.nothing_yet()) };
+        if let Some(ended) = restart.ended(&replacer, finished) {
+            return if self.gone { ended } else { RolloutStatus::Pending(restart.nothing_yet()) };
         }
         // Of a DaemonSet's pods only one per node counts: when all nodes have one, the evicted pod's node does too.
         let nodes: BTreeSet<_> = tally.there.iter().map(|pod| pod.node.as_deref()).collect();
@@ -194,7 +194,7 @@ impl Replacement<'_> {
             return RolloutStatus::Done { surge: 0 };
         }
         match rollout::state(&workload, &tally, &[], goal) {
-            RolloutStatus::Done { .. } => RolloutStatus::Pending(asked.nothing_yet()),
+            RolloutStatus::Done { .. } => RolloutStatus::Pending(restart.nothing_yet()),
             status => status,
         }
     }
@@ -202,20 +202,20 @@ impl Replacement<'_> {
     /// Returns the name of the new pod: for a DaemonSet the one on the same node, otherwise one that was not there
     /// before. `None` if the pod was already gone at the start, because the pods before that are not known.
     fn newcomer(&self) -> Option<String> {
-        let node = text(self.asked.target.pod.as_ref()?, "/spec/nodeName");
-        let daemon = self.asked.target.replacer.found().and_then(LiveObject::kind) == Some(Kind::DaemonSet);
+        let node = text(self.restart.target.pod.as_ref()?, "/spec/nodeName");
+        let daemon = self.restart.target.replacer.found().and_then(LiveObject::kind) == Some(Kind::DaemonSet);
         let is_new = |pod: &&PodView| {
-            !self.asked.known.contains(&pod.uid)
-                && Some(&pod.uid) != self.asked.target.object.uid.as_ref()
+            !self.restart.known.contains(&pod.uid)
+                && Some(&pod.uid) != self.restart.target.object.uid.as_ref()
                 && (pod.serves() || pod.finished)
-                && self.asked.is_of_replacer(pod, &self.owners)
+                && self.restart.is_of_replacer(pod, &self.owners)
                 && (!daemon || pod.node.as_deref() == node)
         };
         self.pods.items().values().filter(is_new).max_by_key(|pod| pod.created).map(|pod| pod.name.clone())
     }
 }
 
-impl Asked<'_> {
+impl PodRestart<'_> {
     fn nothing_yet(&self) -> Pending {
         Pending::plain(format!("waiting for {} to be gone", self.target.object))
     }
