@@ -291,4 +291,33 @@ mod tests {
         let other = RunContext { id: Some("exec-2".parse().unwrap()), ..run };
         assert!(matches!(restart().decide(&target, &other), Decision::Change(_)));
     }
+
+    /// That it was applied once does not say that it stands. One of release 0.1 knows its time alone.
+    #[rstest]
+    #[case::as_written(json!({ "restartedAt": "2026-01-01T00:00:00Z" }), Some("2026-01-01T00:00:00Z"), None)]
+    #[case::of_0_1(Value::Null, Some("2026-01-01T00:00:00Z"), None)]
+    #[case::restarted_again(json!({ "restartedAt": "2026-01-01T00:00:00Z" }), Some("2026-02-02T00:00:00Z"), Some("restartedAt is 2026-02-02T00:00:00Z now, not 2026-01-01T00:00:00Z; it is managed by Helm"))]
+    #[case::taken_away(Value::Null, None, Some("restartedAt is gone now, not 2026-01-01T00:00:00Z"))]
+    fn knows_whether_it_stands(#[case] goal: Value, #[case] now: Option<&str>, #[case] undone: Option<&str>) {
+        let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
+        let template = json!({ "metadata": { "annotations": { RESTARTED_AT: now } } });
+        let mut target = target(Kind::Deployment, json!({ "template": template }), json!({}));
+        let mut execution = json!({
+            "id": "exec-1", "run": "r", "time": "2026-01-01T00:00:00Z", "previous": { "restartedAt": null },
+            "request": contract::text::hash(&restart().request(&target).to_string()),
+        });
+        if !goal.is_null() {
+            execution["goal"] = goal;
+        }
+        target.live.value["metadata"]["annotations"] =
+            json!({ EXECUTIONS_RESTART: json!([execution]).to_string(), "meta.helm.sh/release-name": "shop" });
+        match (restart().stands(&target, &run), undone) {
+            (Ok(()), None) => {}
+            (Err(Error::NotVerified(why)), Some(undone)) => {
+                let begins = "deployment shop/web was restarted by this execution at 2026-01-01T00:00:00Z, and ";
+                assert!(why.starts_with(begins) && why.contains(undone), "{why}");
+            }
+            (found, _) => panic!("{found:?}"),
+        }
+    }
 }

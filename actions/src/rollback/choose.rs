@@ -104,4 +104,32 @@ mod tests {
         assert_eq!(revision(&rollback, &revisions, &workload).unwrap_err(), why);
         assert!(passed_over(&rollback, &revisions, &workload).is_empty());
     }
+
+    fn of(name: &str, number: i64, image: &str, restarted: Option<&str>) -> Revision {
+        let template =
+            json!({ "metadata": { "annotations": { RESTARTED_AT: restarted } }, "spec": { "image": image } });
+        let template =
+            if restarted.is_none() { json!({ "metadata": {}, "spec": { "image": image } }) } else { template };
+        Revision { name: name.to_owned(), number, pod_label: None, template, object: json!({}) }
+    }
+
+    fn by(parameters: Value) -> Rollback {
+        serde_json::from_value(parameters).unwrap()
+    }
+
+    /// What lies between the present one and the one that is chosen is named; whoever names one passes over none.
+    #[test]
+    fn names_what_it_passes_over() {
+        let restarted = of("web-b", 2, "b", Some("2026-01-01T00:00:00Z"));
+        let revisions = [of("web-c", 3, "b", Some("2026-02-02T00:00:00Z")), restarted, of("web-a", 1, "a", None)];
+        let workload = json!({ "spec": { "template": revisions[0].template.clone() } });
+        assert_eq!(revision(&by(json!({})), &revisions, &workload).unwrap().name, "web-a");
+        let passed = passed_over(&by(json!({})), &revisions, &workload);
+        assert_eq!(passed, ["revision 2 (web-b, restarted at 2026-01-01T00:00:00Z)"]);
+        for named in [json!({ "toRevision": 1 }), json!({ "toRevisionName": "web-a" })] {
+            assert!(passed_over(&by(named), &revisions, &workload).is_empty());
+        }
+        // With nothing to go back to, nothing is passed over.
+        assert!(passed_over(&by(json!({})), &revisions[..2], &workload).is_empty());
+    }
 }

@@ -354,4 +354,18 @@ mod tests {
     fn absent_replicas_mean_one() {
         assert_eq!(Workload::read(Kind::Deployment, &json!({})).desired, 1);
     }
+
+    /// A set without a partition that is to have no pods is not out of anybody's reach.
+    #[test]
+    fn no_partition_is_no_reason() {
+        let object = crate::action::testing::live(Kind::StatefulSet, json!({})).object;
+        let none = Workload::read(Kind::StatefulSet, &json!({ "spec": { "replicas": 0 } }));
+        assert_eq!((none.unreachable(), none.partition_warning(&object)), (None, None));
+        let spec = json!({ "replicas": 3, "updateStrategy": { "rollingUpdate": { "partition": 1 } } });
+        let some = Workload::read(Kind::StatefulSet, &json!({ "spec": spec }));
+        assert_eq!(some.unreachable(), None);
+        assert!(
+            some.partition_warning(&object).unwrap().contains("only its pods from ordinal 1 on are replaced, 2 of 3")
+        );
+    }
 }
