@@ -275,3 +275,41 @@ pub struct Runner {
     /// Commit that the runner was built from, if the build knew it.
     pub revision: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The least that a runner writes: everything that may be left out is.
+    fn least() -> Value {
+        json!({
+            "apiVersion": API_VERSION, "kind": KIND, "success": false, "code": "Conflict", "error": "e", "retryable": true,
+            "effect": "none", "startTime": "s", "endTime": "e", "dryRun": false, "trimmed": ["details"],
+        })
+    }
+
+    #[test]
+    fn a_result_is_read_as_it_was_written() {
+        let result: ActionResult = serde_json::from_value(least()).unwrap();
+        assert_eq!((result.code, result.effect, result.retryable), (Code::Conflict, Effect::None, true));
+        assert_eq!(json!(result), least());
+    }
+
+    /// A newer runner has more fields and more words: what is not understood reads as what says the least.
+    #[test]
+    fn a_result_of_a_newer_runner_can_be_read() {
+        let object = json!({ "apiVersion": "v1", "kind": "Pod", "name": "p" });
+        let mut newer = least();
+        newer["code"] = json!("Postponed");
+        newer["effect"] = json!("partial");
+        newer["failedPhase"] = json!("negotiate");
+        newer["phases"] = json!([{ "name": "negotiate", "durationMs": 1, "more": 2 }]);
+        newer["changes"] = json!([{ "object": object, "operation": "delete" }]);
+        newer["more"] = json!({ "a": 1 });
+        let result: ActionResult = serde_json::from_value(newer).unwrap();
+        assert_eq!((result.code, result.effect), (Code::Unrecognized, Effect::Unknown));
+        assert_eq!(result.failed_phase, Some(PhaseName::Other));
+        assert_eq!(result.changes.unwrap()[0].operation, Operation::Other);
+    }
+}
