@@ -137,6 +137,7 @@ mod tests {
     #[case::parallel(json!({ "spec": { "parallelism": 3 } }), 3)]
     #[case::some_left(json!({ "spec": { "parallelism": 3, "completions": 5 }, "status": { "succeeded": 3 } }), 2)]
     #[case::failed_indexes(json!({ "spec": { "parallelism": 9, "completions": 9 }, "status": { "succeeded": 1, "failedIndexes": "1,3-5" } }), 4)]
+    #[case::many_failed_indexes(json!({ "spec": { "parallelism": 9, "completions": 9 }, "status": { "failedIndexes": "2-7" } }), 3)]
     #[case::work_queue_that_ends(json!({ "spec": { "parallelism": 3 }, "status": { "succeeded": 1 } }), 0)]
     #[case::none_left(json!({ "spec": { "completions": 1 }, "status": { "succeeded": 1 } }), 0)]
     #[case::suspended(json!({ "spec": { "parallelism": 3, "suspend": true } }), 0)]

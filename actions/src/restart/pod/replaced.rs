@@ -295,3 +295,217 @@ fn plain(desired: i64) -> Workload {
     workload.desired = desired;
     workload
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::testing::{live, run};
+    use crate::cluster::fake::{Answer, cluster, not_found};
+    use contract::waiting::WaitOptions;
+    use rstest::rstest;
+    use serde_json::json;
+    use std::time::Duration;
+
+    /// A pod of this owner on this node, ready and with a probe; made before the run, or in it.
+    fn pod(name: &str, owner: &str, node: &str, created: &str) -> Value {
+        let ready = json!([{ "type": "Ready", "status": "True", "lastTransitionTime": created }]);
+        json!({
+            "metadata": { "name": name, "uid": name, "resourceVersion": "91", "creationTimestamp": created,
+                "ownerReferences": [{ "uid": owner, "controller": true, "name": owner }] },
+            "spec": { "nodeName": node, "containers": [{ "name": "app", "readinessProbe": {} }] },
+            "status": { "conditions": ready },
+        })
+    }
+
+    const OLD: &str = "2020-01-01T00:00:00Z";
+    const NEW: &str = "2020-02-02T00:00:00Z";
+
+    fn ended(mut pod: Value) -> Value {
+        pod["status"] = json!({ "phase": "Succeeded" });
+        pod
+    }
+
+    /// `web`, which is to have this many pods.
+    fn web(replicas: i64, uid: &str) -> Value {
+        json!({ "metadata": { "name": "web", "uid": uid, "resourceVersion": "77" }, "spec": { "replicas": replicas },
+            "status": { "desiredNumberScheduled": replicas } })
+    }
+
+    fn evicted(replacer: Replacer) -> Target {
+        let object = ObjectRef {
+            resource: Kind::Pod.resource(),
+            namespace: "shop".parse().ok(),
+            name: "web-0".parse().unwrap(),
+            uid: Some("web-0".to_owned()),
+        };
+        let pod = Some(pod("web-0", "u", "n0", OLD));
+        Target { object, pod, replacer, siblings: Vec::new(), namesake: None, wait: WaitOptions::default() }
+    }
+
+    fn by(kind: Kind) -> Replacer {
+        Replacer::Workload(Box::new(live(kind, web(2, "u"))))
+    }
+
+    fn other() -> Replacer {
+        Replacer::Other { name: "Rollout web".to_owned(), uid: "u".to_owned() }
+    }
+
+    /// Waits for 30 s, where these pods are there, the evicted one is found as `named`, and `web` is asked for in turn.
+    async fn waited(
+        target: &Target,
+        pods: &[Value],
+        named: Option<&str>,
+        webs: Vec<Option<Value>>,
+    ) -> (Result<Option<String>>, RunContext) {
+        let (pods, named) = (pods.to_vec(), named.map(str::to_owned));
+        let (cluster, _) = cluster(move |line, before| match line {
+            line if line.contains("watch=true") => Answer::Watch(Vec::new()),
+            line if line.contains("/pods/web-0") => match &named {
+                Some(uid) => Answer::Json(200, json!({ "metadata": { "name": "web-0", "uid": uid } })),
+                None => not_found("pods", "", "web-0"),
+            },
+            line if line.contains("/pods") => {
+                Answer::Json(200, json!({ "metadata": { "resourceVersion": "100" }, "items": pods }))
+            }
+            line if line.contains("/replicasets") => Answer::Json(200, json!({ "metadata": {}, "items": [] })),
+            _ => match webs.get(before).or(webs.last()).cloned().flatten() {
+                Some(web) => Answer::Json(200, web),
+                None => not_found("replicationcontrollers", "", "web"),
+            },
+        });
+        let cluster = cluster.until(Instant::now() + Duration::from_secs(30));
+        let (run, action) = (run(), serde_json::from_value(json!({})).unwrap());
+        (wait(&cluster, &action, target, &run, &["web-1".to_owned()]).await, run)
+    }
+
+    #[rstest]
+    #[case::there(&[pod("web-1", "u", "n1", OLD), pod("web-2", "u", "n2", NEW)], None, Some("web-2"))]
+    #[case::another_of_its_name(&[pod("web-1", "u", "n1", OLD), pod("web-2", "u", "n2", NEW)], Some("other"), Some("web-2"))]
+    #[case::the_newest_of_two(&[pod("web-2", "u", "n1", NEW), pod("web-3", "u", "n2", OLD)], None, Some("web-2"))]
+    #[tokio::test(start_paused = true)]
+    async fn is_there_once_the_workload_has_what_it_wants(
+        #[case] pods: &[Value],
+        #[case] named: Option<&str>,
+        #[case] new: Option<&str>,
+    ) {
+        let (came, run) = waited(&evicted(by(Kind::ReplicationController)), pods, named, vec![Some(web(2, "u"))]).await;
+        assert_eq!(came.unwrap().as_deref(), new);
+        let seen = run.progress.observation();
+        assert_eq!((seen.ready(), seen.desired), (Some(2), Some(2)));
+        let versions = seen.verified_at.iter().map(|(list, at)| (list.as_str(), at.as_str())).collect::<Vec<_>>();
+        assert_eq!(versions, [("pods", "100"), ("replicationcontrollers", "77")]);
+    }
+
+    #[rstest]
+    #[case::it_is_still_listed(&[pod("web-0", "u", "n0", OLD), pod("web-1", "u", "n1", OLD), pod("web-2", "u", "n2", NEW)], None)]
+    #[case::it_is_out_of_sight(&[pod("web-1", "u", "n1", OLD), pod("web-2", "u", "n2", NEW)], Some("web-0"))]
+    #[case::one_is_missing(&[pod("web-1", "u", "n1", OLD)], None)]
+    #[case::one_is_anothers(&[pod("web-1", "u", "n1", OLD), pod("web-2", "x", "n2", NEW)], None)]
+    #[tokio::test(start_paused = true)]
+    async fn is_waited_for_until_time_is_over(#[case] pods: &[Value], #[case] named: Option<&str>) {
+        let began = Instant::now();
+        let (ended, _) = waited(&evicted(by(Kind::ReplicationController)), pods, named, vec![Some(web(2, "u"))]).await;
+        let why = ended.unwrap_err().to_string();
+        assert!(why.starts_with("waitTimeout is over; pod shop/web-0: "), "{why}");
+        assert_eq!(began.elapsed().as_secs(), 30);
+    }
+
+    /// It may be scaled meanwhile: asked every two seconds.
+    #[rstest]
+    #[case::down(vec![Some(web(2, "u")), Some(web(1, "u"))], Some(2))]
+    #[case::later(vec![Some(web(2, "u")), Some(web(2, "u")), Some(web(1, "u"))], Some(4))]
+    #[tokio::test(start_paused = true)]
+    async fn what_it_wants_is_asked_again(#[case] webs: Vec<Option<Value>>, #[case] seconds: Option<u64>) {
+        let began = Instant::now();
+        let (came, _) =
+            waited(&evicted(by(Kind::ReplicationController)), &[pod("web-1", "u", "n1", OLD)], None, webs).await;
+        assert_eq!(came.unwrap(), None, "the one that is there was there before");
+        assert_eq!(Some(began.elapsed().as_secs()), seconds);
+    }
+
+    #[rstest]
+    #[case::gone(None, "replicationcontroller shop/web is gone")]
+    #[case::another_one(Some(web(2, "v")), "replicationcontroller shop/web was deleted and recreated")]
+    #[case::leaving(
+        Some(json!({ "metadata": { "name": "web", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z" } })),
+        "replicationcontroller shop/web is being deleted since 2026-01-01T00:00:00Z"
+    )]
+    #[tokio::test(start_paused = true)]
+    async fn without_its_workload_nothing_comes(#[case] now: Option<Value>, #[case] says: &str) {
+        let (ended, _) = waited(&evicted(by(Kind::ReplicationController)), &[], None, vec![now]).await;
+        let says = format!("the replacement of pod shop/web-0 does not become ready: {says}");
+        assert_eq!(ended.unwrap_err().to_string(), says);
+    }
+
+    /// Two daemons on one node leave another node without.
+    #[rstest]
+    #[case::one_on_each(&[pod("web-1", "u", "n1", OLD), pod("web-2", "u", "n0", NEW)], Some("web-2"))]
+    #[case::two_on_one(&[pod("web-1", "u", "n1", OLD), pod("web-2", "u", "n1", NEW)], None)]
+    #[tokio::test(start_paused = true)]
+    async fn daemons_are_counted_by_their_nodes(#[case] pods: &[Value], #[case] new: Option<&str>) {
+        let (came, _) = waited(&evicted(by(Kind::DaemonSet)), pods, None, vec![Some(web(2, "u"))]).await;
+        assert_eq!(came.ok().flatten().as_deref(), new);
+    }
+
+    /// How many pods a controller of another kind wants nobody says: one that came after the eviction is the replacement.
+    #[rstest]
+    #[case::it_came(&[pod("web-1", "u", "n1", OLD), pod("web-2", "u", "n2", NEW)], Some("web-2"))]
+    #[case::only_those_of_before(&[pod("web-1", "u", "n1", OLD)], None)]
+    #[case::anothers(&[pod("web-2", "x", "n2", NEW)], None)]
+    #[tokio::test(start_paused = true)]
+    async fn of_another_controller_a_newcomer_counts(#[case] pods: &[Value], #[case] new: Option<&str>) {
+        let (came, _) = waited(&evicted(other()), pods, None, vec![]).await;
+        assert_eq!(came.ok().flatten().as_deref(), new);
+        // Of a pod that was gone before the run only its namesake can be told.
+        let gone = Target { pod: None, namesake: Some("web-2".to_owned()), ..evicted(other()) };
+        let (came, run) = waited(&gone, pods, None, vec![]).await;
+        let there = pods.iter().any(|pod| pod["metadata"]["name"] == "web-2");
+        assert_eq!((came.is_ok(), run.progress.observation().ready() == Some(1)), (there, there));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_can_know_is_no_success() {
+        let (ended, _) = waited(&evicted(Replacer::Unknown("why".to_owned())), &[], None, vec![]).await;
+        let says = "pod shop/web-0 is gone; what replaced it cannot be known: why";
+        assert_eq!(ended.unwrap_err().to_string(), says);
+    }
+
+    /// A Job that is complete may have made another pod, which ran to its end too.
+    #[rstest]
+    #[case::another_one_ended(&[ended(pod("web-2", "u", "n2", NEW))], true, true)]
+    #[case::one_of_before_ended(&[ended(pod("web-1", "u", "n1", OLD))], true, false)]
+    #[case::it_ended_itself(&[ended(pod("web-0", "u", "n0", OLD))], true, false)]
+    #[case::nothing_is_known_of_before(&[ended(pod("web-2", "u", "n2", NEW))], false, false)]
+    fn a_complete_job_needs_another_pod(#[case] pods: &[Value], #[case] was_there: bool, #[case] done: bool) {
+        let complete = json!({ "status": { "conditions": [{ "type": "Complete", "status": "True" }] } });
+        let mut target = evicted(Replacer::Job(Box::new(live(Kind::Job, complete.clone()))));
+        target.pod.take_if(|_| !was_there);
+        let action = serde_json::from_value(json!({})).unwrap();
+        let known = ["web-1".to_owned()];
+        let restart = PodRestart { action: &action, target: &target, run: &run(), known: &known };
+        let pods: Vec<PodView> = pods.iter().map(|pod| serde_json::from_value(pod.clone()).unwrap()).collect();
+        match restart.ended(&complete, pods.iter()) {
+            Some(RolloutStatus::Done { .. }) => assert!(done),
+            Some(RolloutStatus::Failed(why)) => {
+                assert!(!done && why.contains("made no other pod that is known"), "{why}")
+            }
+            status => panic!("{status:?}"),
+        }
+        let running = json!({ "spec": { "parallelism": 1 } });
+        assert_eq!(restart.ended(&running, pods.iter()), None);
+        let workload = evicted(by(Kind::ReplicationController));
+        let restart = PodRestart { action: &action, target: &workload, run: &run(), known: &known };
+        assert_eq!(restart.ended(&complete, pods.iter()), None);
+    }
+
+    /// Whether it rolls out at the moment is not this action's business.
+    #[test]
+    fn a_rollout_of_the_workload_does_not_matter() {
+        let late = json!([{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" }]);
+        let deployment = json!({ "spec": { "paused": true, "replicas": 2 }, "status": { "conditions": late } });
+        let target = evicted(Replacer::Workload(Box::new(live(Kind::Deployment, deployment.clone()))));
+        let action = serde_json::from_value(json!({})).unwrap();
+        let wants = PodRestart { action: &action, target: &target, run: &run(), known: &[] }.wants(&deployment);
+        assert_eq!((wants.paused, wants.out_of_time, wants.desired), (false, None, 2));
+    }
+}
