@@ -362,6 +362,7 @@ mod tests {
         assert_eq!(sentence(&restart, &target, &details, (dry_run, already)), says);
         assert!(!restart.undo(&target, true, &run()).available);
         assert_eq!(restart.details(&target, &run()).replacement, None);
+        assert_eq!(restart.details(&target, &run()).workload.map(|workload| workload.name), Some("web".to_owned()));
     }
 
     #[test]
