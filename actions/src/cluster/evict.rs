@@ -61,7 +61,7 @@ impl Cluster {
     }
 
     async fn evict_once(&self, pod: &ObjectRef, eviction: &Eviction, commit: Commit, retry: bool) -> Result<Outcome> {
-        let limit = self.write_limit()?;
+        let limit = self.write_limit(retry)?;
         let timeout = format!("{}ms", limit.as_millis());
         let pairs = if commit == Commit::DryRun { ("dryRun", "All") } else { ("timeout", timeout.as_str()) };
         let uri = with_query(&pod.path(Some("eviction")), &[pairs]);

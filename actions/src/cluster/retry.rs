@@ -31,7 +31,9 @@ impl Cluster {
         // deadline.
         let until_the_deadline =
             commit == Commit::DryRun || matches!(failure, Failure::Status(status) if status.code == 429);
-        (until_the_deadline || attempt + 1 < TRIES) && self.goes_on(failure, sent, attempt).await
+        let goes_on = (until_the_deadline || attempt + 1 < TRIES) && self.goes_on(failure, sent, attempt).await;
+        // Without the time for it, what is known stands: that the write was not applied.
+        goes_on && self.write_limit(true).is_ok()
     }
 
     /// Waits before the next try, unless the deadline comes first.

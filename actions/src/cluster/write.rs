@@ -26,6 +26,9 @@ const WRITE_SECONDS: u64 = 10;
 /// Time after its server-side timeout at which a write counts as over: the answer travels, and clocks differ a little.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
+/// With less time than this no write is sent: its answer would come too late for the result.
+const LEAST: Duration = Duration::from_millis(500);
+
 /// Choice between a dry run and the real write. Only here does this become `dryRun=All`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Commit {
@@ -81,7 +84,7 @@ impl Cluster {
         };
         if commit == Commit::DryRun {
             let uri = with_query(&path, &[("dryRun", "All"), ("fieldManager", &manager)]);
-            return Ok(match self.call(request(&uri)?, self.write_limit()?, retry).await {
+            return Ok(match self.call(request(&uri)?, self.write_limit(retry)?, retry).await {
                 Ok(body) => {
                     let after = read::parse(&body, "dry-run the patch")?;
                     self.ledger.would_change(change(&after));
@@ -90,7 +93,7 @@ impl Cluster {
                 Err(failure) => Outcome::NotApplied(failure),
             });
         }
-        let limit = self.write_limit()?;
+        let limit = self.write_limit(retry)?;
         let uri = with_query(&path, &[("timeout", &format!("{}ms", limit.as_millis())), ("fieldManager", &manager)]);
         let request = request(&uri)?;
         let horizon = Instant::now() + limit + MARGIN;
@@ -137,11 +140,10 @@ impl Cluster {
         self.call(request, LIMIT, false).await.map(|_| ()).map_err(|failure| failure.to_string())
     }
 
-    /// Returns the time limit of this write: the server's limit, or what is left of the run's.
-    pub(super) fn write_limit(&self) -> Result<Duration> {
-        /// With less time than this no write is sent: its answer would come too late for the result.
-        const LEAST: Duration = Duration::from_millis(500);
-        let left = self.remaining().saturating_sub(MARGIN);
+    /// Returns the time limit of this write: the server's limit, or what is left of the run's. A retry, which follows a
+    /// lost answer, leaves time to find out what became of it: rather none than one of which nobody knows.
+    pub(super) fn write_limit(&self, retry: bool) -> Result<Duration> {
+        let left = self.remaining().saturating_sub(if retry { MARGIN * 3 } else { MARGIN });
         if left < LEAST {
             return Err(Error::DeadlineExceeded("no time is left to write; raise ACTION_TIMEOUT".to_owned()));
         }

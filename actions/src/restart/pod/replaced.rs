@@ -487,7 +487,7 @@ mod tests {
         match restart.ended(&complete, pods.iter()) {
             Some(RolloutStatus::Done { .. }) => assert!(done),
             Some(RolloutStatus::Failed(why)) => {
-                assert!(!done && why.contains("made no other pod that is known"), "{why}")
+                assert!(!done && why.contains("made no other pod that is known"), "{why}");
             }
             status => panic!("{status:?}"),
         }
