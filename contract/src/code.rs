@@ -93,6 +93,12 @@ mod tests {
     }
 
     #[test]
+    fn only_these_may_succeed_later() {
+        let later: Vec<_> = Code::ALL.into_iter().filter(|code| code.may_succeed_later()).collect();
+        assert_eq!(later, [Code::Conflict, Code::DeadlineExceeded, Code::Unavailable, Code::Interrupted]);
+    }
+
+    #[test]
     fn a_code_of_a_newer_runner_can_be_read() {
         for (text, code) in [("\"Changed\"", Code::Changed), ("\"Later\"", Code::Unrecognized)] {
             assert_eq!(serde_json::from_str::<Code>(text).ok(), Some(code));

@@ -56,3 +56,17 @@ pub fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
     json.end().map_err(|error| format!("{name}: expected one JSON object and nothing after it: {error}"))?;
     Ok(parsed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither a byte more nor a byte less.
+    #[test]
+    fn a_text_has_a_largest_length() {
+        let of = |length: usize| check("X", &format!("{{{}}}", " ".repeat(length - 2)), &Value::Null, &[]);
+        assert_eq!(of(LARGEST), Ok(()));
+        assert_eq!(of(LARGEST + 1), Err(vec![format!("X: expected at most {LARGEST} bytes, has {}", LARGEST + 1)]));
+        assert_eq!(LARGEST, 524_288);
+    }
+}

@@ -66,6 +66,13 @@ mod tests {
     }
 
     #[test]
+    fn a_time_has_milliseconds() {
+        let text = |time: &str| millis(time.parse().unwrap_or_default());
+        assert_eq!(text("2026-11-23T03:12:07.1146Z"), "2026-11-23T03:12:07.115Z");
+        assert_eq!(text("2026-11-23T03:12:07Z"), "2026-11-23T03:12:07.000Z");
+    }
+
+    #[test]
     fn a_hash_is_the_same_for_ever() {
         // The hash stands in annotations of objects, which outlive releases.
         assert_eq!(hash("{\"x\":1}"), "5041bf1f713df204");
