@@ -15,6 +15,7 @@ pub mod output;
 pub mod request;
 pub mod run;
 pub mod telemetry;
+mod usage;
 
 use std::ffi::OsString;
 use std::sync::Arc;

@@ -106,6 +106,9 @@ pub struct ActionResult {
     /// Number of API requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
+    /// What the run cost on its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Version of the runner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runner: Option<Runner>,
@@ -266,6 +269,16 @@ pub struct Phase {
     pub duration_ms: u64,
 }
 
+/// What a run cost on its node: no API tells it once the pod has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// CPU time in milliseconds, of all processes of the container.
+    pub cpu_ms: u64,
+    /// Peak memory in bytes: of the container's control group where it is known, else of the runner's process.
+    pub memory_peak_bytes: u64,
+}
+
 /// Version of the runner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -294,6 +307,21 @@ mod tests {
         let result: ActionResult = serde_json::from_value(least()).unwrap();
         assert_eq!((result.code, result.effect, result.retryable), (Code::Conflict, Effect::None, true));
         assert_eq!(json!(result), least());
+    }
+
+    #[test]
+    fn a_rollback_keeps_its_parameters() {
+        let undo = RollbackInformation::request("scale-deployment".to_owned(), json!({ "replicas": 3 }));
+        let written =
+            json!({ "available": true, "rollbackAction": "scale-deployment", "rollbackParameters": { "replicas": 3 } });
+        assert_eq!(json!(undo), written);
+        assert_eq!(json!(RollbackInformation::request("x".to_owned(), Value::Null))["rollbackParameters"], json!({}));
+    }
+
+    /// What others truncate at: container runtimes at 16 KiB at most, the kubelet at 4 KiB.
+    #[test]
+    fn a_line_and_a_message_have_their_lengths() {
+        assert_eq!((LINE_LIMIT, TERMINATION_LIMIT), (8192, 4000));
     }
 
     /// A newer runner has more fields and more words: what is not understood reads as what says the least.

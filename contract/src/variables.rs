@@ -16,7 +16,7 @@ const fn variable(name: &'static str, needed: &'static str, meaning: &'static st
 }
 
 /// All variables, in the order of the documentation.
-pub const VARIABLES: [Variable; 30] = [
+pub const VARIABLES: [Variable; 31] = [
     variable(
         "ACTION_TYPE",
         "yes",
@@ -67,6 +67,11 @@ pub const VARIABLES: [Variable; 30] = [
         "ACTION_POLICY_DIR",
         "no",
         "a folder of `.rego` files that may deny the action (`package action.policy`, `deny contains msg`)",
+    ),
+    variable(
+        "ACTION_POLICIES",
+        "no",
+        "the same in the variable itself: a JSON object of file names and their Rego; both are asked",
     ),
     variable("ACTION_TIMEOUT", "no", "the whole run's deadline, such as `90s` or `5m`; default `5m`, at most 24h"),
     variable("ACTION_DRY_RUN", "no", "`true`: every phase up to the server-side dry run, nothing changed"),

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::yaml;
 use crate::conditions::parse::Conditions;
+use crate::request::PolicySource;
 
 /// Label with the verb that an object is for.
 const VERB_LABEL: &str = "kubernetesexecution.kubernaut.io/verb";
@@ -58,7 +59,7 @@ pub async fn conditions(file: &Path) -> Result<Conditions> {
         }),
     };
     let (before, after) = (read("preconditions", &both.preconditions), read("postconditions", &both.postconditions));
-    let conditions = Conditions::parse(None, &before, &after, &mut problems).await?;
+    let conditions = Conditions::parse(&PolicySource::default(), &before, &after, &mut problems).await?;
     if problems.is_empty() { Ok(conditions) } else { Err(wrong(problems.join("; "))) }
 }
 

@@ -38,9 +38,7 @@ pub async fn denials(
     limit: Duration,
 ) -> Result<Vec<String>> {
     let cannot = |why: String| {
-        Error::Refused(format!(
-            "the policy could not be evaluated ({why}), so it lets nothing pass; mend ACTION_POLICY_DIR"
-        ))
+        Error::Refused(format!("the policy could not be evaluated ({why}), so it lets nothing pass; mend it"))
     };
     let input = text(&input.with(target.clone(), Documents::default())).map_err(cannot)?;
     let task = Task { modules: modules.to_vec(), rules: vec![format!("{}.{}", policy_dir::PACKAGE, policy_dir::RULE)] };

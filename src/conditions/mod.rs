@@ -16,4 +16,5 @@ pub mod library;
 pub mod module;
 pub mod parse;
 pub mod policy_dir;
+mod policy_inline;
 pub mod sandbox;

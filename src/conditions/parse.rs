@@ -1,7 +1,6 @@
 //! Parses policies and conditions, to learn the documents that they read and the permissions that this needs.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use actions::cluster::error::{Error, Result};
@@ -13,7 +12,8 @@ use super::documents::{Needed, Related};
 use super::module::Module;
 use super::sandbox::child::{Answer, Task};
 use super::sandbox::{Declared, parent};
-use super::{library, policy_dir};
+use super::{library, policy_dir, policy_inline};
+use crate::request::PolicySource;
 
 /// The time limit for parsing one module.
 const PARSING: Duration = Duration::from_secs(10);
@@ -59,19 +59,16 @@ pub struct Conditions {
 impl Conditions {
     /// Parses everything. Each bad condition is a problem; a policy that cannot be used refuses the run.
     pub async fn parse(
-        policy_dir: Option<&Path>,
+        policy: &PolicySource,
         before: &[Condition],
         after: &[Condition],
         problems: &mut Vec<String>,
     ) -> Result<Self> {
         let before = conditions("ACTION_PRECONDITIONS", before, problems).await;
         let after = conditions("ACTION_POSTCONDITIONS", after, problems).await;
-        let policy = match policy_dir {
-            Some(folder) => Some(policies(folder).await.map_err(|why| {
-                Error::Refused(format!("ACTION_POLICY_DIR: {why}; a policy that cannot be evaluated lets nothing pass"))
-            })?),
-            None => None,
-        };
+        let policy = policies(policy)
+            .await
+            .map_err(|why| Error::Refused(format!("{why}; a policy that cannot be evaluated lets nothing pass")))?;
         Ok(Self { policy, before, after })
     }
 
@@ -174,14 +171,35 @@ pub async fn declared(modules: &[Module]) -> Result<Vec<Declared>, String> {
     }
 }
 
-async fn policies(folder: &Path) -> Result<Vec<Module>, String> {
-    let modules = library::with_shared(policy_dir::read(folder, false)?);
+async fn policies(source: &PolicySource) -> Result<Option<Vec<Module>>, String> {
+    if source.folder.is_none() && source.inline.is_none() {
+        return Ok(None);
+    }
+    let mut all = Vec::new();
+    if let Some(folder) = &source.folder {
+        let name = |why| format!("ACTION_POLICY_DIR: {why}");
+        all.extend(
+            denying(policy_dir::read(folder, false).map_err(name)?, &folder.display().to_string())
+                .await
+                .map_err(name)?,
+        );
+    }
+    if let Some(text) = &source.inline {
+        let name = |why| format!("ACTION_POLICIES: {why}");
+        all.extend(denying(policy_inline::read(text).map_err(name)?, "it").await.map_err(name)?);
+    }
+    Ok(Some(library::with_shared(all)))
+}
+
+/// Checks that the modules can deny something, and returns them. An error says what is wrong with them; `place` is where
+/// they are.
+async fn denying(own: Vec<Module>, place: &str) -> Result<Vec<Module>, String> {
+    let modules = library::with_shared(own.clone());
     let declared = declared(&modules).await?;
     let denies = |one: &&Declared| one.package == policy_dir::PACKAGE && one.rules.contains(policy_dir::RULE);
     if declared.iter().find(denies).is_none() {
         return Err(format!(
-            "no file in {} has `package action.policy` and a rule `deny`: it could not deny anything",
-            folder.display()
+            "no file in {place} has `package action.policy` and a rule `deny`: it could not deny anything"
         ));
     }
     let stray = |one: &Declared| one.package != policy_dir::PACKAGE && one.rules.contains(policy_dir::RULE);
@@ -197,6 +215,6 @@ async fn policies(folder: &Path) -> Result<Vec<Module>, String> {
             "{} reads input.related, which policies do not have: they judge the request and its target; use a precondition",
             module.name
         )),
-        None => Ok(modules),
+        None => Ok(own),
     }
 }

@@ -4,12 +4,12 @@
 
 mod conditions;
 mod connection;
+mod policy;
 mod text;
 mod trace;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use actions::catalogue::target::{self, KindInput, TargetInput, TargetTexts};
@@ -22,6 +22,8 @@ use contract::condition::Condition;
 use contract::text::did_you_mean;
 use contract::variables::VARIABLES;
 use serde::Deserialize;
+
+pub use policy::PolicySource;
 
 /// Default of `ACTION_TIMEOUT`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -45,6 +47,7 @@ struct Raw {
     action_postconditions: Option<String>,
     action_postconditions_file: Option<String>,
     action_policy_dir: Option<String>,
+    action_policies: Option<String>,
     action_timeout: Option<String>,
     action_dry_run: Option<String>,
     action_id: Option<String>,
@@ -83,8 +86,8 @@ pub struct Request {
     pub events: bool,
     /// `ACTION_UPLOAD_HOSTS`
     pub upload_hosts: Vec<AllowedHost>,
-    /// `ACTION_POLICY_DIR`. Set but empty does not mean "no policy": whoever sets it wants one.
-    pub policy_dir: Option<PathBuf>,
+    /// `ACTION_POLICY_DIR` and `ACTION_POLICIES`.
+    pub policy: PolicySource,
     /// `ACTION_PRECONDITIONS`
     pub preconditions: Vec<Condition>,
     /// `ACTION_POSTCONDITIONS`
@@ -128,7 +131,7 @@ impl Request {
             )
             .filter(|text| !text.trim().is_empty())
             .unwrap_or_else(|| "{}".to_owned()),
-            policy_dir: raw.action_policy_dir.as_deref().map(PathBuf::from),
+            policy: PolicySource::of(raw.action_policy_dir.as_deref(), raw.action_policies.as_deref()),
             preconditions: conditions_of(
                 "ACTION_PRECONDITIONS",
                 raw.action_preconditions.as_ref(),

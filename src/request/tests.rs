@@ -152,13 +152,18 @@ fn takes_every_variable() {
     assert_eq!((target.namespace.as_ref().unwrap().as_str(), request.kind), ("shop", Some(Kind::Deployment)));
     assert_eq!(request.upload_hosts.len(), 2);
     assert_eq!((request.preconditions.len(), request.postconditions.len()), (1, 2));
-    assert_eq!((request.policy_dir, request.parameters.as_str()), (Some("/policies".into()), r#"{"replicas":3}"#));
+    assert_eq!((request.policy.folder, request.parameters.as_str()), (Some("/policies".into()), r#"{"replicas":3}"#));
     let plain = read(&[("ACTION_PARAMETERS", "  ")]);
     assert_eq!(
         (plain.parameters.as_str(), plain.timeout, plain.dry_run, plain.events),
         ("{}", DEFAULT_TIMEOUT, false, false)
     );
-    assert!(plain.warnings.is_empty() && plain.upload_hosts.is_empty() && plain.policy_dir.is_none());
+    assert!(
+        plain.warnings.is_empty()
+            && plain.upload_hosts.is_empty()
+            && plain.policy.folder.is_none()
+            && plain.policy.inline.is_none()
+    );
 }
 
 #[rstest]

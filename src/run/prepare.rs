@@ -44,8 +44,8 @@ pub struct Prepared<A> {
 pub async fn prepare<A: Action>(request: &Request, record: &RunRecord, sink: Arc<dyn LogSink>) -> Result<Prepared<A>> {
     record.enter(PhaseName::Validate);
     let mut problems = request.problems.clone();
-    let Request { policy_dir, preconditions, postconditions, .. } = request;
-    let conditions = Conditions::parse(policy_dir.as_deref(), preconditions, postconditions, &mut problems).await;
+    let Request { policy, preconditions, postconditions, .. } = request;
+    let conditions = Conditions::parse(policy, preconditions, postconditions, &mut problems).await;
     let (parameters, context) = validate::<A>(request, problems, record, sink)?;
     let conditions = conditions?;
     let input = ConditionInput::of(request, parameters.to_value());

@@ -19,6 +19,8 @@ use contract::text::{millis, shorten};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::usage;
+
 /// Time limit for each phase before the change: a phase is a few requests, and a server that does not answer them
 /// should not be changed.
 pub const PHASE_LIMIT: Duration = Duration::from_secs(30);
@@ -180,6 +182,7 @@ impl Recorded {
             failed_phase: None,
             phases: Some(self.phases.clone()),
             requests: Some(self.ledger.requests()),
+            usage: usage::now(),
             runner: Some(this_runner()),
             trimmed: Vec::new(),
         }

@@ -12,7 +12,7 @@ use crate::ready_conditions::{all_passed, by_name};
 use crate::support::{T, expect, mode, scenarios};
 
 scenarios!("conditions":
-    a_policy_denies, a_policy_that_cannot_be_evaluated_lets_nothing_pass, own_rego, what_cannot_be_evaluated, every_phase_in_order,
+    a_policy_denies, a_policy_in_a_variable, a_policy_that_cannot_be_evaluated_lets_nothing_pass, own_rego, what_cannot_be_evaluated, every_phase_in_order,
     nothing_to_do_asks_nobody, a_missing_permission_is_named_before, a_pull_secret_by_its_name, woken_by_changes, the_rollback_information_restores,
     what_is_not_required_stops_nothing, a_misfit_is_told_before, a_resumed_run_hands_over_the_way_back, a_pod_that_was_gone_before,
     nothing_is_judged_before_the_controller_acted, sigterm_tells_the_results_so_far, evaluated_by_hand, of_a_pod_that_is_gone, the_example,
@@ -164,6 +164,37 @@ async fn a_policy_that_cannot_be_evaluated_lets_nothing_pass(t: T) -> Result<()>
     expect(&nothing, "InvalidRequest", "none", "ACTION_PRECONDITIONS_FILE: the file is empty")?;
     let absent = t.complete(&scale(&t, 3).await?.with("ACTION_POLICY_DIR", "/no/such/folder")).await?;
     expect(&absent, "Refused", "none", "ACTION_POLICY_DIR: failed to read /no/such/folder")
+}
+
+/// The same without a folder: in a variable, which no object in the Job's namespace can change. Both judge, if both are set.
+async fn a_policy_in_a_variable(t: T) -> Result<()> {
+    t.world.workload("Deployment", "web", 2, json!({})).await?;
+    let most = |number: u8| {
+        format!("package action.policy\ndeny contains \"more than {number}\" if input.parameters.replicas > {number}\n")
+    };
+    let inline = json!({ "most.rego": most(4) }).to_string();
+    let run = async |replicas| anyhow::Ok(scale(&t, replicas).await?.with("ACTION_POLICIES", &inline));
+    let denied = t.complete(&run(5).await?).await?;
+    expect(&denied, "Refused", "none", "the policy denies it: more than 4; nothing was changed")?;
+    untouched(&denied)?;
+    expect(&t.complete(&run(4).await?).await?, "Changed", "applied", "from 2 to 4")?;
+    let folder = policies(&t, "lower", &[("lower.rego", &most(2))])?;
+    let both = t.complete(&run(3).await?.with("ACTION_POLICY_DIR", folder.display())).await?;
+    expect(&both, "Refused", "none", "the policy denies it: more than 2; nothing was changed")?;
+    for (text, says) in [
+        ("", "ACTION_POLICIES: expected a JSON object"),
+        ("{}", "ACTION_POLICIES: it is set, and holds no file"),
+        (
+            r#"{"a.rego":"package action.policies\ndeny contains \"x\" if false"}"#,
+            "ACTION_POLICIES: no file in it has `package action.policy`",
+        ),
+        (r#"{"a.rego":"package action.policy\ndeny contains if {"}"#, "ACTION_POLICIES: a.rego:2:"),
+    ] {
+        let outcome = t.complete(&scale(&t, 3).await?.with("ACTION_POLICIES", text)).await?;
+        expect(&outcome, "Refused", "none", says)?;
+        untouched(&outcome)?;
+    }
+    Ok(())
 }
 
 async fn own_rego(t: T) -> Result<()> {
