@@ -16,12 +16,13 @@ use serde_json::Value;
 
 use super::{markdown, run};
 
-fn root() -> PathBuf {
+/// The top of the repository.
+pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Compares a file with what it should hold, or writes it.
-fn hold(path: &Path, expected: &str) {
+pub fn hold(path: &Path, expected: &str) {
     if test_cluster::assets::variable("UPDATE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, expected).unwrap();

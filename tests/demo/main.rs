@@ -5,6 +5,8 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 #![expect(clippy::print_stdout, reason = "this program is its output")]
 
+mod executor;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,10 @@ use test_cluster::runner::{Outcome, Run};
 
 fn main() -> ExitCode {
     test_cluster::supervise_if_asked();
+    let own: Vec<_> = std::env::args_os().collect();
+    if own.get(1).is_some_and(|argument| argument == executor::CONTROLLER) {
+        return controller::program(own.into_iter().skip(1));
+    }
     let keep = std::env::args().any(|argument| argument == "--keep");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let shown = runtime.context("failed to start").and_then(|runtime| runtime.block_on(show(keep)));
@@ -62,6 +68,7 @@ async fn show(keep: bool) -> Result<()> {
     demo.back("And back:", &cordoned, &node).await?;
     demo.act("collect-logs", "collect-logs-deployment", "web", json!({ "tailLines": 2 }), "").await?;
     demo.refusal().await?;
+    executor::show(&demo.world, &demo.binary).await?;
     if keep {
         println!(
             "The cluster is up until you press Enter:\n  export KUBECONFIG={}",

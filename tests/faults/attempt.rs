@@ -39,7 +39,7 @@ pub async fn attempt(case: &Case, cell: &Cell, connection: &Connection) -> Resul
         Event::Signal { arrives: true, .. } => Fault::Stall,
         Event::Signal { arrives: false, .. } => Fault::StallBefore,
     };
-    let script = Script { names: target.names.clone(), fault: Some((cell.shape.clone(), fault)) };
+    let script = Script { names: target.names.clone(), fault: Some((cell.shape.clone(), fault)), ..Script::default() };
     let proxy = Proxy::scripted(&connection.server, &connection.authority, world.folder(), script)?;
     let audit = AuditLog::from_now(connection.audit_log.as_deref().context("no audit log")?)?;
     let attempt = Attempt { case, target, world, proxy, audit };

@@ -157,7 +157,7 @@ fn work(
 async fn record(case: &Case, connection: &Connection) -> Result<Vec<Shape>> {
     let world = World::existing(connection, &case.namespace).await?;
     let target = case.target(&world).await?;
-    let script = Script { names: target.names.clone(), fault: None };
+    let script = Script { names: target.names.clone(), ..Script::default() };
     let proxy = Proxy::scripted(&connection.server, &connection.authority, world.folder(), script)?;
     let file = world.token_kubeconfig(&case.account, &proxy.server, &proxy.authority).await?;
     let outcome = case.run(&target, &file, TIMEOUT).complete(&world).await?;

@@ -270,8 +270,11 @@ async fn what_was_so_already_is_looked_at_too(t: T) -> Result<()> {
     cordon(&t, &name, &json!({})).await?;
     let (path, patch) = (format!("/api/v1/nodes/{name}"), r#"{"spec":{"unschedulable":null}}"#.to_owned());
     let second = Shape { what: "GET /api/v1/nodes/NAME".to_owned(), occurrence: 1 };
-    let script =
-        Script { names: vec![(name.clone(), "NAME")], fault: Some((second, Fault::ChangeFirst { path, patch })) };
+    let script = Script {
+        names: vec![(name.clone(), "NAME")],
+        fault: Some((second, Fault::ChangeFirst { path, patch })),
+        ..Script::default()
+    };
     let connection = &t.world.connection;
     let proxy = Proxy::scripted(&connection.server, &connection.authority, t.world.folder(), script)?;
     let kubeconfig = t.world.token_kubeconfig("action-cordon-node", &proxy.server, &proxy.authority).await?;

@@ -104,7 +104,7 @@ pub fn every_permission_was_used(connection: &Connection, arguments: &libtest_mi
         tell("SKIPPED: whether every permission is used is only known when all scenarios run");
         return Ok(());
     }
-    let used = test_cluster::audit::permissions_used(log)?;
+    let used = test_cluster::audit::permissions_used(log, "action-runner/")?;
     let mut unused = Vec::new();
     for entry in actions::catalogue::ActionType::all() {
         let action = entry.name();

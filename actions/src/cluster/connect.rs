@@ -53,32 +53,7 @@ impl Proxy {
 impl Cluster {
     /// Reads the credentials; sends nothing to the API server yet.
     pub async fn connect(connection: &Connection, ledger: Ledger, run: &str, deadline: Instant) -> Result<Self, Error> {
-        let mut config = match connection {
-            Connection::InCluster => Config::incluster().map_err(|error| invalid(format!(
-                "the pod has no ServiceAccount credentials: set automountServiceAccountToken, or KUBECONFIG ({error})"
-            )))?,
-            Connection::Kubeconfig { files, context, proxy } => from_files(files, context.as_ref(), proxy).await?,
-        };
-        if config.cluster_url.scheme_str() != Some("https") {
-            return Err(invalid(format!(
-                "the cluster's address {} is not https: the token would be readable on the way",
-                config.cluster_url
-            )));
-        }
-        let agent =
-            HeaderValue::from_str(&ledger.requests().user_agent).map_err(|error| Error::Internal(error.to_string()))?;
-        config.headers.push((http::header::USER_AGENT, agent));
-        let server = config.cluster_url.to_string();
-        let namespace = config.default_namespace.parse().ok();
-        // A kubeconfig's login plugin runs in here and may wait for a login, so not on the thread that keeps time.
-        let login = tokio::task::spawn_blocking(move || client::build(config));
-        let client = match tokio::time::timeout_at(deadline, login).await {
-            Ok(Ok(client)) => client.map_err(client_error)?,
-            Ok(Err(error)) => return Err(Error::Internal(error.to_string())),
-            Err(_) => {
-                return Err(Error::DeadlineExceeded("the kubeconfig's login plugin did not come to an end".to_owned()));
-            }
-        };
+        let Reached { client, server, namespace } = reach(connection, &ledger.requests().user_agent, deadline).await?;
         Ok(Self::new(client, server, namespace, ledger, run, deadline))
     }
 
@@ -101,6 +76,45 @@ impl Cluster {
             settled: Arc::default(),
             clock: ServerClock::default(),
         }
+    }
+}
+
+/// A client, and what it was made for.
+pub struct Reached {
+    /// The client; it retries nothing by itself.
+    pub client: kube::Client,
+    /// The server's address, for messages.
+    pub server: String,
+    /// Namespace of the ServiceAccount or of the kubeconfig's context.
+    pub namespace: Option<Namespace>,
+}
+
+/// Makes a client: the one reader of credentials and kubeconfigs. Sends nothing to the API server yet.
+pub async fn reach(connection: &Connection, user_agent: &str, deadline: Instant) -> Result<Reached, Error> {
+    let mut config = match connection {
+        Connection::InCluster => Config::incluster().map_err(|error| {
+            invalid(format!(
+                "the pod has no ServiceAccount credentials: set automountServiceAccountToken, or KUBECONFIG ({error})"
+            ))
+        })?,
+        Connection::Kubeconfig { files, context, proxy } => from_files(files, context.as_ref(), proxy).await?,
+    };
+    if config.cluster_url.scheme_str() != Some("https") {
+        return Err(invalid(format!(
+            "the cluster's address {} is not https: the token would be readable on the way",
+            config.cluster_url
+        )));
+    }
+    let agent = HeaderValue::from_str(user_agent).map_err(|error| Error::Internal(error.to_string()))?;
+    config.headers.push((http::header::USER_AGENT, agent));
+    let server = config.cluster_url.to_string();
+    let namespace = config.default_namespace.parse().ok();
+    // A kubeconfig's login plugin runs in here and may wait for a login, so not on the thread that keeps time.
+    let login = tokio::task::spawn_blocking(move || client::build(config));
+    match tokio::time::timeout_at(deadline, login).await {
+        Ok(Ok(client)) => Ok(Reached { client: client.map_err(client_error)?, server, namespace }),
+        Ok(Err(error)) => Err(Error::Internal(error.to_string())),
+        Err(_) => Err(Error::DeadlineExceeded("the kubeconfig's login plugin did not come to an end".to_owned())),
     }
 }
 

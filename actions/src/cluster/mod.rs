@@ -41,7 +41,7 @@ use jiff::Timestamp;
 use kube::client::Body;
 use tokio::time::Instant;
 
-pub use connect::{Connection, Proxy};
+pub use connect::{Connection, Proxy, Reached, reach};
 pub use events::{Item, key};
 pub use evict::Eviction;
 pub use logs::{Line, LogError, LogLines, LogOptions};

@@ -65,6 +65,7 @@ impl Entry {
 }
 
 /// The audit log from a point in time on.
+#[derive(Clone)]
 pub struct AuditLog {
     path: PathBuf,
     from: u64,
@@ -105,8 +106,9 @@ impl AuditLog {
     }
 }
 
-/// What runs of the program have done with success under their ServiceAccounts, in the whole log: account, verb, group, resource with sub-resource.
-pub fn permissions_used(path: &Path) -> Result<BTreeSet<(String, String, String, String)>> {
+/// What a program (by its user agent) has done with success under its ServiceAccounts, in the whole log: account, verb, group,
+/// resource with sub-resource.
+pub fn permissions_used(path: &Path, agent: &str) -> Result<BTreeSet<(String, String, String, String)>> {
     let text = std::fs::read_to_string(path).context("the audit log is not there")?;
     let mut used = BTreeSet::new();
     for line in text.lines().filter(|line| line.contains("system:serviceaccount:")) {
@@ -116,7 +118,7 @@ pub fn permissions_used(path: &Path) -> Result<BTreeSet<(String, String, String,
         let sub = field("/objectRef/subresource");
         let resource = field("/objectRef/resource") + if sub.is_empty() { "" } else { "/" } + &sub;
         let code = line.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default();
-        if field("/userAgent").starts_with("action-runner/") && (200..300).contains(&code) {
+        if field("/userAgent").starts_with(agent) && (200..300).contains(&code) {
             used.insert((account, field("/verb"), field("/objectRef/apiGroup"), resource));
         }
     }

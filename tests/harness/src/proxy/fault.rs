@@ -53,6 +53,8 @@ pub enum Fault {
     WatchEnds,
     /// A watch begins, and nothing ever comes.
     WatchSilent,
+    /// A watch begins, and nothing comes for this long; then all that has come to pass comes at once.
+    WatchLate(Duration),
     /// A watch reports an error of this code in its stream, and ends.
     WatchError(u16),
     /// Somebody else changes an object just before the API server gets it: a merge patch, with the administrator's token.
@@ -178,6 +180,15 @@ fn pieces(pieces: Vec<Result<Bytes, Broken>>, pause: Duration) -> BoxBody<Bytes,
     BodyExt::boxed(StreamBody::new(stream))
 }
 
+/// A body of which nothing arrives before this time is over.
+fn late(body: BoxBody<Bytes, Broken>, time: Duration) -> BoxBody<Bytes, Broken> {
+    let stream = futures::stream::unfold((body, time), |(mut body, time)| async move {
+        tokio::time::sleep(time).await;
+        Some((body.frame().await?, (body, Duration::ZERO)))
+    });
+    BodyExt::boxed(StreamBody::new(stream))
+}
+
 impl Fault {
     /// What becomes of an answer of the API server.
     pub async fn spoil(&self, answer: Answer) -> Result<Answer> {
@@ -225,6 +236,7 @@ impl Fault {
             }
             Fault::WatchEnds if begun => whole(""),
             Fault::WatchSilent if begun => pieces(vec![Ok(Bytes::new())], Duration::from_hours(1)),
+            Fault::WatchLate(time) if begun => late(body, *time),
             Fault::WatchError(code) if begun => whole(watch_error(*code)),
             _ => body,
         };

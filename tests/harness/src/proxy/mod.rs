@@ -66,6 +66,8 @@ impl Shape {
 pub struct Script {
     /// What is this run's own in paths, and what stands for it in shapes.
     pub names: Vec<(String, &'static str)>,
+    /// Beginnings of names that end differently in every run, as pods' do, and what stands for such a name.
+    pub prefixes: Vec<(&'static str, &'static str)>,
     /// The fault, and the one request that it hits.
     pub fault: Option<(Shape, Fault)>,
 }
@@ -98,6 +100,8 @@ struct Shared {
     hits: AtomicU32,
     /// Requests that are held back still.
     held: AtomicU32,
+    /// Requests that were answered, and whose answer never goes on.
+    stalled: AtomicU32,
     /// Nobody is to listen for a while.
     refuse: Notify,
 }
@@ -143,6 +147,7 @@ impl Proxy {
             plan: Mutex::new(plan),
             hits: AtomicU32::new(0),
             held: AtomicU32::new(0),
+            stalled: AtomicU32::new(0),
             refuse: Notify::new(),
         });
         let task = tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), shared.clone()));
@@ -159,6 +164,13 @@ impl Proxy {
         match &*self.shared.plan.lock().unwrap_or_else(PoisonError::into_inner) {
             Plan::Script { log, .. } => log.clone(),
             Plan::Rule(_) => Vec::new(),
+        }
+    }
+
+    /// Waits until the API server has answered a request whose answer stalls.
+    pub async fn stalled(&self) {
+        while self.shared.stalled.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -224,6 +236,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answe
     let mut sender = shared.connect().await?;
     let answer = sender.send_request(request).await?;
     if fault == Some(Fault::Stall) {
+        shared.stalled.fetch_add(1, Ordering::SeqCst);
         return std::future::pending().await;
     }
     // The connection must live as long as the body: a watch lasts minutes.
@@ -320,6 +333,10 @@ impl Script {
         let mut path = request.uri().path().to_owned();
         for (name, stands_for) in &self.names {
             path = path.replace(name, stands_for);
+        }
+        for (prefix, stands_for) in &self.prefixes {
+            let parts = path.split('/').map(|part| if part.starts_with(prefix) { *stands_for } else { part });
+            path = parts.collect::<Vec<_>>().join("/");
         }
         let query = request.uri().query().unwrap_or_default();
         let how = if query.contains("watch=true") {

@@ -1,0 +1,91 @@
+//! Creates, stops and cleans away Jobs.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Pass, Trouble, trouble};
+use crate::api::{Phase, Reason};
+use crate::context::Context;
+use crate::job::{self, Start};
+use crate::observe::slim::SlimJob;
+use crate::plan::Plan;
+use crate::queue::Turn;
+use crate::requests::Failure;
+use crate::status;
+
+impl Pass {
+    pub(super) async fn start(&mut self, context: &Context, start: &Start) -> Result<(), Trouble> {
+        let Some(Plan::Runnable(plan)) = &self.plan else { return Ok(()) };
+        let uid = self.uid();
+        let waits =
+            self.execution.status.as_ref().and_then(|status| status.phase).is_none_or(|phase| phase == Phase::Pending);
+        // Somebody else took the place meanwhile: the next view says so.
+        if waits && context.shared.claim(&uid) != Turn::Now {
+            return Ok(());
+        }
+        let policies = context.shared.settings.policies().map_err(Trouble::Policies)?;
+        let body = job::job(&self.execution, plan, start, &context.shared.settings, policies.as_deref());
+        match context.shared.requests.create::<SlimJob>(&self.jobs(), "jobs", &body).await {
+            Ok(job) => {
+                context.shared.metrics.job("created");
+                self.found(context, job);
+                Ok(())
+            }
+            // Ours, from a creation whose answer was lost, or somebody else's: the name tells nothing.
+            Err(failure) if failure.code() == Some(409) => {
+                self.looked = false;
+                self.look(context).await
+            }
+            Err(failure @ Failure::Lost(_)) => {
+                context.shared.lost(&uid);
+                Err(trouble("create the Job")(failure))
+            }
+            Err(failure) => self.refused(context, failure).await,
+        }
+    }
+
+    /// The API server refused the Job. What another request cannot change is the end; what may pass is tried again.
+    async fn refused(&mut self, context: &Context, failure: Failure) -> Result<(), Trouble> {
+        context.shared.metrics.job("refused");
+        if !matches!(failure.code(), Some(400 | 422)) {
+            return Err(trouble("create the Job")(failure));
+        }
+        let message = format!("the API server refused the Job: {failure}");
+        let status = status::with_phase(
+            status::of(&self.execution),
+            Phase::Failed,
+            Reason::JobRefused.name(),
+            &message,
+            Timestamp::now(),
+        );
+        self.write(context, &status).await
+    }
+
+    pub(super) async fn stop(&mut self, context: &Context, name: &str, uid: &str) -> Result<(), Trouble> {
+        self.delete(context, name, uid, "Foreground").await?;
+        context.jobs.change(&self.uid(), uid, |job| {
+            job.metadata.deletion_timestamp.get_or_insert(Time(Timestamp::now()));
+        });
+        Ok(())
+    }
+
+    pub(super) async fn clean(&mut self, context: &Context, name: &str, uid: &str) -> Result<(), Trouble> {
+        // In the background: the next attempt need not wait for the pod, which has ended.
+        self.delete(context, name, uid, "Background").await?;
+        self.cleaned = true;
+        Ok(())
+    }
+
+    async fn delete(&mut self, context: &Context, name: &str, uid: &str, propagation: &str) -> Result<(), Trouble> {
+        let path = format!("{}/{name}", self.jobs());
+        match context.shared.requests.delete(&path, "jobs", uid, propagation).await {
+            Ok(()) => Ok(()),
+            // It is gone, or another one has its name by now.
+            Err(failure) if matches!(failure.code(), Some(404 | 409)) => {
+                context.jobs.gone(&self.uid(), uid);
+                Ok(())
+            }
+            Err(failure) => Err(trouble("delete the Job")(failure)),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Asks the API server for what the watches do not show, or may show late.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Foreign, Pass, Trouble, trouble};
+use crate::api::KubernetesExecution;
+use crate::context::Context;
+use crate::observe::slim::{CONTAINER, SlimJob, SlimPod, controller};
+use crate::requests::Failure;
+
+#[derive(Deserialize)]
+struct Pods {
+    items: Vec<SlimPod>,
+}
+
+impl Pass {
+    /// Returns the UID of the pod that is to be restarted, as it is now. Without it a second attempt could evict the pod that
+    /// came in its place.
+    pub(super) async fn target_pod(&self, context: &Context) -> Result<Option<String>, Trouble> {
+        let target = &self.execution.spec.action.target;
+        let namespace = target.namespace.as_deref().unwrap_or_else(|| self.namespace());
+        let names =
+            (namespace.parse::<actions::k8s::names::Namespace>(), target.resource_name.as_deref().map(str::parse));
+        let (Ok(namespace), Some(Ok(name))) = names else { return Ok(None) };
+        let name: actions::k8s::names::Name = name;
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        match context.shared.requests.get::<SlimPod>(&path, "pods").await {
+            Ok(pod) => Ok(pod.metadata.uid),
+            Err(failure) if failure.code() == Some(404) => Ok(None),
+            Err(failure) => {
+                Err(trouble("read the target pod (not needed where spec.action.target.uid names it)")(failure))
+            }
+        }
+    }
+
+    pub(super) async fn look(&mut self, context: &Context) -> Result<(), Trouble> {
+        let path = self.path();
+        let answer = context.shared.requests.get::<KubernetesExecution>(&path, "kubernetesexecutions").await;
+        let execution = match answer {
+            Ok(execution) if execution.metadata.uid.as_deref() == Some(&self.uid()) => execution,
+            // Another one by that name.
+            Ok(_) => return Err(Trouble::Gone),
+            Err(failure) if failure.code() == Some(404) => return Err(Trouble::Gone),
+            Err(failure) => return Err(trouble("read the execution")(failure)),
+        };
+        self.take(context, execution);
+        self.look_at_job(context).await?;
+        let uid = self.uid();
+        for job in context.jobs.of(&uid) {
+            if job.object.metadata.name == Some(self.job_name())
+                && let Some(job_uid) = &job.object.metadata.uid
+            {
+                self.look_at_pods(context, job_uid).await?;
+            }
+        }
+        if context.shared.lost_until(&uid).is_some_and(|until| Timestamp::now() >= until) {
+            context.shared.found(&uid);
+        }
+        self.looked = true;
+        Ok(())
+    }
+
+    async fn look_at_job(&mut self, context: &Context) -> Result<(), Trouble> {
+        let name = self.job_name();
+        match context.shared.requests.get::<SlimJob>(&format!("{}/{name}", self.jobs()), "jobs").await {
+            Ok(job) => self.found(context, job),
+            Err(failure) if failure.code() == Some(404) => {
+                self.foreign = None;
+                context.jobs.absent(&self.uid(), &name);
+            }
+            Err(failure) => return Err(trouble("read the Job")(failure)),
+        }
+        Ok(())
+    }
+
+    /// Takes a Job that has the name of ours.
+    pub(super) fn found(&mut self, context: &Context, job: SlimJob) {
+        let owner = controller(&job.metadata);
+        let ours = owner.is_some_and(|owner| owner.uid == self.uid());
+        let same_name = owner.is_some_and(|owner| {
+            owner.kind == "KubernetesExecution" && Some(&owner.name) == self.execution.metadata.name.as_ref()
+        });
+        let whose = owner.map_or_else(
+            || "nobody controls that Job".to_owned(),
+            |owner| format!("that Job belongs to {} {}", owner.kind, owner.name),
+        );
+        self.foreign = match (ours, same_name) {
+            (true, _) => None,
+            (false, true) => Some(Foreign::Leaving),
+            (false, false) => Some(Foreign::Other(whose)),
+        };
+        if ours {
+            context.shared.found(&self.uid());
+            context.jobs.saw(job);
+        }
+    }
+
+    async fn look_at_pods(&self, context: &Context, job_uid: &str) -> Result<(), Trouble> {
+        let selector = format!("batch.kubernetes.io%2Fcontroller-uid%3D{job_uid}");
+        let path = format!("{}?labelSelector={selector}", self.pods());
+        let mut there =
+            context.shared.requests.get::<Pods>(&path, "pods").await.map_err(trouble("list the pods"))?.items;
+        // One whose labels somebody changed is not in the list.
+        for pod in context.pods.of(job_uid) {
+            let listed = there.iter().any(|one| one.metadata.uid == pod.object.metadata.uid);
+            let name = pod.object.metadata.name.clone().unwrap_or_default();
+            if listed {
+                continue;
+            }
+            match context.shared.requests.get::<SlimPod>(&format!("{}/{name}", self.pods()), "pods").await {
+                Ok(one) if one.metadata.uid == pod.object.metadata.uid => there.push(one),
+                Ok(_) => {}
+                Err(failure) if failure.code() == Some(404) => {}
+                Err(failure) => return Err(trouble("read a pod")(failure)),
+            }
+        }
+        there.retain(|pod| controller(&pod.metadata).is_some_and(|owner| owner.uid == job_uid));
+        context.pods.looked(job_uid, there);
+        Ok(())
+    }
+
+    pub(super) async fn read_log(&mut self, context: &Context, pod: &str) -> Result<(), Trouble> {
+        let path = format!("{}/{pod}/log?container={CONTAINER}&tailLines=20&limitBytes=524288", self.pods());
+        match context.shared.requests.text(&path, "pods/log").await {
+            Ok(text) => self.log = Some(text),
+            // It is gone, or its kubelet does not answer: without it, what is known stands.
+            Err(failure) => {
+                let tries = context.shared.failed(&format!("{}/log", self.uid()));
+                let again = matches!(failure, Failure::Lost(_)) && tries < 4;
+                // A person can grant it, and then it is known; but not for ever.
+                if again || failure.lacks_permission() && self.in_time() {
+                    return Err(trouble("read the pod's log")(failure));
+                }
+                tracing::warn!(%failure, pod, "the pod's log cannot be read");
+                self.log = Some(String::new());
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the timeout is not over yet.
+    fn in_time(&self) -> bool {
+        let status = self.execution.status.as_ref();
+        let timeout = status.and_then(|status| status.timeout.as_deref()?.parse::<contract::duration::Duration>().ok());
+        let start = status.and_then(|status| status.start_time);
+        let end = start
+            .zip(timeout)
+            .and_then(|(start, timeout)| start.checked_add(jiff::SignedDuration::try_from(timeout.get()).ok()?).ok());
+        end.is_some_and(|end| Timestamp::now() < end)
+    }
+}

@@ -1,0 +1,254 @@
+//! Carries out one step: the only place that writes. The answer is a part of what is known from then on.
+
+mod jobs;
+mod look;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::{FINALIZER, GROUP, KubernetesExecution, KubernetesExecutionStatus, Phase, Reason};
+use crate::context::Context;
+use crate::events;
+use crate::job::TRACEPARENT;
+use crate::next::{Source, Step};
+use crate::plan::{self, Plan};
+use crate::requests::Failure;
+use crate::status;
+
+/// Annotation of a settled execution: when it is deleted.
+pub const EXPIRES: &str = "kubernetesexecution.kubernaut.io/expires-at";
+
+/// What one pass has learnt.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// The execution.
+    pub execution: KubernetesExecution,
+    /// Who said so.
+    pub source: Source,
+    /// True when Job and pods were asked for.
+    pub looked: bool,
+    /// True when the intent to start was written.
+    pub intended: bool,
+    /// Who has the name of the Job, if it is not ours.
+    pub foreign: Option<Foreign>,
+    /// The end of the newest pod's log.
+    pub log: Option<String>,
+    /// Result of the check without a pod.
+    pub plan: Option<Plan>,
+    /// True when the Job of the attempt before was deleted.
+    pub cleaned: bool,
+}
+
+/// Who has the name of our Job.
+#[derive(Debug, Clone)]
+pub enum Foreign {
+    /// Somebody else. A sentence.
+    Other(String),
+    /// An earlier execution by the same name, which is gone.
+    Leaving,
+}
+
+/// Why a step was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The execution is gone: nothing is left to do.
+    #[error("the execution is gone")]
+    Gone,
+    /// A request failed.
+    #[error("failed to {what}: {failure}")]
+    Request {
+        /// What was to be done.
+        what: String,
+        /// How it failed.
+        failure: Failure,
+    },
+    /// The operator's policies cannot be read: nothing may be started.
+    #[error("{0}")]
+    Policies(String),
+    /// Jobs or pods cannot be watched: what is not seen may be there, so that nothing may be concluded.
+    #[error("{0}")]
+    Blind(String),
+}
+
+fn trouble(what: &str) -> impl FnOnce(Failure) -> Trouble {
+    let what = what.to_owned();
+    move |failure| Trouble::Request { what, failure }
+}
+
+impl Pass {
+    /// Begins a pass from what is known.
+    pub fn new(execution: KubernetesExecution) -> Self {
+        let (source, plan) = (Source::Cache, None);
+        Self { execution, source, looked: false, intended: false, foreign: None, log: None, plan, cleaned: false }
+    }
+
+    fn uid(&self) -> String {
+        self.execution.metadata.uid.clone().unwrap_or_default()
+    }
+
+    fn namespace(&self) -> &str {
+        self.execution.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn path(&self) -> String {
+        let name = self.execution.metadata.name.as_deref().unwrap_or_default();
+        format!("/apis/{GROUP}/v1alpha1/namespaces/{}/kubernetesexecutions/{name}", self.namespace())
+    }
+
+    fn jobs(&self) -> String {
+        format!("/apis/batch/v1/namespaces/{}/jobs", self.namespace())
+    }
+
+    fn pods(&self) -> String {
+        format!("/api/v1/namespaces/{}/pods", self.namespace())
+    }
+
+    /// Takes the API server's answer about the execution.
+    fn take(&mut self, context: &Context, execution: KubernetesExecution) {
+        context.shared.answered(&execution);
+        self.plan = Some(plan::plan(&execution));
+        self.execution = execution;
+        self.source = Source::Server;
+    }
+
+    /// Carries out a step.
+    pub async fn act(&mut self, context: &Context, step: Step) -> Result<(), Trouble> {
+        let writes = !matches!(step, Step::Wait(_) | Step::Look | Step::ReadLog(_));
+        if writes && !context.shared.gate.allows(context.shared.requests.horizon()) {
+            return Err(trouble("write")(Failure::NotLeading));
+        }
+        match step {
+            Step::Wait(_) => Ok(()),
+            Step::Hold => self.hold(context).await,
+            Step::Look => self.look(context).await,
+            Step::Start(start) => self.start(context, &start).await,
+            Step::Show(status) | Step::Record(status) => self.write(context, &status).await,
+            Step::ReadLog(pod) => self.read_log(context, &pod).await,
+            Step::Stop { name, uid } => self.stop(context, &name, &uid).await,
+            Step::Clean { name, uid } => self.clean(context, &name, &uid).await,
+            Step::Release => self.release(context).await,
+            Step::Settle => self.settle(context).await,
+        }
+    }
+
+    /// Changes the execution's metadata, on the basis of what was read.
+    async fn change(&mut self, context: &Context, what: &str, path: &str, patch: &Value) -> Result<(), Trouble> {
+        let resource = if path.ends_with("/status") { "kubernetesexecutions/status" } else { "kubernetesexecutions" };
+        match context.shared.requests.patch::<KubernetesExecution>(path, resource, patch).await {
+            Ok(execution) => {
+                self.take(context, execution);
+                Ok(())
+            }
+            Err(failure) if failure.code() == Some(404) => Err(Trouble::Gone),
+            // What was read was not the newest: look, and decide again.
+            Err(failure) if failure.code() == Some(409) => self.look(context).await,
+            Err(failure) => Err(trouble(what)(failure)),
+        }
+    }
+
+    async fn hold(&mut self, context: &Context) -> Result<(), Trouble> {
+        let metadata = &self.execution.metadata;
+        let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
+        finalizers.push(FINALIZER.to_owned());
+        let mut annotations = serde_json::Map::new();
+        if plan::wants_uid(&self.execution)
+            && let Some(uid) = self.target_pod(context).await?
+        {
+            annotations.insert(plan::TARGET_UID.to_owned(), Value::from(uid));
+        }
+        if metadata.annotations.as_ref().is_none_or(|all| !all.contains_key(TRACEPARENT)) {
+            annotations.insert(TRACEPARENT.to_owned(), Value::from(traceparent()));
+        }
+        let patch = json!({ "metadata": {
+            "resourceVersion": metadata.resource_version, "finalizers": finalizers, "annotations": annotations,
+        } });
+        let path = self.path();
+        self.change(context, "hold the execution", &path, &patch).await
+    }
+
+    /// Name of the present attempt's Job.
+    pub fn job_name(&self) -> String {
+        let ended = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());
+        let attempt = i32::try_from(ended).unwrap_or(i32::MAX).saturating_add(1);
+        crate::names::job(self.execution.metadata.name.as_deref().unwrap_or_default(), attempt)
+    }
+
+    async fn write(&mut self, context: &Context, wanted: &KubernetesExecutionStatus) -> Result<(), Trouble> {
+        let before = self.execution.status.as_ref().and_then(|status| status.phase);
+        let attempts = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());
+        let patch = status::patch(&self.execution, wanted);
+        let (path, seen) = (format!("{}/status", self.path()), self.execution.metadata.resource_version.clone());
+        self.change(context, "write the status", &path, &patch).await?;
+        // A conflict was answered by looking: what was wanted is not there.
+        let written = self.execution.status.as_ref().is_some_and(|status| status == wanted);
+        if !written || seen == self.execution.metadata.resource_version {
+            return Ok(());
+        }
+        self.intended = wanted.job_uid.is_none() && wanted.phase == Some(Phase::Executing);
+        self.count(context, wanted, attempts);
+        if let Some(event) = events::of(&self.execution, before, wanted, &context.shared.identity) {
+            let (requests, namespace) = (context.shared.requests.clone(), self.namespace().to_owned());
+            // Best effort: nothing waits for it.
+            tokio::spawn(async move {
+                let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+                if let Err(failure) = requests.create::<Value>(&path, "events", &event).await {
+                    tracing::debug!(%failure, "failed to post an Event");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn count(&self, context: &Context, status: &KubernetesExecutionStatus, attempts: usize) {
+        let metrics = &context.shared.metrics;
+        let Some(phase) = status.phase else { return };
+        if let Some(attempt) = status.attempts.get(attempts) {
+            if attempt.code == Reason::NoResult.name() || attempt.code == Reason::NeverStarted.name() {
+                metrics.no_result(&attempt.code);
+            }
+            if phase == Phase::Retrying {
+                metrics.retried(&attempt.code);
+            }
+        }
+        if phase.is_final() {
+            let took = status
+                .start_time
+                .zip(status.end_time)
+                .and_then(|(start, end)| Duration::try_from(end.duration_since(start)).ok());
+            let code = status.reason.as_deref().unwrap_or_default();
+            metrics.ended(&self.execution.spec.action.r#type, phase.name(), code, took);
+            tracing::info!(phase = phase.name(), code, message = status.message, "ended");
+        }
+    }
+
+    async fn release(&mut self, context: &Context) -> Result<(), Trouble> {
+        let metadata = &self.execution.metadata;
+        let finalizers: Vec<_> = metadata.finalizers.iter().flatten().filter(|one| *one != FINALIZER).collect();
+        let ended = self.execution.status.as_ref().and_then(|status| status.end_time);
+        let seconds = self.execution.spec.ttl_seconds_after_finished.map(i64::from);
+        let expires = ended
+            .zip(seconds)
+            .and_then(|(end, seconds)| end.checked_add(jiff::SignedDuration::from_secs(seconds)).ok());
+        let patch = json!({ "metadata": {
+            "resourceVersion": metadata.resource_version, "finalizers": finalizers,
+            "annotations": { EXPIRES: expires.map(|time| time.to_string()) },
+        } });
+        let path = self.path();
+        self.change(context, "let the execution go", &path, &patch).await
+    }
+
+    async fn settle(&mut self, context: &Context) -> Result<(), Trouble> {
+        let patch = json!({
+            "metadata": { "resourceVersion": self.execution.metadata.resource_version }, "status": { "settled": true },
+        });
+        let path = format!("{}/status", self.path());
+        self.change(context, "settle the execution", &path, &patch).await
+    }
+}
+
+/// A new W3C trace context: one trace id through execution, Job and runner.
+fn traceparent() -> String {
+    let random = actions::cluster::random;
+    format!("00-{:016x}{:016x}-{:016x}-01", random(), random(), random())
+}

@@ -1,0 +1,15 @@
+//! The API types: what a person writes, and what the controller answers. `controller/crds/` is generated from them.
+
+pub mod execution;
+pub mod phase;
+pub mod schema;
+pub mod status;
+
+pub use execution::{ActionSpec, KubernetesExecution, KubernetesExecutionSpec, TargetSpec};
+pub use phase::{Phase, Reason};
+pub use status::{Attempt, Condition, ExecutionResult, KubernetesExecutionStatus};
+
+/// The prefix of our labels and annotations, and the API group.
+pub const GROUP: &str = "kubernetesexecution.kubernaut.io";
+/// The finalizer: an execution goes only when what became of it is recorded.
+pub const FINALIZER: &str = "kubernetesexecution.kubernaut.io/audit";

@@ -1,0 +1,32 @@
+//! Pieces of the CRD's schema that cannot be derived.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A JSON object whose fields only the action knows.
+pub fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// The same, which may be absent.
+pub fn any_object_or_none(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object", "nullable": true, "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// Objects whose fields only the action knows.
+pub fn any_objects(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "nullable": true,
+        "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true },
+    })
+}
+
+/// A time, as the API server prints it.
+pub fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "date-time", "nullable": true })
+}
+
+/// The rule of a field that never changes: neither added, nor removed, nor changed. `has` on both sides, because a rule
+/// at the field itself is not evaluated when the field is added or removed.
+pub fn unchanged(field: &str) -> String {
+    format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})")
+}

@@ -1,0 +1,152 @@
+//! While an attempt has a Job: wait for its end, stop it, or record what became of it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Observed, Step, after, ending, stop};
+use crate::api::status::{EndedPod, RollbackInformation};
+use crate::api::{Phase, Reason};
+use crate::job::{MANAGED_BY, MANAGER};
+use crate::observe::slim::SlimJob;
+use crate::observe::{Life, Seen as SeenObject};
+use crate::outcome::{self, Ended, Facts, Outcome};
+use crate::retry::{self, Retry};
+use crate::status::{self, Status};
+
+/// There is a Job of the present attempt, or was.
+pub(super) fn running(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
+    let id = seen.execution.metadata.uid.as_deref().unwrap_or_default();
+    let facts = Facts { job, pods: seen.pods, log: seen.log, looked: seen.looked, id };
+    match outcome::outcome(&facts) {
+        Outcome::NeedsLook => Step::Look,
+        Outcome::NeedsLog(pod) => Step::ReadLog(pod),
+        Outcome::Ended(ended) => record(seen, job, &ended),
+        Outcome::Running(trouble) => goes_on(seen, job, trouble),
+    }
+}
+
+fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<String>) -> Step {
+    let metadata = &job.object.metadata;
+    let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let start = seen.execution.status.as_ref().and_then(|status| status.start_time).or(created).unwrap_or(seen.now);
+    let stop_at = after(after(start, seen.limits.timeout), seen.limits.stop_after);
+    let started = seen.pods.iter().any(|pod| pod.object.started());
+    let start_by = seen.limits.start_deadline.filter(|_| !started).and_then(|limit| Some(after(created?, limit)));
+    let due = start_by.map_or(stop_at, |start_by| start_by.min(stop_at));
+    if ending(seen.execution).is_some() || seen.now >= due {
+        let going = metadata.deletion_timestamp.is_some() || job.life == Life::Gone;
+        return if going { watch_closely(seen, job, None) } else { stop(&job.object) };
+    }
+    let mut status = ended_pods(seen);
+    status.job_name.clone_from(&metadata.name);
+    status.job_uid.clone_from(&metadata.uid);
+    status.start_time = Some(start);
+    status.next_attempt_time = None;
+    status.timeout = Some(String::from(contract::duration::Duration::from(seen.limits.timeout)));
+    let message = trouble.unwrap_or_else(|| {
+        let attempt = seen.attempt();
+        format!("attempt {attempt} runs as job {}", metadata.name.as_deref().unwrap_or_default())
+    });
+    let wanted = status::with_phase(status, Phase::Executing, "JobCreated", &message, seen.now);
+    match seen.show(wanted) {
+        Step::Wait(_) => watch_closely(seen, job, Some(due)),
+        step => step,
+    }
+}
+
+/// Waits for the watches; for what they do not show (somebody changed its labels), it is asked again and again.
+fn watch_closely(seen: &Observed<'_>, job: &SeenObject<SlimJob>, due: Option<Timestamp>) -> Step {
+    const AGAIN: Duration = Duration::from_secs(5);
+    let followed = |metadata: &ObjectMeta| {
+        metadata.labels.as_ref().is_some_and(|labels| labels.get(MANAGED_BY).is_some_and(|value| value == MANAGER))
+    };
+    if followed(&job.object.metadata) && seen.pods.iter().all(|pod| followed(&pod.object.metadata)) {
+        return Step::Wait(due);
+    }
+    if seen.looked {
+        let soon = after(seen.now, AGAIN);
+        return Step::Wait(Some(due.map_or(soon, |due| due.min(soon))));
+    }
+    Step::Look
+}
+
+/// The status with the pods of this attempt that ended while it goes on. What they did must not be forgotten with them.
+fn ended_pods(seen: &Observed<'_>) -> Status {
+    let id = seen.execution.metadata.uid.as_deref().unwrap_or_default();
+    let earlier = seen.pods.split_last().map_or(&[][..], |(_, earlier)| earlier);
+    earlier.iter().fold(seen.status(), |status, pod| {
+        let metadata = &pod.object.metadata;
+        let text = pod.object.terminated().and_then(|one| one.message.as_deref()).unwrap_or_default();
+        let undo = outcome::result_of(text, id).and_then(|result| result.rollback_information);
+        let ended = EndedPod {
+            pod_name: metadata.name.clone().unwrap_or_default(),
+            pod_uid: metadata.uid.clone().unwrap_or_default(),
+            effect: outcome::effect_of(pod, id),
+            rollback_information: undo.map(RollbackInformation::from),
+        };
+        status::with_ended_pod(status, ended)
+    })
+}
+
+/// The attempt has ended: record it, with what follows from it.
+fn record(seen: &Observed<'_>, job: &SeenObject<SlimJob>, ended: &Ended) -> Step {
+    let metadata = &job.object.metadata;
+    let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let mut status = ended_pods(seen);
+    status.start_time = status.start_time.or(created).or(Some(seen.now));
+    status.job_name.clone_from(&metadata.name);
+    status.job_uid.clone_from(&metadata.uid);
+    let job_name = metadata.name.clone().unwrap_or_default();
+    record_attempt(seen, status, ended, &job_name, metadata.uid.as_deref())
+}
+
+pub(super) fn record_attempt(
+    seen: &Observed<'_>,
+    status: Status,
+    ended: &Ended,
+    job_name: &str,
+    job_uid: Option<&str>,
+) -> Step {
+    let execution = seen.execution;
+    let deadline = status.start_time.map_or(seen.now, |start| after(start, seen.limits.timeout));
+    let mut status = status::with_attempt(status, ended, job_name, job_uid, seen.now);
+    let sentence = status.result.as_ref().and_then(|result| result.output.clone().or_else(|| result.error.clone()));
+    let sentence = sentence.unwrap_or_else(|| "no result".to_owned());
+    let end = |status: Status, phase: Phase, reason: &str, message: &str| {
+        Step::Record(Box::new(status::with_phase(status, phase, reason, message, seen.now)))
+    };
+    // What was done is done, also if somebody meant to stop it.
+    if ended.success() {
+        return end(status, Phase::Completed, &ended.code, &sentence);
+    }
+    if let Some((reason, why)) = ending(execution) {
+        return end(status, Phase::Cancelled, reason.name(), &format!("{why}; {sentence}"));
+    }
+    // A deadline of the runner's own (a wait before the change) is not the end of `timeout`.
+    let out_of_time = seen.now >= deadline
+        || ended.code == Reason::DeadlineExceeded.name() && after(seen.now, Duration::from_secs(2)) >= deadline;
+    if out_of_time {
+        let message = format!("timeout ({}) is over; {sentence}", describe(seen.limits.timeout));
+        return end(status, Phase::TimedOut, Reason::DeadlineExceeded.name(), &message);
+    }
+    let left = Duration::try_from(deadline.duration_since(seen.now)).unwrap_or_default();
+    match retry::decide(execution, ended, seen.repeatable, status.attempts.len(), left, seen.limits.backoff) {
+        Retry::After(delay) => {
+            let at = after(seen.now, delay);
+            status.next_attempt_time = Some(at);
+            let message = format!("attempt {} failed: {sentence}", status.attempts.len());
+            let status = status::with_phase(status, Phase::Retrying, &ended.code, &message, seen.now);
+            Step::Record(Box::new(Status { next_attempt_time: Some(at), ..status }))
+        }
+        Retry::No(why) => {
+            let message = why.map_or(sentence.clone(), |why| format!("{sentence}; not tried again: {why}"));
+            end(status, Phase::Failed, &ended.code, &message)
+        }
+    }
+}
+
+pub(super) fn describe(duration: Duration) -> String {
+    String::from(contract::duration::Duration::from(duration))
+}

@@ -1,0 +1,178 @@
+//! While no Job of the present attempt is known: wait, refuse, or start it.
+
+use std::time::Duration;
+
+use contract::result::Effect;
+
+use super::attempt::{describe, record_attempt};
+use super::{Observed, Source, Step, after, ending};
+use crate::api::{Attempt, KubernetesExecutionStatus, Phase, Reason};
+use crate::job::Start;
+use crate::outcome::Ended;
+use crate::plan::Plan;
+use crate::queue::Turn;
+use crate::status;
+
+/// Time after which a Job that was sent does not arrive any more: the server-side limit of the write, and some.
+const LATEST: Duration = Duration::from_secs(15);
+
+/// No Job of the present attempt is known.
+pub(super) fn absent(seen: &Observed<'_>) -> Step {
+    let status = seen.execution.status.clone().unwrap_or_default();
+    if let Some(until) = seen.lost_until.filter(|until| seen.now < *until) {
+        return Step::Wait(Some(until));
+    }
+    // Before anything is concluded from there being no Job, the API server is asked.
+    let concludes = seen.lost_until.is_some() || ending(seen.execution).is_some();
+    if concludes && !seen.looked {
+        return Step::Look;
+    }
+    match status.phase {
+        Some(Phase::Executing) => vanished(seen, &status),
+        Some(Phase::Retrying) => again(seen, &status),
+        _ => first(seen),
+    }
+}
+
+/// The status says that an attempt runs, and its Job is not there.
+fn vanished(seen: &Observed<'_>, status: &KubernetesExecutionStatus) -> Step {
+    // The intent was written in this pass: nobody else can have sent the Job.
+    if seen.intended && ending(seen.execution).is_none() {
+        return start(seen);
+    }
+    if !seen.looked {
+        return Step::Look;
+    }
+    let name = status.job_name.clone().unwrap_or_default();
+    if status.job_uid.is_none() {
+        // It was about to be created, and whether it was is not known. Another one by that name does no harm where a
+        // second pod cannot apply the action twice.
+        if seen.repeatable && ending(seen.execution).is_none() {
+            return start(seen);
+        }
+        let arrives_by = status.next_attempt_time.map(|sent| after(sent, LATEST));
+        if let Some(until) = arrives_by.filter(|until| seen.now < *until) {
+            return Step::Wait(Some(until));
+        }
+    }
+    let error = match status.job_uid {
+        Some(_) => format!("job {name} is gone, and its result was not seen"),
+        None => format!("whether job {name} was ever created is not known: it is not there, and was about to be"),
+    };
+    let ended = Ended {
+        result: None,
+        code: Reason::NoResult.name().to_owned(),
+        error: Some(error),
+        exit_code: None,
+        effect: Effect::Unknown,
+        pod_name: None,
+    };
+    record_attempt(seen, seen.status(), &ended, &name, status.job_uid.as_deref())
+}
+
+/// An attempt has failed and is to be followed by another one.
+fn again(seen: &Observed<'_>, status: &KubernetesExecutionStatus) -> Step {
+    let due = status.next_attempt_time.unwrap_or(seen.now);
+    let last = |attempt: Option<&Attempt>| attempt.and_then(|one| one.error.clone()).unwrap_or_default();
+    let before = last(status.attempts.last());
+    if let Some((reason, why)) = ending(seen.execution) {
+        return seen.end(Phase::Cancelled, reason.name(), &format!("{why}; the last attempt had failed: {before}"));
+    }
+    if let Some(deadline) = seen.deadline().filter(|deadline| seen.now >= *deadline) {
+        let message = format!(
+            "timeout ({}) was over at {deadline}; the last attempt had failed: {before}",
+            describe(seen.limits.timeout)
+        );
+        return seen.end(Phase::TimedOut, Reason::DeadlineExceeded.name(), &message);
+    }
+    if seen.execution.spec.suspend {
+        return Step::Wait(seen.deadline());
+    }
+    if seen.now < due {
+        return Step::Wait(Some(due));
+    }
+    if let Some(job) = seen.job_before.filter(|job| job.metadata.deletion_timestamp.is_none()) {
+        let (name, uid) = (job.metadata.name.clone().unwrap_or_default(), job.metadata.uid.clone().unwrap_or_default());
+        return Step::Clean { name, uid };
+    }
+    start(seen)
+}
+
+/// Nothing was started yet.
+fn first(seen: &Observed<'_>) -> Step {
+    let execution = seen.execution;
+    if let Some((reason, why)) = ending(execution) {
+        return seen.end(Phase::Cancelled, reason.name(), &format!("{why} before anything was started"));
+    }
+    // Not only that it can be started is checked: a bad request is told at once, also if it would have to wait.
+    let checked = execution.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Pending));
+    if !checked && seen.plan.is_none() {
+        return Step::Look;
+    }
+    if let Some(Plan::Invalid(why)) = seen.plan {
+        return seen.end(Phase::Failed, Reason::InvalidRequest.name(), why);
+    }
+    if let Some(Plan::NoTarget(why)) = seen.plan {
+        return seen.end(Phase::Failed, Reason::TargetNotFound.name(), why);
+    }
+    let created = execution.metadata.creation_timestamp.as_ref().map_or(seen.now, |time| time.0);
+    let limit = u64::try_from(execution.spec.starting_deadline_seconds).unwrap_or_default();
+    let start_by = after(created, Duration::from_secs(limit));
+    let waits = |reason: Reason, message: &str| match seen.pending(reason, message) {
+        Step::Wait(_) => Step::Wait(Some(start_by)),
+        step => step,
+    };
+    if seen.now >= start_by {
+        let before = execution.status.as_ref().and_then(|status| status.message.clone());
+        let before = before.map(|before| format!("; {before}")).unwrap_or_default();
+        let message = format!("it could not be started within startingDeadlineSeconds ({limit} s){before}");
+        return seen.end(Phase::Failed, Reason::NotStarted.name(), &message);
+    }
+    if execution.spec.approval_required && execution.spec.approved_by.is_none() {
+        return waits(Reason::AwaitingApproval, "waits for spec.approvedBy");
+    }
+    if execution.spec.suspend {
+        return waits(Reason::Suspended, "spec.suspend is true");
+    }
+    match seen.turn {
+        Turn::Behind(who) => waits(Reason::TargetBusy, &format!("execution {who} is at the same target")),
+        Turn::Full(running) => waits(Reason::Queued, &format!("{running} executions run, and no more may at once")),
+        Turn::Now => start(seen),
+    }
+}
+
+/// Creates the Job, if the API server has answered in this pass; asks it else.
+fn start(seen: &Observed<'_>) -> Step {
+    if seen.source == Source::Cache || seen.plan.is_none() {
+        return Step::Look;
+    }
+    let attempt = seen.attempt();
+    let intent = seen.execution.status.as_ref().is_some_and(|status| {
+        status.phase == Some(Phase::Executing) && status.job_name.as_deref() == Some(&seen.job_name())
+    });
+    // Where a second pod could apply the action twice, it is written down before the Job is sent: a Job that is not found
+    // afterwards may have been there.
+    if !seen.repeatable && !intent {
+        let mut status = seen.status();
+        status.job_name = Some(seen.job_name());
+        status.job_uid = None;
+        status.start_time = status.start_time.or(Some(seen.now));
+        status.next_attempt_time = Some(seen.now);
+        let message = format!("attempt {attempt} is about to be started");
+        return Step::Show(Box::new(status::with_phase(status, Phase::Executing, "JobRequested", &message, seen.now)));
+    }
+    let left = seen.deadline().map_or(seen.limits.timeout, |deadline| {
+        Duration::try_from(deadline.duration_since(seen.now)).unwrap_or_default()
+    });
+    Step::Start(Start { attempt, timeout: left })
+}
+
+/// Something else has the name of the Job.
+pub(super) fn foreign(seen: &Observed<'_>, whose: &str) -> Step {
+    if !seen.looked {
+        return Step::Look;
+    }
+    let name = seen.job_name();
+    let message = format!("the name {name} of its Job is taken: {whose}; nothing was started by this attempt");
+    seen.end(Phase::Failed, Reason::NameTaken.name(), &message)
+}

@@ -1,0 +1,504 @@
+//! `next` as a table that reads as its specification: what is known, and what is done. Random histories are in `histories`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "of what the test itself made")]
+#![allow(
+    clippy::struct_excessive_bools,
+    clippy::too_many_lines,
+    reason = "each is one thing that is known; each line is a case"
+)]
+
+mod histories;
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::observe::slim::{SlimJob, SlimPod};
+use crate::observe::{Life, Seen};
+use crate::plan;
+
+/// When the execution was created, and its Job.
+pub const CREATED: &str = "2026-11-25T03:00:00Z";
+/// UID of the execution, and so `ACTION_ID`.
+pub const UID: &str = "948897b5-4a56-4dcc-bdd4-910732282bc7";
+
+/// A time, so many seconds after the creation.
+pub fn at(seconds: i64) -> Timestamp {
+    CREATED.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
+}
+
+/// A result of this execution, as a termination message has it.
+pub fn message(code: &str, success: bool, effect: &str, retryable: bool) -> String {
+    json!({
+        "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "ActionResult", "actionId": UID, "code": code,
+        "success": success, "effect": effect, "retryable": retryable, "dryRun": false, "output": "done", "error": "not done",
+        "startTime": CREATED, "endTime": CREATED,
+        "rollbackInformation": { "available": effect == "applied", "rollbackAction": "scale-deployment", "rollbackParameters": { "replicas": 1 } },
+    })
+    .to_string()
+}
+
+/// What is known in a case of the table.
+#[derive(Clone)]
+struct Case {
+    execution: Value,
+    source: Source,
+    looked: bool,
+    job: Option<Seen<SlimJob>>,
+    foreign: Option<&'static str>,
+    leaving: bool,
+    pods: Vec<Seen<SlimPod>>,
+    job_before: Option<SlimJob>,
+    log: Option<&'static str>,
+    intended: bool,
+    lost_until: Option<Timestamp>,
+    turn: Turn,
+    plan: Option<Plan>,
+    repeatable: bool,
+    start_deadline: Option<Duration>,
+    now: Timestamp,
+}
+
+/// A held execution that the API server has just answered with, ten seconds old.
+fn new() -> Case {
+    let execution = json!({
+        "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "KubernetesExecution",
+        "metadata": { "name": "up", "namespace": "shop", "uid": UID, "creationTimestamp": CREATED, "finalizers": [FINALIZER] },
+        "spec": { "action": { "type": "scale-deployment", "parameters": { "replicas": 3 }, "target": { "resourceName": "web" } } },
+    });
+    let plan = Some(plan::plan(&serde_json::from_value(execution.clone()).unwrap()));
+    Case {
+        execution,
+        source: Source::Server,
+        looked: false,
+        job: None,
+        foreign: None,
+        leaving: false,
+        pods: Vec::new(),
+        job_before: None,
+        log: None,
+        intended: false,
+        lost_until: None,
+        turn: Turn::Now,
+        plan,
+        repeatable: true,
+        start_deadline: None,
+        now: at(10),
+    }
+}
+
+/// A Job of this execution.
+pub fn job(name: &str, uid: &str, status: &Value) -> SlimJob {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": uid, "creationTimestamp": CREATED, "resourceVersion": "1",
+            "labels": { "app.kubernetes.io/managed-by": "execution-controller" },
+            "ownerReferences": [{ "apiVersion": "k/v1", "kind": "KubernetesExecution", "name": "up", "uid": UID, "controller": true }],
+        },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+/// A pod of a Job.
+pub fn pod(name: &str, job_uid: &str, status: &Value) -> SlimPod {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": name, "uid": name, "resourceVersion": "1", "creationTimestamp": CREATED,
+            "labels": { "app.kubernetes.io/managed-by": "execution-controller" },
+            "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": "up-job", "uid": job_uid, "controller": true }],
+        },
+        "spec": { "nodeName": "n1" }, "status": status,
+    }))
+    .unwrap()
+}
+
+/// The status of a pod whose container has ended.
+pub fn ended(exit: i32, message: &str) -> Value {
+    let phase = if exit == 0 { "Succeeded" } else { "Failed" };
+    let state = json!({ "terminated": { "exitCode": exit, "message": message } });
+    json!({ "phase": phase, "containerStatuses": [{ "name": "executor", "state": state }] })
+}
+
+fn running_pod() -> Value {
+    json!({ "phase": "Running", "containerStatuses": [{ "name": "executor", "state": { "running": {} } }] })
+}
+
+fn failed() -> Value {
+    json!({ "conditions": [{ "type": "Failed", "status": "True" }] })
+}
+
+impl Case {
+    fn with(mut self, part: &str, fields: &Value) -> Self {
+        json_patch::merge(&mut self.execution[part], fields);
+        self
+    }
+    fn spec(self, fields: Value) -> Self {
+        self.with("spec", &fields)
+    }
+    fn status(self, fields: Value) -> Self {
+        self.with("status", &fields)
+    }
+    fn metadata(self, fields: Value) -> Self {
+        self.with("metadata", &fields)
+    }
+    /// An attempt runs, by the status, and by its Job.
+    fn executing(self) -> Self {
+        let status = json!({
+            "phase": "Executing", "reason": "JobCreated", "jobName": "up-job", "jobUID": "j", "startTime": CREATED,
+            "message": "attempt 1 runs as job up-job", "observedGeneration": null,
+        });
+        self.status(status).job(&json!({ "active": 1 }))
+    }
+    fn retrying(self) -> Self {
+        self.status(json!({
+            "phase": "Retrying", "reason": "Unavailable", "startTime": CREATED, "nextAttemptTime": at(20), "jobName": "up-job",
+            "attempts": [{ "attempt": 1, "jobName": "up-job", "jobUID": "j", "code": "Unavailable", "effect": "none", "error": "not reached" }],
+        }))
+    }
+    fn over(self, phase: &str) -> Self {
+        self.status(json!({ "phase": phase, "startTime": CREATED, "endTime": CREATED }))
+    }
+    fn job(mut self, status: &Value) -> Self {
+        self.job = Some(Seen { object: job("up-job", "j", status), life: Life::There, watched: true });
+        self
+    }
+    fn job_gone(mut self) -> Self {
+        self.job.as_mut().unwrap().life = Life::Gone;
+        self
+    }
+    fn job_terminating(mut self) -> Self {
+        let time = serde_json::from_value(json!(CREATED)).unwrap();
+        self.job.as_mut().unwrap().object.metadata.deletion_timestamp = Some(time);
+        self
+    }
+    fn pod(mut self, status: &Value) -> Self {
+        let name = format!("pod-{}", self.pods.len());
+        self.pods.push(Seen { object: pod(&name, "j", status), life: Life::There, watched: true });
+        self
+    }
+    fn pod_gone(mut self) -> Self {
+        self.pods.last_mut().unwrap().life = Life::Gone;
+        self
+    }
+    fn cached(mut self) -> Self {
+        (self.source, self.plan) = (Source::Cache, None);
+        self
+    }
+    fn looked(mut self) -> Self {
+        self.looked = true;
+        self
+    }
+    fn set(mut self, change: impl FnOnce(&mut Case)) -> Self {
+        change(&mut self);
+        self
+    }
+    fn at(mut self, seconds: i64) -> Self {
+        self.now = at(seconds);
+        self
+    }
+
+    fn next(&self) -> Step {
+        let execution: KubernetesExecution = serde_json::from_value(self.execution.clone()).unwrap();
+        let job = match (&self.job, self.foreign, self.leaving) {
+            (Some(job), _, _) => TheJob::Ours(job),
+            (None, Some(whose), _) => TheJob::Foreign(whose),
+            (None, None, true) => TheJob::Leaving,
+            (None, None, false) => TheJob::Absent,
+        };
+        next(&Observed {
+            execution: &execution,
+            source: self.source,
+            looked: self.looked,
+            job,
+            pods: &self.pods,
+            job_before: self.job_before.as_ref(),
+            log: self.log,
+            intended: self.intended,
+            lost_until: self.lost_until,
+            turn: &self.turn,
+            plan: self.plan.as_ref(),
+            repeatable: self.repeatable,
+            limits: Limits {
+                timeout: Duration::from_mins(5),
+                backoff: Duration::from_secs(10),
+                start_deadline: self.start_deadline,
+                stop_after: Duration::from_secs(90),
+            },
+            now: self.now,
+        })
+    }
+}
+
+/// A step in short: `Record Completed Changed applied`.
+fn short(step: &Step) -> String {
+    let status = |name: &str, status: &Status| {
+        let effect = status.result.as_ref().map(|result| format!(" {}", json!(result.effect).as_str().unwrap()));
+        let (phase, reason) = (status.phase.unwrap().name(), status.reason.as_deref().unwrap_or_default());
+        format!("{name} {phase} {reason}{}", effect.unwrap_or_default())
+    };
+    match step {
+        Step::Wait(None) => "Wait".to_owned(),
+        Step::Wait(Some(until)) => format!("Wait until {}", until.duration_since(at(0)).as_secs()),
+        Step::Show(wanted) => status("Show", wanted),
+        Step::Record(wanted) => status("Record", wanted),
+        Step::Start(start) => format!("Start {} with {} s", start.attempt, start.timeout.as_secs()),
+        Step::ReadLog(pod) => format!("ReadLog {pod}"),
+        Step::Stop { name, uid } => format!("Stop {name} {uid}"),
+        Step::Clean { name, uid } => format!("Clean {name} {uid}"),
+        Step::Hold => "Hold".to_owned(),
+        Step::Look => "Look".to_owned(),
+        Step::Release => "Release".to_owned(),
+        Step::Settle => "Settle".to_owned(),
+    }
+}
+
+fn hold_to(table: Vec<(&str, Case, &str)>) {
+    for (known, case, done) in table {
+        assert_eq!(short(&case.next()), done, "{known}");
+    }
+}
+
+#[test]
+fn before_anything_is_started() {
+    let bare = new().metadata(json!({ "finalizers": null }));
+    let paused = |seconds| new().spec(json!({ "suspend": true })).at(seconds);
+    hold_to(vec![
+        ("it is new", bare.clone().cached(), "Hold"),
+        ("it is new, and deleted", bare.metadata(json!({ "deletionTimestamp": CREATED })).cached(), "Wait"),
+        ("only the cache speaks", new().cached(), "Look"),
+        ("the API server has answered", new(), "Start 1 with 300 s"),
+        (
+            "the request is bad",
+            new().set(|c| c.plan = Some(Plan::Invalid("no".into()))),
+            "Record Failed InvalidRequest",
+        ),
+        (
+            "its pod was not there",
+            new().set(|c| c.plan = Some(Plan::NoTarget("no".into()))),
+            "Record Failed TargetNotFound",
+        ),
+        (
+            "a bad one that would have to wait",
+            paused(1).set(|c| c.plan = Some(Plan::Invalid("no".into()))),
+            "Record Failed InvalidRequest",
+        ),
+        ("another one is at its target", new().set(|c| c.turn = Turn::Behind("b".into())), "Show Pending TargetBusy"),
+        ("as many run as may run", new().set(|c| c.turn = Turn::Full(9)), "Show Pending Queued"),
+        ("suspended", paused(1), "Show Pending Suspended"),
+        (
+            "suspended, and said so",
+            paused(1).status(json!({ "phase": "Pending", "reason": "Suspended", "message": "spec.suspend is true" })),
+            "Wait until 600",
+        ),
+        ("suspended for too long", paused(600), "Record Failed NotStarted"),
+        ("not approved", new().spec(json!({ "approvalRequired": true })), "Show Pending AwaitingApproval"),
+        ("approved", new().spec(json!({ "approvalRequired": true, "approvedBy": "alice" })), "Start 1 with 300 s"),
+        ("cancelled, not looked yet", new().spec(json!({ "cancel": true })), "Look"),
+        ("cancelled", new().spec(json!({ "cancel": true })).looked(), "Record Cancelled Cancelled"),
+        (
+            "cancelled wins over suspended",
+            paused(1).spec(json!({ "cancel": true })).looked(),
+            "Record Cancelled Cancelled",
+        ),
+        ("deleted", new().metadata(json!({ "deletionTimestamp": CREATED })).looked(), "Record Cancelled Deleted"),
+        ("a creation got no answer", new().set(|c| c.lost_until = Some(at(15))), "Wait until 15"),
+        ("and its time is over", new().set(|c| c.lost_until = Some(at(9))), "Look"),
+        ("and it is not there", new().looked().set(|c| c.lost_until = Some(at(9))), "Start 1 with 300 s"),
+        ("somebody else has the name", new().set(|c| c.foreign = Some("x")), "Look"),
+        ("and it was looked at", new().looked().set(|c| c.foreign = Some("x")), "Record Failed NameTaken"),
+        ("an earlier one of its name goes", new().set(|c| c.leaving = true), "Wait until 11"),
+        ("a phase of a newer controller", new().status(json!({ "phase": "Paused" })), "Wait"),
+    ]);
+}
+
+/// Where a second pod could apply the action twice, the intent is written before the Job is sent.
+#[test]
+fn what_is_not_repeatable() {
+    let once = || new().set(|c| c.repeatable = false);
+    let intent = json!({ "phase": "Executing", "reason": "JobRequested", "jobName": "up-job", "startTime": CREATED, "nextAttemptTime": at(10) });
+    let meant = || once().status(intent.clone());
+    hold_to(vec![
+        ("nothing is started", once(), "Show Executing JobRequested"),
+        ("the intent was written in this pass", meant().set(|c| c.intended = true), "Start 1 with 290 s"),
+        ("the intent stands there", meant(), "Look"),
+        ("and no Job is there, yet", meant().looked(), "Wait until 25"),
+        ("and none has come", meant().looked().at(30), "Record Failed NoResult unknown"),
+        ("the same of what is repeatable", meant().looked().set(|c| c.repeatable = true), "Start 1 with 290 s"),
+        (
+            "its pod left no result",
+            once().executing().job(&failed()).pod(&ended(137, "")).set(|c| c.log = Some("")),
+            "Record Failed NoResult unknown",
+        ),
+    ]);
+}
+
+#[test]
+fn while_an_attempt_runs() {
+    let good = message("Changed", true, "applied", false);
+    let disrupted = |mut status: Value| {
+        status["conditions"] = json!([{ "type": "DisruptionTarget", "status": "True" }]);
+        status
+    };
+    let pull = json!({ "phase": "Pending", "containerStatuses": [{ "name": "executor", "state": { "waiting": { "reason": "ErrImagePull" } } }] });
+    let cancelled = || new().executing().spec(json!({ "cancel": true })).pod(&running_pod());
+    hold_to(vec![
+        ("its Job is there, and not in the status", new().job(&json!({})), "Show Executing JobCreated"),
+        ("all is told", new().executing().pod(&running_pod()), "Wait until 390"),
+        ("its pod cannot start", new().executing().pod(&pull), "Show Executing JobCreated"),
+        ("it ended well", new().executing().pod(&ended(0, &good)), "Record Completed Changed applied"),
+        (
+            "it ended well before anybody looked",
+            new().job(&json!({})).pod(&ended(0, &good)),
+            "Record Completed Changed applied",
+        ),
+        (
+            "well, but its pod is disrupted: it may be replaced",
+            new().executing().pod(&disrupted(ended(0, &good))),
+            "Wait until 390",
+        ),
+        (
+            "and the Job has ended",
+            new().executing().job(&failed()).pod(&disrupted(ended(0, &good))),
+            "Record Completed Changed applied",
+        ),
+        ("exit code 0 and no message", new().executing().pod(&ended(0, "")), "ReadLog pod-0"),
+        (
+            "nor a log: the Job decides",
+            new().executing().pod(&ended(0, "")).set(|c| c.log = Some("")),
+            "Wait until 390",
+        ),
+        (
+            "and the Job is complete",
+            new()
+                .executing()
+                .job(&json!({ "conditions": [{ "type": "Complete", "status": "True" }] }))
+                .pod(&ended(0, ""))
+                .set(|c| c.log = Some("")),
+            "Record Retrying NoResult unknown",
+        ),
+        (
+            "a result of another execution",
+            new().executing().job(&failed()).pod(&ended(0, &good.replace(UID, "x"))).set(|c| c.log = Some("")),
+            "Record Retrying NoResult unknown",
+        ),
+        (
+            "success, and another exit code",
+            new().executing().job(&failed()).pod(&ended(1, &good)),
+            "Record Failed Changed applied",
+        ),
+        (
+            "a failure waits for its Job",
+            new().executing().pod(&ended(8, &message("Unavailable", false, "none", true))),
+            "Wait until 390",
+        ),
+        (
+            "one that passes",
+            new().executing().job(&failed()).pod(&ended(8, &message("Unavailable", false, "none", true))),
+            "Record Retrying Unavailable none",
+        ),
+        (
+            "one that does not",
+            new().executing().job(&failed()).pod(&ended(3, &message("Refused", false, "none", false))),
+            "Record Failed Refused none",
+        ),
+        (
+            "it found its time over",
+            new()
+                .executing()
+                .job(&failed())
+                .at(299)
+                .pod(&ended(7, &message("DeadlineExceeded", false, "applied", false))),
+            "Record TimedOut DeadlineExceeded applied",
+        ),
+        (
+            "a deadline of its own, long before",
+            new().executing().job(&failed()).pod(&ended(7, &message("DeadlineExceeded", false, "none", true))),
+            "Record Retrying DeadlineExceeded none",
+        ),
+        ("cancelled", cancelled(), "Stop up-job j"),
+        ("cancelled, and on its way out", cancelled().job_terminating(), "Wait"),
+        (
+            "cancelled, and it ended well",
+            new().executing().spec(json!({ "cancel": true })).pod(&ended(0, &good)),
+            "Record Completed Changed applied",
+        ),
+        ("far over its timeout", new().executing().at(390).pod(&running_pod()), "Stop up-job j"),
+        (
+            "it has not started in time",
+            new().executing().at(61).pod(&pull).set(|c| c.start_deadline = Some(Duration::from_mins(1))),
+            "Stop up-job j",
+        ),
+        ("its Job is gone", new().executing().job_gone().pod(&running_pod()), "Look"),
+        ("and its pod runs down", new().executing().job_gone().pod(&running_pod()).looked(), "Wait until 390"),
+        (
+            "and is gone, unseen",
+            new().executing().job_gone().pod(&running_pod()).pod_gone().looked(),
+            "Record Retrying NoResult unknown",
+        ),
+        (
+            "the status knows a Job that is not there",
+            new().executing().set(|c| c.job = None).looked(),
+            "Record Retrying NoResult unknown",
+        ),
+    ]);
+}
+
+#[test]
+fn between_attempts_and_after_all() {
+    let before = || Some(job("up-job", "j", &failed()));
+    let released = |case: Case| case.metadata(json!({ "finalizers": null }));
+    hold_to(vec![
+        ("it is not time yet", new().retrying(), "Wait until 20"),
+        (
+            "it is time, and the Job before is there",
+            new().retrying().at(20).set(|c| c.job_before = before()),
+            "Clean up-job j",
+        ),
+        ("only the cache speaks", new().retrying().at(20).cached(), "Look"),
+        ("it is time", new().retrying().at(20), "Start 2 with 280 s"),
+        ("suspended", new().retrying().at(20).spec(json!({ "suspend": true })), "Wait until 300"),
+        ("out of time", new().retrying().at(300), "Record TimedOut DeadlineExceeded"),
+        ("cancelled", new().retrying().spec(json!({ "cancel": true })).looked(), "Record Cancelled Cancelled"),
+        ("it has ended", new().over("Completed"), "Release"),
+        ("it has ended, and a Job came late", new().over("Cancelled").job(&json!({})), "Stop up-job j"),
+        ("released", released(new().over("Completed")), "Settle"),
+        ("settled", released(new().over("Completed").status(json!({ "settled": true }))), "Wait"),
+        (
+            "released, and deleted",
+            released(new().over("Failed")).metadata(json!({ "deletionTimestamp": CREATED })),
+            "Wait",
+        ),
+    ]);
+}
+
+/// The effect is the strongest over all attempts and pods, and the way back the earliest: a second run finds it done.
+#[test]
+fn an_effect_is_not_forgotten() {
+    let first = json!([{ "attempt": 1, "jobName": "up-job", "code": "NoResult", "effect": "applied" }]);
+    let undo =
+        json!({ "available": true, "rollbackAction": "scale-deployment", "rollbackParameters": { "replicas": 7 } });
+    let second = job("up-job-2", "j", &json!({}));
+    let case = new().executing().status(json!({ "attempts": first, "rollbackInformation": undo }));
+    let mut case = case.pod(&ended(0, &message("Unchanged", true, "none", false)));
+    case.job.as_mut().unwrap().object = second;
+    let Step::Record(status) = case.next() else { panic!("{}", short(&case.next())) };
+    assert_eq!(json!(status.result.as_ref().unwrap().effect), "applied");
+    assert_eq!(json!(status.rollback_information)["rollbackParameters"]["replicas"], 7);
+    assert_eq!((status.attempts.len(), json!(status.attempts[1].effect)), (2, json!("none")));
+}
+
+/// A drained pod's replacement leaves no trace in the Job: what the first one did is kept in the status.
+#[test]
+fn a_pod_that_was_replaced_is_kept() {
+    let applied = message("Interrupted", false, "applied", true);
+    let case = new().executing().pod(&ended(143, &applied)).pod_gone().pod(&running_pod());
+    let Step::Show(status) = case.next() else { panic!("{}", short(&case.next())) };
+    assert_eq!((status.ended_pods.len(), json!(status.ended_pods[0].effect)), (1, json!("applied")));
+    let case = case.status(json!({ "endedPods": status.ended_pods })).set(|c| c.pods.clear());
+    let case = case.pod(&ended(0, &message("Unchanged", true, "none", false)));
+    let Step::Record(status) = case.next() else { panic!("{}", short(&case.next())) };
+    assert_eq!(json!(status.result.unwrap().effect), "applied");
+    assert_eq!(json!(status.rollback_information)["rollbackParameters"]["replicas"], 1);
+}

@@ -1,0 +1,27 @@
+//! What is known of Jobs and pods: their last state, also of those that are gone, because a pod's end may be told only
+//! by its deletion.
+
+pub mod slim;
+mod store;
+
+pub use store::{Ours, Store};
+
+/// An object, as it was seen last.
+#[derive(Debug, Clone)]
+pub struct Seen<K> {
+    /// Its last state.
+    pub object: K,
+    /// Whether it is there.
+    pub life: Life,
+    /// True when it was followed from before it could have pods: nothing about it can have been missed.
+    pub watched: bool,
+}
+
+/// Whether an object is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It is there, as far as is known.
+    There,
+    /// It is gone.
+    Gone,
+}

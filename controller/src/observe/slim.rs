@@ -1,0 +1,209 @@
+//! The parts of Jobs and pods that are looked at: what is not here is not kept in memory.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use serde::Deserialize;
+
+/// A Job of an attempt.
+#[derive(Debug, Clone, Default, Deserialize, Resource)]
+#[resource(inherit = Job)]
+pub struct SlimJob {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+    /// The one field of its spec that matters.
+    #[serde(default)]
+    pub spec: JobSpec,
+    /// Status.
+    #[serde(default)]
+    pub status: JobStatus,
+}
+
+/// What is looked at in a Job's spec.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobSpec {
+    /// Never set by us: a policy of the cluster may add it, and then results go with the Job.
+    pub ttl_seconds_after_finished: Option<i32>,
+}
+
+/// What is looked at in a Job's status.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobStatus {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// Pods that run.
+    pub active: i32,
+    /// Pods that failed.
+    pub failed: i32,
+    /// Pods that succeeded.
+    pub succeeded: i32,
+    /// Pods that are terminating.
+    pub terminating: Option<i32>,
+}
+
+impl JobStatus {
+    /// Returns how many pods the Job controller knows of, or has known of.
+    pub fn counted(&self) -> i32 {
+        self.active + self.failed + self.succeeded + self.terminating.unwrap_or(0)
+    }
+}
+
+/// A condition of a Job or a pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Condition {
+    /// Type.
+    pub r#type: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Reason.
+    pub reason: Option<String>,
+    /// Message.
+    pub message: Option<String>,
+}
+
+impl SlimJob {
+    /// Returns the condition of this type that is true.
+    pub fn condition(&self, name: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|one| one.r#type == name && one.status == "True")
+    }
+
+    /// Returns whether the Job starts no pod any more.
+    pub fn ended(&self) -> bool {
+        self.condition("Complete").is_some() || self.condition("Failed").is_some()
+    }
+}
+
+/// A pod of an attempt.
+#[derive(Debug, Clone, Default, Deserialize, Resource)]
+#[resource(inherit = Pod)]
+pub struct SlimPod {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+    /// The one field of its spec that matters.
+    #[serde(default)]
+    pub spec: PodSpec,
+    /// Status.
+    #[serde(default)]
+    pub status: PodStatus,
+}
+
+/// What is looked at in a pod's spec.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// Node that it was given to.
+    pub node_name: Option<String>,
+}
+
+/// What is looked at in a pod's status.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// Phase.
+    pub phase: Option<String>,
+    /// Reason, such as `Evicted`.
+    pub reason: Option<String>,
+    /// Message.
+    pub message: Option<String>,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// States of the containers.
+    pub container_statuses: Vec<ContainerStatus>,
+}
+
+/// State of a container.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// Name.
+    pub name: String,
+    /// State.
+    pub state: ContainerState,
+}
+
+/// State of a container: one of these.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// It has not started.
+    pub waiting: Option<Waiting>,
+    /// It runs.
+    pub running: Option<Running>,
+    /// It has ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// Reason why a container has not started.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Waiting {
+    /// Reason, such as `ImagePullBackOff`.
+    pub reason: Option<String>,
+    /// Message.
+    pub message: Option<String>,
+}
+
+/// A container that runs.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Running {}
+
+/// A container that has ended.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terminated {
+    /// Exit code.
+    pub exit_code: i32,
+    /// Reason, such as `OOMKilled`.
+    pub reason: Option<String>,
+    /// The termination message.
+    pub message: Option<String>,
+    /// Time of its start.
+    pub started_at: Option<jiff::Timestamp>,
+    /// Time of its end.
+    pub finished_at: Option<jiff::Timestamp>,
+}
+
+/// The name of the container that runs the action.
+pub const CONTAINER: &str = "executor";
+
+impl SlimPod {
+    /// Returns the state of the container that runs the action.
+    pub fn executor(&self) -> Option<&ContainerState> {
+        self.status.container_statuses.iter().find(|one| one.name == CONTAINER).map(|one| &one.state)
+    }
+
+    /// Returns how that container ended, if it did.
+    pub fn terminated(&self) -> Option<&Terminated> {
+        self.executor()?.terminated.as_ref()
+    }
+
+    /// Returns whether that container is known to have started. A pod whose kubelet is silent may have started it
+    /// nevertheless.
+    pub fn started(&self) -> bool {
+        self.executor().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    }
+
+    /// Returns the condition of this type that is true.
+    pub fn condition(&self, name: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|one| one.r#type == name && one.status == "True")
+    }
+
+    /// Returns whether the pod ends for a reason that lies outside it: its end is then not the attempt's.
+    pub fn disrupted(&self) -> bool {
+        self.condition("DisruptionTarget").is_some() || self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Returns whether nothing in it runs any more.
+    pub fn ended(&self) -> bool {
+        matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+}
+
+/// Returns the object that controls this one.
+pub fn controller(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
+}

@@ -1,0 +1,248 @@
+//! Keeps the last state of objects by the UID of their controller, as long as somebody needs it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::runtime::watcher::Event;
+
+use super::slim::{SlimJob, SlimPod, controller};
+use super::{Life, Seen};
+
+/// A Job or a pod.
+pub trait Ours: Clone {
+    /// Returns its metadata.
+    fn metadata(&self) -> &ObjectMeta;
+}
+
+impl Ours for SlimJob {
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+impl Ours for SlimPod {
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+}
+
+/// The last states of objects.
+#[derive(Debug)]
+pub struct Store<K> {
+    inner: Mutex<Inner<K>>,
+}
+
+#[derive(Debug)]
+struct Inner<K> {
+    /// By their controller's UID, then by their own.
+    objects: HashMap<String, HashMap<String, Seen<K>>>,
+    /// UIDs that were listed since the watch began anew.
+    listed: Option<HashSet<String>>,
+    ready: bool,
+}
+
+impl<K> Default for Store<K> {
+    fn default() -> Self {
+        Self { inner: Mutex::new(Inner { objects: HashMap::new(), listed: None, ready: false }) }
+    }
+}
+
+impl<K: Ours> Store<K> {
+    /// Takes an event of the watch. Returns the objects that changed.
+    pub fn apply(&self, event: Event<K>) -> Vec<K> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Init => {
+                inner.listed = Some(HashSet::new());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                if let (Some(listed), Some(uid)) = (&mut inner.listed, object.metadata().uid.clone()) {
+                    listed.insert(uid);
+                }
+                inner.put(object, Life::There, false)
+            }
+            Event::InitDone => {
+                inner.ready = true;
+                let Some(listed) = inner.listed.take() else { return Vec::new() };
+                inner.mark_gone(&listed)
+            }
+            Event::Apply(object) => inner.put(object, Life::There, false),
+            Event::Delete(object) => inner.put(object, Life::Gone, false),
+        }
+    }
+
+    /// Returns whether the first list has been read.
+    pub fn ready(&self) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).ready
+    }
+
+    /// Returns the objects of a controller, in the order of their creation.
+    pub fn of(&self, controller_uid: &str) -> Vec<Seen<K>> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> =
+            inner.objects.get(controller_uid).into_iter().flat_map(HashMap::values).cloned().collect();
+        all.sort_by_key(|one| {
+            let metadata = one.object.metadata();
+            (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.name.clone())
+        });
+        all
+    }
+
+    /// Takes what the API server answered when it was asked for all objects of a controller.
+    pub fn looked(&self, controller_uid: &str, there: Vec<K>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed: HashSet<String> = there.iter().filter_map(|one| one.metadata().uid.clone()).collect();
+        for object in there {
+            inner.put(object, Life::There, true);
+        }
+        for (uid, seen) in inner.objects.get_mut(controller_uid).into_iter().flatten() {
+            if !listed.contains(uid) {
+                seen.life = Life::Gone;
+            }
+        }
+    }
+
+    /// Takes an object that the API server answered with.
+    pub fn saw(&self, object: K) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).put(object, Life::There, true);
+    }
+
+    /// Takes that the API server has no object of this name: the one of this controller is gone.
+    pub fn absent(&self, controller_uid: &str, name: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_owner = inner.objects.get_mut(controller_uid).into_iter().flat_map(HashMap::values_mut);
+        for seen in of_owner.filter(|one| one.object.metadata().name.as_deref() == Some(name)) {
+            seen.life = Life::Gone;
+        }
+    }
+
+    /// Takes that an object is gone.
+    pub fn gone(&self, controller_uid: &str, uid: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = inner.objects.get_mut(controller_uid).and_then(|all| all.get_mut(uid)) {
+            seen.life = Life::Gone;
+        }
+    }
+
+    /// Changes what is known of an object, where an answer does not show it.
+    pub fn change(&self, controller_uid: &str, uid: &str, change: impl FnOnce(&mut K)) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = inner.objects.get_mut(controller_uid).and_then(|all| all.get_mut(uid)) {
+            change(&mut seen.object);
+        }
+    }
+
+    /// Forgets the objects of a controller.
+    pub fn forget(&self, controller_uid: &str) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).objects.remove(controller_uid);
+    }
+
+    /// Returns how many objects are kept.
+    pub fn len(&self) -> usize {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.objects.values().map(HashMap::len).sum()
+    }
+
+    /// Returns whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<K: Ours> Inner<K> {
+    /// Keeps an object. One that carries an older resourceVersion than what is kept is late, and dropped. What is gone
+    /// from the watch (also because its labels were changed) comes back only by a later state, or when the API server
+    /// was asked.
+    fn put(&mut self, object: K, life: Life, asked: bool) -> Vec<K> {
+        let metadata = object.metadata();
+        let (Some(owner), Some(uid)) = (controller(metadata).map(|owner| owner.uid.clone()), metadata.uid.clone())
+        else {
+            return Vec::new();
+        };
+        let version =
+            |object: &K| object.metadata().resource_version.as_deref().and_then(|text| text.parse::<u64>().ok());
+        let of_owner = self.objects.entry(owner).or_default();
+        let known = of_owner.get(&uid);
+        let late = |known: &Seen<K>| {
+            let (old, new) = (version(&known.object), version(&object));
+            old > new || old == new && known.life == Life::Gone && !asked
+        };
+        if known.is_some_and(late) {
+            return Vec::new();
+        }
+        let watched = known.map_or(life == Life::There && self.listed.is_none(), |known| known.watched);
+        of_owner.insert(uid, Seen { object: object.clone(), life, watched });
+        vec![object]
+    }
+
+    fn mark_gone(&mut self, listed: &HashSet<String>) -> Vec<K> {
+        let mut changed = Vec::new();
+        for (uid, seen) in self.objects.values_mut().flatten() {
+            if seen.life == Life::There && !listed.contains(uid) {
+                seen.life = Life::Gone;
+                changed.push(seen.object.clone());
+            }
+        }
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(uid: &str, version: &str) -> SlimPod {
+        serde_json::from_value(json!({ "metadata": {
+            "uid": uid, "name": uid, "resourceVersion": version,
+            "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "job", "controller": true }],
+        } }))
+        .unwrap()
+    }
+
+    fn lives(store: &Store<SlimPod>) -> Vec<(String, Life)> {
+        store.of("job").into_iter().map(|seen| (seen.object.metadata.name.unwrap_or_default(), seen.life)).collect()
+    }
+
+    #[test]
+    fn what_is_gone_is_kept_until_it_is_forgotten() {
+        let store = Store::default();
+        store.apply(Event::Init);
+        store.apply(Event::InitApply(pod("a", "1")));
+        assert!(!store.ready());
+        store.apply(Event::InitDone);
+        assert!(store.ready());
+        store.apply(Event::Delete(pod("a", "2")));
+        assert_eq!(lives(&store), [("a".to_owned(), Life::Gone)]);
+        store.apply(Event::Apply(pod("a", "1")));
+        assert_eq!(lives(&store), [("a".to_owned(), Life::Gone)], "a late event brings nothing back");
+        store.forget("job");
+        assert!(store.is_empty());
+    }
+
+    /// A watch that begins anew tells nothing of what went meanwhile.
+    #[test]
+    fn what_a_new_list_lacks_is_gone() {
+        let store = Store::default();
+        for event in [Event::Init, Event::InitApply(pod("a", "1")), Event::InitApply(pod("b", "2")), Event::InitDone] {
+            store.apply(event);
+        }
+        store.apply(Event::Init);
+        store.apply(Event::InitApply(pod("b", "2")));
+        let gone = store.apply(Event::InitDone);
+        assert_eq!(gone.iter().map(|pod| pod.metadata.name.as_deref()).collect::<Vec<_>>(), [Some("a")]);
+        assert_eq!(lives(&store), [("a".to_owned(), Life::Gone), ("b".to_owned(), Life::There)]);
+    }
+
+    #[test]
+    fn an_answer_counts_as_an_event_does() {
+        let store = Store::default();
+        store.apply(Event::Apply(pod("a", "5")));
+        store.looked("job", vec![pod("b", "6")]);
+        assert_eq!(lives(&store), [("a".to_owned(), Life::Gone), ("b".to_owned(), Life::There)]);
+        store.apply(Event::Apply(pod("b", "4")));
+        assert_eq!(store.of("job")[1].object.metadata.resource_version.as_deref(), Some("6"), "an older state is late");
+    }
+}

@@ -1,0 +1,289 @@
+//! What became of an attempt, as a pure function of its Job, its pods and, where the termination message does not do, the
+//! end of its log.
+//!
+//! Success is one thing only: exit code 0, and an `ActionResult` of this execution that says so. Everything else that
+//! cannot be read is `NoResult`, and its effect is unknown unless no container can have started.
+
+use contract::code::Code;
+use contract::result::{ActionResult, Effect, KIND};
+use contract::text::shorten;
+
+use crate::api::Reason;
+use crate::observe::slim::{SlimJob, SlimPod, Terminated};
+use crate::observe::{Life, Seen};
+
+/// The most bytes of an attempt's error in the status.
+const ERROR_LIMIT: usize = 300;
+
+/// The state of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It goes on. What keeps it from starting, if something does.
+    Running(Option<String>),
+    /// Its termination message does not do: the end of this pod's log is needed.
+    NeedsLog(String),
+    /// Its Job or its pod is not there as far as is known: the API server must be asked.
+    NeedsLook,
+    /// It has ended.
+    Ended(Box<Ended>),
+}
+
+/// The end of an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// The runner's result, if it could be read.
+    pub result: Option<ActionResult>,
+    /// The runner's code, `NoResult` or `NeverStarted`.
+    pub code: String,
+    /// Sentence that says what went wrong, if something did.
+    pub error: Option<String>,
+    /// Exit code of the container, if known.
+    pub exit_code: Option<i32>,
+    /// What all pods of the attempt did to the cluster, together.
+    pub effect: Effect,
+    /// Name of the pod that it was read from.
+    pub pod_name: Option<String>,
+}
+
+impl Ended {
+    /// Returns whether the action did what was asked, and verified it.
+    pub fn success(&self) -> bool {
+        self.exit_code == Some(0) && self.result.as_ref().is_some_and(|result| result.success)
+    }
+}
+
+/// All that is known of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The Job.
+    pub job: &'a Seen<SlimJob>,
+    /// Its pods, in the order of their creation.
+    pub pods: &'a [Seen<SlimPod>],
+    /// The end of the newest pod's log, if it was asked for.
+    pub log: Option<&'a str>,
+    /// True when Job and pods were asked for in this pass.
+    pub looked: bool,
+    /// The execution's UID, which is its `ACTION_ID`.
+    pub id: &'a str,
+}
+
+/// Returns the state of an attempt.
+pub fn outcome(facts: &Facts<'_>) -> Outcome {
+    let job = &facts.job.object;
+    let over = facts.job.life == Life::Gone || job.ended();
+    let Some(pod) = facts.pods.last() else {
+        return match (over, facts.looked) {
+            (true, true) => Outcome::Ended(Box::new(without_pod(facts))),
+            (true, false) => Outcome::NeedsLook,
+            (false, _) => Outcome::Running(None),
+        };
+    };
+    let Some(terminated) = pod.object.terminated() else {
+        // A pod that is gone, or that failed before its container started, may be replaced as long as the Job goes on.
+        let pod_over = pod.life == Life::Gone || pod.object.ended();
+        return match (over, facts.looked) {
+            (false, _) => Outcome::Running(waits_for(&pod.object)),
+            (true, false) => Outcome::NeedsLook,
+            (true, true) if pod_over => Outcome::Ended(Box::new(no_result(facts, pod, None))),
+            // The pod of a Job that is gone, or has failed, still runs down.
+            (true, true) => Outcome::Running(None),
+        };
+    };
+    let from_message = result_of(terminated.message.as_deref().unwrap_or_default(), facts.id);
+    let needs_more = from_message.as_ref().is_none_or(lacks_rollback);
+    let from_log = facts.log.and_then(|log| result_of(log, facts.id));
+    if needs_more && facts.log.is_none() && pod.life == Life::There {
+        return Outcome::NeedsLog(pod.object.metadata.name.clone().unwrap_or_default());
+    }
+    let result = if needs_more { from_log.or(from_message) } else { from_message };
+    // A pod that something else brings to its end may be replaced, also when it said that all went well: its replacement
+    // is a part of this attempt. A failure waits for its Job, which decides that.
+    let good = terminated.exit_code == 0 && result.as_ref().is_some_and(|result| result.success);
+    let undisturbed = !pod.object.disrupted() && pod.object.status.phase.as_deref() != Some("Failed");
+    if !(over || good && undisturbed) {
+        return Outcome::Running(None);
+    }
+    let ended = match result {
+        Some(result) => with_result(facts, pod, terminated, result),
+        None => no_result(facts, pod, Some(terminated)),
+    };
+    Outcome::Ended(Box::new(ended))
+}
+
+/// Returns whether the request that undoes the effect was left out for lack of space.
+fn lacks_rollback(result: &ActionResult) -> bool {
+    result.trimmed.iter().any(|field| field == "rollbackInformation")
+}
+
+/// Returns the last line of a text that is a result of this execution.
+pub fn result_of(text: &str, id: &str) -> Option<ActionResult> {
+    let lines = text.lines().rev().map(str::trim).filter(|line| line.starts_with('{'));
+    let mut results = lines.filter_map(|line| serde_json::from_str::<ActionResult>(line).ok());
+    results.find(|result| result.kind == KIND && result.action_id.as_deref() == Some(id))
+}
+
+/// Returns what keeps a pod from starting.
+fn waits_for(pod: &SlimPod) -> Option<String> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let sentence = |reason: &str, message: Option<&str>| {
+        let message = message.map(|text| format!(": {}", shorten(text, ERROR_LIMIT))).unwrap_or_default();
+        Some(format!("pod {name} has not started: {reason}{message}"))
+    };
+    let scheduled = pod.status.conditions.iter().find(|one| one.r#type == "PodScheduled" && one.status == "False");
+    if let Some(condition) = scheduled {
+        return sentence(condition.reason.as_deref().unwrap_or("not scheduled"), condition.message.as_deref());
+    }
+    let waiting = pod.executor()?.waiting.as_ref()?;
+    match waiting.reason.as_deref() {
+        // Every pod passes through these.
+        None | Some("ContainerCreating" | "PodInitializing") => None,
+        Some(reason) => sentence(reason, waiting.message.as_deref()),
+    }
+}
+
+fn with_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: &Terminated, result: ActionResult) -> Ended {
+    // A runner that found its work done by an earlier pod says so, and then that pod did it.
+    let own = if result.resumed { Effect::Applied } else { result.effect };
+    let exit_code = Some(terminated.exit_code);
+    let honest = result.success == (terminated.exit_code == 0);
+    let mut error = result.error.clone();
+    if !honest {
+        error = Some(format!(
+            "the result says success: {}, but the container ended with {} ({})",
+            result.success,
+            terminated.exit_code,
+            terminated.reason.as_deref().unwrap_or("no reason")
+        ));
+    }
+    Ended {
+        code: code_name(result.code),
+        error: error.map(|text| shorten(&text, ERROR_LIMIT)),
+        exit_code,
+        effect: with_earlier_pods(facts, own),
+        pod_name: pod.object.metadata.name.clone(),
+        result: Some(result),
+    }
+}
+
+/// Returns the code as results spell it.
+fn code_name(code: Code) -> String {
+    serde_json::to_value(code).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn no_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: Option<&Terminated>) -> Ended {
+    let name = pod.object.metadata.name.as_deref().unwrap_or_default();
+    let exit_code = terminated.map(|one| one.exit_code).or_else(|| exit_code_of(&facts.job.object));
+    let never = terminated.is_none() && never_started(pod);
+    let (code, effect) = match exit_code {
+        _ if never => (Reason::NeverStarted, Effect::None),
+        // The runner ends with 2 before it asks the cluster anything.
+        Some(2) => (Reason::NoResult, Effect::None),
+        _ => (Reason::NoResult, Effect::Unknown),
+    };
+    let why = match terminated {
+        Some(one) => format!(
+            "ended with {}{}, without a result of this execution",
+            one.exit_code,
+            one.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+        ),
+        None if never => waits_for(&pod.object).map_or_else(
+            || "never started".to_owned(),
+            |why| why.split_once(": ").map_or(why.clone(), |(_, rest)| format!("never started: {rest}")),
+        ),
+        None => "is gone, and its result was not seen".to_owned(),
+    };
+    let evicted = pod.object.status.reason.as_deref().map(|reason| {
+        let message = pod.object.status.message.as_deref().unwrap_or_default();
+        format!("; {reason}: {message}")
+    });
+    let error = format!("pod {name} {why}{}{}", evicted.unwrap_or_default(), job_says(&facts.job.object));
+    Ended {
+        result: None,
+        code: code.name().to_owned(),
+        error: Some(shorten(&error, ERROR_LIMIT)),
+        exit_code,
+        effect: with_earlier_pods(facts, effect),
+        pod_name: pod.object.metadata.name.clone(),
+    }
+}
+
+/// The end of a Job of which no pod is known.
+fn without_pod(facts: &Facts<'_>) -> Ended {
+    let job = &facts.job.object;
+    let exit_code = exit_code_of(job);
+    // The Job controller counts every pod before it lets it go.
+    let none = facts.job.watched && job.status.counted() == 0 && exit_code.is_none();
+    let (code, effect, why) = if none {
+        (
+            Reason::NeverStarted,
+            Effect::None,
+            "no pod was ever made of it: a quota, an admission policy, or a missing ServiceAccount",
+        )
+    } else if exit_code == Some(2) {
+        (Reason::NoResult, Effect::None, "its pod is gone, and its result was not seen")
+    } else {
+        (Reason::NoResult, Effect::Unknown, "its pod is gone, and its result was not seen")
+    };
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    Ended {
+        result: None,
+        code: code.name().to_owned(),
+        error: Some(shorten(&format!("job {name}: {why}{}", job_says(job)), ERROR_LIMIT)),
+        exit_code,
+        effect: with_earlier_pods(facts, effect),
+        pod_name: None,
+    }
+}
+
+/// Returns the Job's own words about its failure.
+fn job_says(job: &SlimJob) -> String {
+    let failed = job.condition("Failed").and_then(|one| one.message.as_deref());
+    failed.map(|message| format!("; the Job says: {message}")).unwrap_or_default()
+}
+
+/// Returns the exit code from the message of a failure rule, which stays when the pod is gone: `Container executor for
+/// pod … failed with exit code 9 matching FailJob rule at index 2`.
+fn exit_code_of(job: &SlimJob) -> Option<i32> {
+    let message = job.condition("Failed").or_else(|| job.condition("FailureTarget"))?.message.as_deref()?;
+    let rest = message.split_once("with exit code ")?.1;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Returns whether no container of the pod can have started: it never had a node, or its kubelet said so after it had
+/// learnt that the pod was to go.
+pub fn never_started(pod: &Seen<SlimPod>) -> bool {
+    let over = pod.life == Life::Gone || pod.object.ended();
+    let object = &pod.object;
+    let never_placed = object.spec.node_name.is_none();
+    let kubelet_says = object.metadata.deletion_timestamp.is_some()
+        && object
+            .executor()
+            .is_some_and(|state| state.waiting.as_ref().is_some_and(|waiting| waiting.reason.is_some()));
+    over && !object.started() && (never_placed || kubelet_says)
+}
+
+/// Returns what one pod did to the cluster, as far as it can be told.
+pub fn effect_of(pod: &Seen<SlimPod>, id: &str) -> Effect {
+    let message = pod.object.terminated().and_then(|one| one.message.as_deref()).unwrap_or_default();
+    match result_of(message, id) {
+        Some(result) if result.resumed => Effect::Applied,
+        Some(result) => result.effect,
+        None if never_started(pod) => Effect::None,
+        None => Effect::Unknown,
+    }
+}
+
+/// Returns the strongest effect of the newest pod and of those before it.
+fn with_earlier_pods(facts: &Facts<'_>, own: Effect) -> Effect {
+    let earlier = facts.pods.split_last().map_or(&[][..], |(_, earlier)| earlier);
+    earlier.iter().map(|pod| effect_of(pod, facts.id)).fold(own, strongest)
+}
+
+/// Returns the effect that says more: applied, unknown, none.
+pub fn strongest(one: Effect, other: Effect) -> Effect {
+    match (one, other) {
+        (Effect::Applied, _) | (_, Effect::Applied) => Effect::Applied,
+        (Effect::Unknown, _) | (_, Effect::Unknown) => Effect::Unknown,
+        (Effect::None, Effect::None) => Effect::None,
+    }
+}

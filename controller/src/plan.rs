@@ -1,0 +1,332 @@
+//! Checks an execution without a pod: what the runner's own parsing would refuse, in the same words, with the names of
+//! the fields in place of the variables'. Rego is left to the runner.
+
+use std::sync::Arc;
+
+use actions::action::parse::Parameters;
+use actions::action::{Action, TargetRef};
+use actions::catalogue::target::{self, KindInput, TargetInput, TargetTexts};
+use actions::catalogue::{self, Verb, Visitor, with_action};
+use actions::cluster::run::{LogSink, Progress, RunContext};
+use actions::k8s::{Kind, ObjectRef};
+use contract::waiting::WaitOptions;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::api::{KubernetesExecution, TargetSpec};
+
+/// Annotation of an execution: the UID of the pod that a `restart-pod` is about, as it was at first sight. The same in
+/// every attempt, so that a later one never evicts the replacement.
+pub const TARGET_UID: &str = "kubernetesexecution.kubernaut.io/target-uid";
+
+/// The most bytes of the parameters, and of all conditions: the kernel takes 128 KiB for one variable.
+const LARGEST: usize = 100 << 10;
+
+/// Result of the check.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plan {
+    /// It can be carried out.
+    Runnable(Runnable),
+    /// It cannot, whatever the cluster says. The sentence names each field, and what was expected.
+    Invalid(String),
+    /// The pod that is to be restarted was not there at first sight.
+    NoTarget(String),
+}
+
+/// An execution that can be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Runnable {
+    /// The verb.
+    pub verb: Verb,
+    /// The one spelling of the action type, such as `scale-deployment`.
+    pub action_type: String,
+    /// Namespace of the target; none for cluster-scoped kinds.
+    pub namespace: Option<String>,
+    /// UID of the target, if known.
+    pub target_uid: Option<String>,
+    /// Whether a second pod cannot apply the action twice.
+    pub repeatable: bool,
+}
+
+/// Returns the UID of the target: the spec's, or the one that was pinned.
+pub fn target_uid(execution: &KubernetesExecution) -> Option<String> {
+    let pinned = || execution.metadata.annotations.as_ref()?.get(TARGET_UID).cloned();
+    execution.spec.action.target.uid.clone().or_else(pinned)
+}
+
+/// Returns whether a second pod cannot apply the action twice, as far as the action's type tells; settings may say otherwise.
+pub fn repeatable(execution: &KubernetesExecution) -> bool {
+    let Some((verb, kind)) = action(execution) else { return false };
+    with_action(verb, kind, Repeatable { id: execution.metadata.uid.clone(), uid: target_uid(execution).is_some() })
+}
+
+/// Returns whether the pod's UID must be pinned before the action may be started a second time.
+pub fn wants_uid(execution: &KubernetesExecution) -> bool {
+    !repeatable(execution) && matches!(action(execution), Some((Verb::Restart, Some(Kind::Pod))))
+}
+
+/// Returns the key of the target, by which one action at a time is let at it; `None` for what changes nothing.
+pub fn target_key(execution: &KubernetesExecution) -> Option<String> {
+    let (verb, kind) = action(execution)?;
+    let target = &execution.spec.action.target;
+    if verb == Verb::CollectLogs || execution.spec.dry_run {
+        return None;
+    }
+    let kind_name = kind.map_or_else(|| target.resource_kind.clone().unwrap_or_default().to_lowercase(), Kind::lower);
+    let own = execution.metadata.namespace.as_deref().unwrap_or_default();
+    let namespace = if kind == Some(Kind::Node) { "" } else { target.namespace.as_deref().unwrap_or(own) };
+    Some(format!("{kind_name}/{namespace}/{}", target.resource_name.as_deref().unwrap_or_default()))
+}
+
+fn action(execution: &KubernetesExecution) -> Option<(Verb, Option<Kind>)> {
+    let spec = &execution.spec.action;
+    let (verb, named) = catalogue::parse_action_type(Some(&spec.r#type), &mut Vec::new())?;
+    let kind = named.as_deref().or(spec.target.resource_kind.as_deref()).and_then(Kind::parse);
+    Some((verb, kind))
+}
+
+/// Checks an execution.
+pub fn plan(execution: &KubernetesExecution) -> Plan {
+    let mut problems = Vec::new();
+    let spec = &execution.spec;
+    if spec.cluster.is_some() {
+        problems.push("spec.cluster: this controller serves only its own cluster; leave it out".to_owned());
+    }
+    let action = &spec.action;
+    let verb_and_kind = catalogue::parse_action_type(Some(&action.r#type), &mut problems);
+    let (verb, named_kind) = verb_and_kind.map_or((None, None), |(verb, kind)| (Some(verb), kind));
+    let target = target::read(&texts(&action.target), verb, named_kind.as_deref(), &mut problems);
+    let node = target.kind == Some(KindInput::BuiltIn(Kind::Node));
+    if node && action.target.namespace.is_some() {
+        problems.push("TARGET_NAMESPACE: a node has no namespace; leave it out".to_owned());
+    }
+    problems.extend(sizes(execution));
+    if problems.is_empty() && wants_uid(execution) {
+        let name = action.target.resource_name.as_deref().unwrap_or_default();
+        return Plan::NoTarget(format!(
+            "spec.action.target.resourceName: pod {name} was not there when the execution was seen first; nothing was started"
+        ));
+    }
+    let (Some(verb), Some(kind)) = (verb, target.kind.clone()) else { return invalid(&problems) };
+    let built_in = if let KindInput::BuiltIn(kind) = &kind { Some(*kind) } else { None };
+    let parameters = Value::Object(action.parameters.clone().unwrap_or_default()).to_string();
+    let uid = target_uid(execution);
+    let check = Check { verb, kind: &kind, target: &target, parameters: &parameters, uid: uid.clone(), execution };
+    let repeatable = match with_action(verb, built_in, check) {
+        Ok(repeatable) => repeatable,
+        Err(more) => {
+            problems.extend(more);
+            false
+        }
+    };
+    if !problems.is_empty() {
+        return invalid(&problems);
+    }
+    let own = execution.metadata.namespace.clone();
+    Plan::Runnable(Runnable {
+        verb,
+        action_type: format!("{}-{}", verb.name(), kind.lower()),
+        namespace: if node { None } else { action.target.namespace.clone().or(own) },
+        target_uid: uid,
+        repeatable,
+    })
+}
+
+fn texts(target: &TargetSpec) -> TargetTexts<'_> {
+    TargetTexts {
+        kind: target.resource_kind.as_deref(),
+        name: target.resource_name.as_deref(),
+        namespace: target.namespace.as_deref(),
+        selector: target.selector.as_deref(),
+        api_version: target.api_version.as_deref(),
+        uid: target.uid.as_deref(),
+        resource: None,
+    }
+}
+
+fn sizes(execution: &KubernetesExecution) -> Vec<String> {
+    let spec = &execution.spec;
+    let length = |value: serde_json::Result<String>| value.map(|text| text.len()).unwrap_or_default();
+    let parameters = length(serde_json::to_string(&spec.action.parameters));
+    let conditions = length(serde_json::to_string(&(&spec.pre_conditions, &spec.post_conditions)));
+    let too_long = |field: &str, has: usize| {
+        (has > LARGEST).then(|| format!("{field}: expected at most {LARGEST} bytes of JSON, has {has}"))
+    };
+    let all = [
+        too_long("spec.action.parameters", parameters),
+        too_long("spec.preConditions, spec.postConditions", conditions),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+fn invalid(problems: &[String]) -> Plan {
+    /// The runner's variables, and the fields that they are made from.
+    const FIELDS: [(&str, &str); 8] = [
+        ("ACTION_PARAMETERS", "spec.action.parameters"),
+        ("ACTION_TYPE", "spec.action.type"),
+        ("TARGET_API_VERSION", "spec.action.target.apiVersion"),
+        ("TARGET_KIND", "spec.action.target.resourceKind"),
+        ("TARGET_NAMESPACE", "spec.action.target.namespace"),
+        ("TARGET_NAME", "spec.action.target.resourceName"),
+        ("TARGET_SELECTOR", "spec.action.target.selector"),
+        ("TARGET_UID", "spec.action.target.uid"),
+    ];
+    let text = problems.join("; ");
+    Plan::Invalid(FIELDS.iter().fold(text, |text, (variable, field)| text.replace(variable, field)))
+}
+
+#[derive(Debug)]
+struct NoLines;
+
+impl LogSink for NoLines {
+    fn write_line(&self, _line: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The context that the runner will have, as far as checks look at it.
+fn context(execution: Option<&KubernetesExecution>, id: Option<&str>, wait: WaitOptions) -> RunContext {
+    RunContext {
+        id: id.and_then(|id| id.parse().ok()),
+        reason: execution.and_then(|one| one.spec.reason.clone()),
+        run: String::new(),
+        now: Timestamp::UNIX_EPOCH,
+        wait,
+        progress: Progress::default(),
+        sink: Arc::new(NoLines),
+        upload_hosts: Vec::new(),
+    }
+}
+
+struct Repeatable {
+    id: Option<String>,
+    uid: bool,
+}
+
+impl Visitor for Repeatable {
+    type Output = bool;
+    fn visit<A: Action>(self) -> bool {
+        A::repeatable(&context(None, self.id.as_deref(), WaitOptions::default()), self.uid)
+    }
+}
+
+struct Check<'a> {
+    verb: Verb,
+    kind: &'a KindInput,
+    target: &'a TargetInput,
+    parameters: &'a str,
+    uid: Option<String>,
+    execution: &'a KubernetesExecution,
+}
+
+impl Visitor for Check<'_> {
+    type Output = Result<bool, Vec<String>>;
+
+    fn visit<A: Action>(self) -> Self::Output {
+        let mut problems: Vec<String> = catalogue::check_kind::<A>(self.verb, self.kind).err().into_iter().collect();
+        let parameters = Parameters::<A>::parse(self.parameters).map_err(|more| {
+            problems.extend(more);
+            problems.clone()
+        })?;
+        let run = context(Some(self.execution), self.execution.metadata.uid.as_deref(), parameters.wait);
+        problems.extend(self.named().iter().flat_map(|named| parameters.action.check(named, &run)));
+        if problems.is_empty() { Ok(A::repeatable(&run, self.uid.is_some())) } else { Err(problems) }
+    }
+}
+
+impl Check<'_> {
+    /// The target without the cluster's answer about its kind: enough for rules across parameters.
+    fn named(&self) -> Option<TargetRef> {
+        let own = self.execution.metadata.namespace.as_deref().unwrap_or("default");
+        let namespace = self.target.namespace.clone().or_else(|| own.parse().ok());
+        if let Some(selector) = &self.target.selector {
+            return Some(TargetRef::Selection { namespace: namespace?, selector: selector.clone() });
+        }
+        let (name, uid) = (self.target.name.clone()?, self.uid.clone());
+        Some(TargetRef::Object(ObjectRef { resource: Kind::Pod.resource(), namespace, name, uid }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::json;
+
+    pub fn execution(spec: Value) -> KubernetesExecution {
+        serde_json::from_value(json!({
+            "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "KubernetesExecution",
+            "metadata": { "name": "x", "namespace": "shop", "uid": "948897b5-4a56-4dcc-bdd4-910732282bc7" }, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn scale(parameters: Value) -> KubernetesExecution {
+        execution(
+            json!({ "action": { "type": "scale-deployment", "parameters": parameters, "target": { "resourceName": "web" } } }),
+        )
+    }
+
+    #[test]
+    fn a_good_request_is_runnable() {
+        let Plan::Runnable(plan) = plan(&scale(json!({ "replicas": 3 }))) else { panic!() };
+        assert_eq!((plan.action_type.as_str(), plan.namespace.as_deref()), ("scale-deployment", Some("shop")));
+        assert!(plan.repeatable);
+    }
+
+    /// The account is made from the type, so that every way to ask for it leads to the same one.
+    #[test]
+    fn a_bare_verb_gets_its_kind() {
+        let spec = json!({ "type": "restart", "target": { "resourceKind": "deploy", "resourceName": "web" } });
+        let Plan::Runnable(plan) = plan(&execution(json!({ "action": spec }))) else { panic!() };
+        assert_eq!(plan.action_type, "restart-deployment");
+    }
+
+    #[rstest]
+    #[case::unknown_field(json!({ "type": "scale-deployment", "parameters": { "replics": 3 }, "target": { "resourceName": "web" } }), "spec.action.parameters: unknown field \"replics\", did you mean replicas?")]
+    #[case::missing(json!({ "type": "scale-deployment", "target": { "resourceName": "web" } }), "spec.action.parameters: missing field `replicas`")]
+    #[case::out_of_range(json!({ "type": "scale-deployment", "parameters": { "replicas": -1 }, "target": { "resourceName": "web" } }), "spec.action.parameters: replicas")]
+    #[case::unknown_action(json!({ "type": "scael-deployment", "target": { "resourceName": "web" } }), "spec.action.type: unknown action \"scael-deployment\", did you mean scale-deployment?")]
+    #[case::another_kind(json!({ "type": "scale-deployment", "parameters": { "replicas": 1 }, "target": { "resourceKind": "Pod", "resourceName": "web" } }), "spec.action.type, spec.action.target.resourceKind: they disagree")]
+    #[case::a_kind_it_is_not_for(json!({ "type": "scale-node", "parameters": { "replicas": 1 }, "target": { "resourceName": "n1" } }), "spec.action.target.resourceKind: scale does not go with a node")]
+    #[case::a_node_in_a_namespace(json!({ "type": "cordon-node", "target": { "namespace": "shop", "resourceName": "n1" } }), "spec.action.target.namespace: a node has no namespace")]
+    #[case::a_name_that_is_none(json!({ "type": "restart-deployment", "target": { "resourceName": "a/b" } }), "spec.action.target.resourceName: an object's name may hold")]
+    #[case::too_many_bytes(json!({ "type": "scale-deployment", "parameters": { "replicas": 1, "x": "y".repeat(100 << 10) }, "target": { "resourceName": "web" } }), "spec.action.parameters: expected at most 102400 bytes")]
+    fn a_bad_one_names_the_field(#[case] action: Value, #[case] says: &str) {
+        let Plan::Invalid(why) = plan(&execution(json!({ "action": action }))) else { panic!("runnable") };
+        assert!(why.contains(says), "{why}");
+        assert!(!why.contains("TARGET_") && !why.contains("ACTION_"), "{why}");
+    }
+
+    #[test]
+    fn another_cluster_is_refused() {
+        let mut other = scale(json!({ "replicas": 3 }));
+        other.spec.cluster = Some("west".to_owned());
+        assert!(matches!(plan(&other), Plan::Invalid(why) if why.starts_with("spec.cluster: ")));
+    }
+
+    #[test]
+    fn restarting_a_pod_is_repeatable_once_its_uid_is_known() {
+        let mut restart =
+            execution(json!({ "action": { "type": "restart-pod", "target": { "resourceName": "web-0" } } }));
+        assert!(!repeatable(&restart) && wants_uid(&restart));
+        restart.metadata.annotations = Some([(TARGET_UID.to_owned(), "u".to_owned())].into());
+        assert!(repeatable(&restart) && !wants_uid(&restart));
+        assert!(repeatable(&scale(json!({}))) && !wants_uid(&scale(json!({}))));
+    }
+
+    #[test]
+    fn the_target_has_one_key_however_it_is_named() {
+        let one = execution(json!({ "action": { "type": "scale-deployment", "target": { "resourceName": "web" } } }));
+        let other = execution(
+            json!({ "action": { "type": "restart", "target": { "namespace": "shop", "resourceKind": "deploy", "resourceName": "web" } } }),
+        );
+        assert_eq!(target_key(&one), target_key(&other));
+        let logs = execution(json!({ "action": { "type": "collect-logs-pod", "target": { "resourceName": "web" } } }));
+        assert_eq!(target_key(&logs), None);
+        let dry = execution(
+            json!({ "dryRun": true, "action": { "type": "scale-deployment", "target": { "resourceName": "web" } } }),
+        );
+        assert_eq!(target_key(&dry), None);
+    }
+}

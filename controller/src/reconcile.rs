@@ -1,0 +1,194 @@
+//! One pass over one execution: asks `next` what is to be done, does it, and asks again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use serde_json::{Value, json};
+
+use crate::act::{Foreign, Pass, Trouble};
+use crate::api::{GROUP, Phase, Reason};
+use crate::context::{Context, Stored};
+use crate::next::{Limits, Observed, Source, Step, TheJob, next};
+use crate::observe::{Life, Seen};
+use crate::plan;
+use crate::queue::Turn;
+use crate::requests::Failure;
+use crate::status;
+
+/// The most steps of one pass; an execution that would take more waits for its next turn.
+const STEPS: usize = 16;
+/// The longest delay after failed passes.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// One pass.
+pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Action, Trouble> {
+    let cached = match &stored.0 {
+        Ok(execution) => execution,
+        Err(invalid) => return unreadable(&context, &invalid.metadata, &invalid.error).await,
+    };
+    // It left the watch after this pass was asked for.
+    if !context.watches_this(cached) {
+        return Ok(Action::await_change());
+    }
+    // Before the first lists are read, what is not known is not absent.
+    let ready = context.jobs.ready() && context.pods.ready();
+    let begun = cached.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase != Phase::Pending);
+    if let Some(why) = context.shared.unwatched().filter(|_| !(ready && begun)) {
+        let trouble = Trouble::Blind(why);
+        tell(&mut Pass::new(context.shared.newest(cached)), &context, &trouble).await;
+        return Err(trouble);
+    }
+    if !ready {
+        return Ok(Action::requeue(Duration::from_millis(100)));
+    }
+    let began = Instant::now();
+    let uid = cached.metadata.uid.clone().unwrap_or_default();
+    let mut pass = Pass::new(context.shared.newest(cached));
+    let result = steps(&mut pass, &context).await;
+    context.shared.metrics.pass(began.elapsed());
+    match result {
+        Ok(action) => {
+            context.shared.passed(&uid);
+            if pass.execution.status.as_ref().and_then(|status| status.phase).is_some_and(Phase::is_final) {
+                context.ended(&pass.execution);
+            }
+            Ok(action)
+        }
+        Err(Trouble::Gone) => {
+            context.forget(&uid);
+            Ok(Action::await_change())
+        }
+        Err(trouble) => {
+            tell(&mut pass, &context, &trouble).await;
+            Err(trouble)
+        }
+    }
+}
+
+async fn steps(pass: &mut Pass, context: &Context) -> Result<Action, Trouble> {
+    for _ in 0..STEPS {
+        let step = look_and_decide(pass, context);
+        tracing::debug!(?step, execution = pass.execution.metadata.name, "step");
+        if let Step::Wait(until) = step {
+            return Ok(match until {
+                Some(until) => Action::requeue(
+                    Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default()
+                        + Duration::from_millis(1),
+                ),
+                None => Action::await_change(),
+            });
+        }
+        pass.act(context, step).await?;
+    }
+    Ok(Action::requeue(Duration::from_millis(10)))
+}
+
+/// Gathers what is known, and returns the next step.
+fn look_and_decide(pass: &Pass, context: &Context) -> Step {
+    let execution = &pass.execution;
+    let uid = execution.metadata.uid.clone().unwrap_or_default();
+    let jobs = context.jobs.of(&uid);
+    let named = |name: &str| jobs.iter().find(|job| job.object.metadata.name.as_deref() == Some(name));
+    let job = named(&pass.job_name());
+    let pods =
+        job.and_then(|job| job.object.metadata.uid.as_deref()).map(|uid| context.pods.of(uid)).unwrap_or_default();
+    let before = execution.status.as_ref().and_then(|status| status.attempts.last());
+    let recorded = |job: &&Seen<_>| job.life == Life::There && !pass.cleaned;
+    let job_before = before.and_then(|attempt| named(&attempt.job_name)).filter(recorded);
+    let the_job = match (&pass.foreign, job) {
+        (_, Some(job)) => TheJob::Ours(job),
+        (Some(Foreign::Other(whose)), None) => TheJob::Foreign(whose),
+        (Some(Foreign::Leaving), None) => TheJob::Leaving,
+        (None, None) => TheJob::Absent,
+    };
+    let action_type = &execution.spec.action.r#type;
+    let own = execution.spec.timeout.as_deref().and_then(|text| text.parse::<contract::duration::Duration>().ok());
+    let timing = &context.shared.timing;
+    let waits = execution.status.as_ref().and_then(|status| status.phase).is_none_or(|phase| phase == Phase::Pending);
+    next(&Observed {
+        execution,
+        source: pass.source,
+        looked: pass.looked,
+        job: the_job,
+        pods: &pods,
+        job_before: job_before.map(|job| &job.object),
+        log: pass.log.as_deref(),
+        intended: pass.intended,
+        lost_until: context.shared.lost_until(&uid),
+        turn: &if waits { context.shared.turn(&uid) } else { Turn::Now },
+        plan: pass.plan.as_ref().filter(|_| pass.source == Source::Server),
+        repeatable: plan::repeatable(execution) && context.shared.settings.repeatable(action_type),
+        limits: Limits {
+            timeout: own
+                .map_or_else(|| context.shared.settings.timeout(action_type), contract::duration::Duration::get),
+            backoff: timing.backoff,
+            start_deadline: timing.start_deadline,
+            stop_after: timing.stop_after,
+        },
+        now: Timestamp::now(),
+    })
+}
+
+/// Says in the execution's status what keeps it from going on, where that is something a person can change.
+async fn tell(pass: &mut Pass, context: &Context, trouble: &Trouble) {
+    let reason = match trouble {
+        Trouble::Request { failure, .. } if failure.lacks_permission() => Reason::Forbidden,
+        // Of a Job's creation only: a quota, an admission policy, a namespace that is on its way out.
+        Trouble::Request { failure: Failure::Answered { code: 403, .. }, .. } => Reason::JobRefused,
+        Trouble::Policies(_) | Trouble::Blind(_) => Reason::Forbidden,
+        _ => return,
+    };
+    let execution = &pass.execution;
+    let phase = execution.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Pending);
+    if phase.is_final() {
+        return;
+    }
+    let message = trouble.to_string();
+    let known = execution.status.as_ref().is_some_and(|status| status.message.as_deref() == Some(&message));
+    if known {
+        return;
+    }
+    let wanted = status::with_phase(status::of(execution), phase, reason.name(), &message, Timestamp::now());
+    if let Err(error) = pass.act(context, Step::Show(Box::new(wanted))).await {
+        tracing::warn!(%error, "failed to say in the status what is wrong");
+    }
+}
+
+/// What follows a failed pass: another one, later each time.
+pub fn after_trouble(stored: Arc<Stored>, trouble: &Trouble, context: Arc<Context>) -> Action {
+    let metadata = stored.0.as_ref().map_or_else(|invalid| &invalid.metadata, |execution| &execution.metadata);
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let count = context.shared.failed(uid);
+    let delay = Duration::from_millis(250).saturating_mul(1 << count.min(10)).min(LONGEST);
+    tracing::warn!(%trouble, namespace = metadata.namespace, name = metadata.name, again = ?delay, "a pass failed");
+    Action::requeue(delay)
+}
+
+/// A stored object that cannot be read fails alone: it says so in its status, unless it had a phase already, which
+/// whoever could read it has written.
+async fn unreadable(
+    context: &Context,
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    error: &str,
+) -> Result<Action, Trouble> {
+    context.shared.metrics.unreadable();
+    let (namespace, name) =
+        (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
+    tracing::error!(namespace, name, error, "a stored execution cannot be read");
+    let path = format!("/apis/{GROUP}/v1alpha1/namespaces/{namespace}/kubernetesexecutions/{name}");
+    let what = |failure| Trouble::Request { what: "write the status".to_owned(), failure };
+    let stored: Value = context.shared.requests.get(&path, "kubernetesexecutions").await.map_err(what)?;
+    if stored.pointer("/status/phase").is_some() || !context.shared.gate.allows(context.shared.requests.horizon()) {
+        return Ok(Action::await_change());
+    }
+    let message = format!("the stored object cannot be read, and nothing was started: {error}");
+    let patch = json!({
+        "metadata": { "resourceVersion": stored.pointer("/metadata/resourceVersion") },
+        "status": { "phase": Phase::Failed.name(), "reason": Reason::Unreadable.name(), "message": message, "endTime": Timestamp::now() },
+    });
+    let answer =
+        context.shared.requests.patch::<Value>(&format!("{path}/status"), "kubernetesexecutions/status", &patch).await;
+    answer.map(|_| Action::await_change()).map_err(what)
+}

@@ -1,0 +1,270 @@
+//! Wires everything together: connection, leadership, watches, passes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actions::cluster::{Reached, random, reach};
+use anyhow::{Context as _, Result, anyhow};
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, applier, reflector, watcher as watch};
+use kube::{Api, Resource};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::context::{Context, Shared, Stored, Timing, trimmed};
+use crate::job::{EXECUTION_ANNOTATION, MANAGED_BY, MANAGER};
+use crate::late;
+use crate::lease::{Gate, Lease};
+use crate::metrics::Metrics;
+use crate::observe::slim::{SlimJob, SlimPod};
+use crate::observe::{Ours, Store};
+use crate::reconcile::{after_trouble, reconcile};
+use crate::requests::{self, Requests, chain, permission};
+use crate::serve::{self, Health};
+use crate::settings::{RunFlags, Settings};
+use crate::sweep;
+
+/// The most passes at once: each has at most one request, and each request a connection.
+const PASSES: u16 = 32;
+/// Seconds after which a watch is begun anew: one that has fallen silent on its way holds nothing up for longer.
+const WATCH: u32 = 60;
+/// Time that a clean end may take.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs until it is told to stop, or until it leads no more.
+pub async fn run(flags: &RunFlags) -> Result<()> {
+    let mut signals = Signals::listen()?;
+    let settings =
+        Settings::read(flags.settings.as_deref(), flags.policy_dir.as_deref()).map_err(|why| anyhow!(why))?;
+    settings.policies().map_err(|why| anyhow!(why))?;
+    let least = flags.lease_renewal * 2 + requests::horizon(flags.write_limit);
+    if least >= flags.lease_duration {
+        return Err(anyhow!(
+            "--lease-duration: expected more than {} s: a write may take --write-limit and 2 s, and two of --lease-renewal must fit \
+             beside it",
+            least.as_secs_f32()
+        ));
+    }
+    let (metrics, health) = (Metrics::default(), Health::default());
+    serve::health(flags.health, &health)?;
+    serve::metrics(flags.metrics, &metrics)?;
+    tokio::spawn(health.clone().beat());
+    let agent = format!("execution-controller/{}", env!("CARGO_PKG_VERSION"));
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
+    let Reached { client, server, namespace } = reach(&flags.connection(), &agent, deadline).await?;
+    let namespace = flags.namespace.clone().or_else(|| namespace.map(|one| one.to_string()));
+    let namespace = namespace
+        .context("--namespace: needed for the Lease; neither the ServiceAccount nor the kubeconfig names one")?;
+    let identity = flags.identity.clone().unwrap_or_default() + &format!("_{:016x}", random());
+    tracing::info!(server, namespace, identity, "starting");
+    let requests = Requests::new(client.clone(), metrics.clone(), flags.write_limit);
+    let gate = Gate::default();
+    let mut lease =
+        Lease::new(requests.clone(), &namespace, &identity, flags.lease_duration, flags.lease_renewal, gate.clone());
+    // Who stands by is as ready as it can be.
+    health.set_ready();
+    tokio::select! {
+        acquired = lease.acquire() => acquired.context("the Lease cannot be had")?,
+        () = signals.told_to_stop() => return Ok(()),
+    }
+    let timing = Timing {
+        max_active: flags.max_active,
+        backoff: flags.backoff,
+        start_deadline: flags.start_deadline,
+        stop_after: flags.stop_after,
+    };
+    let shared = Arc::new(Shared::new(requests, gate, settings, timing, metrics, identity));
+    lead(client, shared, &flags.namespaces, lease, &mut signals).await
+}
+
+/// Carries out executions as long as the Lease is held.
+async fn lead(
+    client: kube::Client,
+    shared: Arc<Shared>,
+    namespaces: &[String],
+    mut lease: Lease,
+    signals: &mut Signals,
+) -> Result<()> {
+    tracing::info!("leading");
+    shared.metrics.leads(true);
+    let namespaces: Vec<Option<String>> =
+        if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let passes = namespaces.iter().map(|one| passes(client.clone(), one.clone(), shared.clone(), ended.clone()));
+    let mut work = std::pin::pin!(futures::future::join_all(passes));
+    let lost = tokio::select! {
+        () = lease.hold() => true,
+        () = signals.told_to_stop() => false,
+        _ = &mut work => return Err(anyhow!("the watches ended")),
+        never = sweep::sweep(shared.clone(), namespaces.clone()) => match never {},
+    };
+    shared.metrics.leads(false);
+    if lost {
+        // Whoever leads now goes on from what is in the cluster; a fresh start is the cleanest way to stand by.
+        return Err(anyhow!("the Lease is lost"));
+    }
+    tracing::info!("stopping: what has begun is finished");
+    // Nobody listens only if all passes have ended.
+    let _ended = end.send(true);
+    let began = Instant::now();
+    tokio::select! {
+        _ = &mut work => {}
+        () = async { while began.elapsed() < GRACE { lease.hold().await } } => {}
+        () = tokio::time::sleep(GRACE) => tracing::warn!("not everything came to an end in time"),
+    }
+    lease.release().await;
+    Ok(())
+}
+
+/// The signals that tell the process to stop; from when this is made on, none is lost.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("failed to listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn told_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn api<K>(client: &kube::Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Passes over the executions of one namespace, or of all, until it is told to stop.
+async fn passes(
+    client: kube::Client,
+    namespace: Option<String>,
+    shared: Arc<Shared>,
+    mut ended: tokio::sync::watch::Receiver<bool>,
+) {
+    let (trigger, triggered) = unbounded();
+    let (jobs, pods) = (Store::default(), Store::default());
+    let (reader, writer) = reflector::store::<Stored>();
+    let context = Arc::new(Context { shared, jobs, pods, watched: reader.clone(), trigger });
+    let namespace = namespace.as_deref();
+    // Settled executions are not watched: memory and the time of a restart follow what is active, not what was.
+    let unsettled = watcher::Config::default().timeout(WATCH).fields("status.settled!=true").page_size(500);
+    let executions = watch(api::<Stored>(&client, namespace), unsettled).default_backoff();
+    let executions = told(executions, context.shared.clone(), "kubernetesexecutions");
+    let noting = context.clone();
+    let executions = executions
+        .modify(|stored| {
+            if let Ok(execution) = &mut stored.0 {
+                *execution = trimmed(execution.clone());
+            }
+        })
+        .inspect_ok(move |event| note(&noting, event))
+        .reflect(writer)
+        .touched_objects()
+        .map_ok(|stored| ObjectRef::from_obj(&stored));
+    let ours = || watcher::Config::default().timeout(WATCH).labels(&format!("{MANAGED_BY}={MANAGER}")).page_size(500);
+    let jobs =
+        told(watch(api::<SlimJob>(&client, namespace), ours()).default_backoff(), context.shared.clone(), "jobs");
+    let looking = context.clone();
+    let jobs = jobs.inspect_ok(move |event| late::look(&looking, event)).boxed();
+    let jobs = followed(jobs, context.clone(), |c| &c.jobs);
+    let pods =
+        told(watch(api::<SlimPod>(&client, namespace), ours()).default_backoff(), context.shared.clone(), "pods");
+    let pods = followed(pods, context.clone(), |c| &c.pods);
+    let queue = stream::select_all([executions.boxed(), jobs, pods, asked(triggered)])
+        .filter_map(|one| async { one.ok().map(Ok::<_, watcher::Error>) });
+    let queue = queue.take_until(async move {
+        // An error means that nobody can tell it to stop any more, which is a reason to stop.
+        let _told = ended.wait_for(|ended| *ended).await;
+    });
+    let config = Config::default().concurrency(PASSES);
+    applier(boxed_reconcile, after_trouble, context, reader, queue.boxed(), config)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+fn boxed_reconcile(
+    stored: Arc<Stored>,
+    context: Arc<Context>,
+) -> futures::future::BoxFuture<'static, Result<Action, crate::act::Trouble>> {
+    Box::pin(reconcile(stored, context))
+}
+
+/// Tells why a watch fails, and remembers it where a permission is missing. kube begins it anew by itself.
+fn told<K: Send + 'static>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
+    shared: Arc<Shared>,
+    resource: &'static str,
+) -> BoxStream<'static, Result<Event<K>, watcher::Error>> {
+    let tell = move |event: &Result<Event<K>, watcher::Error>| match event {
+        Ok(_) => shared.watch(resource, None),
+        Err(error) => {
+            let why = format!("failed to watch {resource}: {}", chain(error));
+            tracing::warn!(why, "a watch failed");
+            if let Some((verb, denied)) = permission(&why) {
+                shared.metrics.forbidden(&denied, &verb);
+                shared.watch(resource, Some(why));
+            }
+        }
+    };
+    events.inspect(tell).boxed()
+}
+
+/// Takes what the watch of executions says into the queue.
+fn note(context: &Context, event: &Event<Stored>) {
+    match event {
+        Event::Apply(stored) | Event::InitApply(stored) => {
+            if let Ok(execution) = &stored.0 {
+                context.shared.note(execution);
+            }
+        }
+        // Deleted, or settled.
+        Event::Delete(stored) => context.forget(stored.meta().uid.as_deref().unwrap_or_default()),
+        Event::Init | Event::InitDone => {}
+    }
+}
+
+fn asked(
+    triggered: UnboundedReceiver<ObjectRef<Stored>>,
+) -> BoxStream<'static, Result<ObjectRef<Stored>, watcher::Error>> {
+    triggered.map(Ok).boxed()
+}
+
+/// Takes what a watch says into a store, and asks for passes over the executions that it is about.
+fn followed<K>(
+    events: BoxStream<'static, Result<Event<K>, watcher::Error>>,
+    context: Arc<Context>,
+    store: fn(&Context) -> &Store<K>,
+) -> BoxStream<'static, Result<ObjectRef<Stored>, watcher::Error>>
+where
+    K: Ours + Send + Sync + 'static,
+{
+    events
+        .map_ok(move |event| {
+            let changed = store(&context).apply(event);
+            let names = changed.iter().filter_map(|object| {
+                let metadata = object.metadata();
+                let name = metadata.annotations.as_ref()?.get(EXECUTION_ANNOTATION)?;
+                Some(Ok(ObjectRef::new(name).within(metadata.namespace.as_deref()?)))
+            });
+            stream::iter(names.collect::<Vec<_>>())
+        })
+        .try_flatten()
+        .boxed()
+}

@@ -1,0 +1,293 @@
+//! All settings, and the only reader of flags and environment.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use contract::duration;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Flags of the program.
+#[derive(Debug, Clone, Parser)]
+#[command(
+    name = "execution-controller",
+    version,
+    // A later flag wins, so that a Deployment's arguments can be added to.
+    args_override_self = true,
+    about = "Makes a Job of each KubernetesExecution, and a verified result of what became of it"
+)]
+pub struct Flags {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Watch executions and carry them out, until it is told to stop
+    Run(Box<RunFlags>),
+    /// Print the definition of the resource, as YAML
+    Crd,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunFlags {
+    /// Settings file (YAML): images, timeouts, resources; see docs/executor.md
+    #[arg(long, env = "SETTINGS_FILE")]
+    pub settings: Option<PathBuf>,
+    /// Kubeconfig; by default the pod's own ServiceAccount, or ~/.kube/config
+    #[arg(long, env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, env = "KUBE_CONTEXT")]
+    pub context: Option<String>,
+    #[arg(long, env = "HTTPS_PROXY", hide = true)]
+    https_proxy: Option<String>,
+    #[arg(long, env = "NO_PROXY", hide = true)]
+    no_proxy: Option<String>,
+    #[arg(long, env = "HOME", hide = true)]
+    home: Option<PathBuf>,
+    #[arg(long, env = "KUBERNETES_SERVICE_HOST", hide = true)]
+    service_host: Option<String>,
+    /// Watch only these namespaces, separated by commas; by default all
+    #[arg(long, value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// Namespace of the Lease; by default the ServiceAccount's or the kubeconfig context's
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Name of this controller in its Lease; by default a random one
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+    /// The most executions that run at once
+    #[arg(long, default_value_t = 200)]
+    pub max_active: usize,
+    /// Time without a renewal after which another controller takes over
+    #[arg(long, default_value = "30s", value_parser = parse_duration)]
+    pub lease_duration: Duration,
+    /// Time between renewals
+    #[arg(long, default_value = "5s", value_parser = parse_duration)]
+    pub lease_renewal: Duration,
+    /// The longest time that one write may take on the API server
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub write_limit: Duration,
+    /// Delay before the first retry; doubled each time, at most 5 minutes
+    #[arg(long, default_value = "10s", value_parser = parse_duration)]
+    pub backoff: Duration,
+    /// Time within which a container of an attempt must have started; by default the rest of the timeout
+    #[arg(long, value_parser = parse_duration)]
+    pub start_deadline: Option<Duration>,
+    /// Time after an execution's timeout at which its Job is deleted, if it has not ended by itself
+    #[arg(long, default_value = "90s", value_parser = parse_duration)]
+    pub stop_after: Duration,
+    /// Folder of `.rego` files that may deny any action (a mounted ConfigMap): passed to every Job
+    #[arg(long)]
+    pub policy_dir: Option<PathBuf>,
+    /// Address of /livez and /readyz
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub health: std::net::SocketAddr,
+    /// Address of /metrics
+    #[arg(long, default_value = "0.0.0.0:9090")]
+    pub metrics: std::net::SocketAddr,
+    /// Log level, or tracing's filter
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// `json`, or `text`
+    #[arg(long, env = "LOG_FORMAT", default_value = "json", value_parser = ["json", "text"])]
+    pub log_format: String,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    text.parse::<duration::Duration>().map(duration::Duration::get)
+}
+
+/// The settings file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct File {
+    /// Registry and path in front of the images' names, such as `ghcr.io/kubernaut`.
+    image_registry: Option<String>,
+    /// Tag of the images; by default the controller's own version.
+    image_tag: Option<String>,
+    /// Whole image references (with a tag or a digest) by action type, or by verb.
+    images: BTreeMap<String, String>,
+    /// Action types, or verbs, whose image is not the release's, and may apply its action twice when it runs twice: a second
+    /// attempt is made only when the first one is known to have done nothing.
+    not_repeatable: Vec<String>,
+    /// Default of `spec.timeout`.
+    default_timeout: Option<duration::Duration>,
+    /// Default of `spec.timeout` by action type, or by verb.
+    timeouts: BTreeMap<String, duration::Duration>,
+    /// Resources of the container.
+    resources: Option<Map<String, Value>>,
+    /// Whether the runner posts an Event about its target.
+    target_events: bool,
+    /// Hosts that `collect-logs` may send to.
+    upload_hosts: Option<String>,
+}
+
+/// The settings that decide what a Job looks like.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    file: File,
+    /// Resources of the container, if not the default.
+    pub resources: Option<Value>,
+    /// Whether the runner posts an Event about its target.
+    pub target_events: bool,
+    /// Hosts that `collect-logs` may send to.
+    pub upload_hosts: Option<String>,
+    /// Folder of the operator's policies.
+    pub policy_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Reads the settings file, if there is one.
+    pub fn read(file: Option<&Path>, policy_dir: Option<&Path>) -> Result<Self, String> {
+        let file: File = match file {
+            Some(path) => {
+                let wrong = |error: String| format!("--settings: {}: {error}", path.display());
+                let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+                serde_saphyr::from_str(&text).map_err(|error| wrong(error.to_string()))?
+            }
+            None => File::default(),
+        };
+        let known = actions::catalogue::names();
+        let keys = file.images.keys().chain(file.timeouts.keys()).chain(&file.not_repeatable);
+        for key in keys {
+            if actions::catalogue::ActionType::named(key).is_empty() {
+                let hint = contract::text::did_you_mean(key, known.iter().map(String::as_str));
+                return Err(format!("--settings: {key:?} is no action type and no verb{hint}"));
+            }
+        }
+        Ok(Self {
+            resources: file.resources.clone().map(Value::Object),
+            target_events: file.target_events,
+            upload_hosts: file.upload_hosts.clone(),
+            policy_dir: policy_dir.map(Path::to_path_buf),
+            file,
+        })
+    }
+
+    /// Returns the image for an action type; `name` is that of the release.
+    pub fn image(&self, action_type: &str, name: &str) -> String {
+        if let Some(image) = by_type(&self.file.images, action_type) {
+            return image.clone();
+        }
+        let registry = self.file.image_registry.as_ref().map(|registry| format!("{registry}/")).unwrap_or_default();
+        format!("{registry}{name}:{}", self.file.image_tag.as_deref().unwrap_or(env!("CARGO_PKG_VERSION")))
+    }
+
+    /// Returns whether a second pod of this action type cannot apply the action twice, as far as the operator says.
+    pub fn repeatable(&self, action_type: &str) -> bool {
+        !self.file.not_repeatable.iter().any(|key| is_of(action_type, key))
+    }
+
+    /// Returns the timeout of an execution that names none.
+    pub fn timeout(&self, action_type: &str) -> Duration {
+        const FIVE_MINUTES: Duration = Duration::from_mins(5);
+        let own = by_type(&self.file.timeouts, action_type).or(self.file.default_timeout.as_ref());
+        own.map_or(FIVE_MINUTES, |own| own.get())
+    }
+
+    /// Reads the operator's policies: a JSON object of file names and their texts. An error means that nothing may be
+    /// started: a policy that cannot be read lets nothing pass.
+    pub fn policies(&self) -> Result<Option<String>, String> {
+        /// The kernel takes 128 KiB for one variable.
+        const LARGEST: usize = 100 << 10;
+        let Some(folder) = &self.policy_dir else { return Ok(None) };
+        let wrong = |error: std::io::Error| format!("--policy-dir: {}: {error}", folder.display());
+        let mut modules = Map::new();
+        for entry in std::fs::read_dir(folder).map_err(wrong)? {
+            let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).map_err(wrong)?;
+            // In a mounted ConfigMap, files link into `..data`.
+            let name = name.to_string_lossy().into_owned();
+            let rego = path.extension().is_some_and(|extension| extension == "rego");
+            if rego && !name.starts_with('.') && !name.ends_with("_test.rego") {
+                modules.insert(name, Value::from(std::fs::read_to_string(&path).map_err(wrong)?));
+            }
+        }
+        if modules.is_empty() {
+            return Err(format!("--policy-dir: {} holds no .rego file", folder.display()));
+        }
+        let text = Value::Object(modules).to_string();
+        if text.len() > LARGEST {
+            return Err(format!(
+                "--policy-dir: expected at most {LARGEST} bytes, {} holds {}",
+                folder.display(),
+                text.len()
+            ));
+        }
+        Ok(Some(text))
+    }
+}
+
+/// Returns what is set for an action type, or else for its verb.
+fn by_type<'a, T>(all: &'a BTreeMap<String, T>, action_type: &str) -> Option<&'a T> {
+    all.get(action_type).or_else(|| all.iter().find(|(key, _)| is_of(action_type, key)).map(|(_, value)| value))
+}
+
+/// Returns whether a key of the settings is this action type, or its verb.
+fn is_of(action_type: &str, key: &str) -> bool {
+    action_type.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+impl RunFlags {
+    /// Returns the way to reach the cluster.
+    pub fn connection(&self) -> actions::cluster::Connection {
+        let proxy = actions::cluster::Proxy { https: self.https_proxy.clone(), none_for: self.no_proxy.clone() };
+        let files = match (&self.kubeconfig, &self.service_host, &self.home) {
+            (Some(files), _, _) => std::env::split_paths(files).collect(),
+            (None, Some(_), _) => return actions::cluster::Connection::InCluster,
+            (None, None, Some(home)) => vec![home.join(".kube/config")],
+            (None, None, None) => Vec::new(),
+        };
+        actions::cluster::Connection::Kubeconfig { files, context: self.context.clone(), proxy }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        let file = std::env::temp_dir().join(format!("settings-{:?}-{}", std::thread::current().id(), text.len()));
+        std::fs::write(&file, text).unwrap();
+        let settings = Settings::read(Some(&file), None);
+        std::fs::remove_file(&file).unwrap();
+        settings
+    }
+
+    #[test]
+    fn an_image_is_by_type_then_by_verb_then_the_releases() {
+        let settings = read("imageRegistry: r.example/x\nimages: { scale: s@sha256:1, scale-pod: p:2 }").unwrap();
+        assert_eq!(settings.image("scale-pod", "action-scale"), "p:2");
+        assert_eq!(settings.image("scale-deployment", "action-scale"), "s@sha256:1");
+        let release = format!("r.example/x/action-restart:{}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(settings.image("restart-pod", "action-restart"), release);
+    }
+
+    #[test]
+    fn a_timeout_is_by_type_then_by_verb_then_the_default() {
+        let settings = read("defaultTimeout: 7m\ntimeouts: { collect-logs: 1m, collect-logs-job: 2m }").unwrap();
+        let minutes = |action_type: &str| settings.timeout(action_type).as_secs() / 60;
+        assert_eq!((minutes("collect-logs-job"), minutes("collect-logs-pod"), minutes("scale-pod")), (2, 1, 7));
+        assert_eq!(Settings::default().timeout("scale-pod"), Duration::from_mins(5));
+    }
+
+    #[test]
+    fn what_is_not_repeatable_is_by_type_or_by_verb() {
+        let settings = read("notRepeatable: [scale, restart-pod]").unwrap();
+        let repeatable = ["scale-pod", "restart-pod", "restart-deployment"].map(|one| settings.repeatable(one));
+        assert_eq!(repeatable, [false, false, true]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert!(read("imagess: {}").unwrap_err().contains("imagess"));
+        assert!(read("timeouts: { scael: 1m }").unwrap_err().contains("did you mean scale"));
+        assert!(read("timeouts: { scale: soon }").unwrap_err().contains("expected a duration such as 90s"));
+    }
+}

@@ -1,0 +1,336 @@
+//! The status of an execution, as pure functions of what it was and of what was learnt.
+
+use contract::result::{ActionResult, Effect};
+use contract::text::shorten;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::api::status::{EndedPod, RollbackInformation, ValidationResults};
+use crate::api::{Attempt, Condition, ExecutionResult, KubernetesExecution, KubernetesExecutionStatus, Phase};
+use crate::outcome::{Ended, strongest};
+
+/// The most bytes of a status: far below what etcd takes, with room for the spec beside it.
+pub const LARGEST: usize = 32 << 10;
+/// The most bytes of a sentence.
+const SENTENCE: usize = 1500;
+
+/// Status, as the next write will have it.
+pub type Status = KubernetesExecutionStatus;
+
+/// Returns the present status, for the generation that was looked at.
+pub fn of(execution: &KubernetesExecution) -> Status {
+    let mut status = execution.status.clone().unwrap_or_default();
+    status.observed_generation = execution.metadata.generation;
+    status
+}
+
+/// Returns the status with this phase, and what people and machines are told about it.
+#[must_use]
+pub fn with_phase(mut status: Status, phase: Phase, reason: &str, message: &str, now: Timestamp) -> Status {
+    status.phase = Some(phase);
+    status.reason = Some(reason.to_owned());
+    status.message = Some(shorten(message, SENTENCE));
+    if phase.is_final() {
+        status.end_time = Some(now);
+        status.next_attempt_time = None;
+    }
+    status.conditions = conditions(&status, phase, reason, message, now);
+    bounded(status)
+}
+
+/// Returns the conditions of a phase. One whose status stays the same keeps its time.
+fn conditions(status: &Status, phase: Phase, reason: &str, message: &str, now: Timestamp) -> Vec<Condition> {
+    let good = phase == Phase::Completed;
+    let over = phase.is_final();
+    let wanted = [
+        ("Finished", Some(over)),
+        ("Complete", over.then_some(good)),
+        ("Failed", over.then_some(!good)),
+        // kstatus: in progress while Ready is False; failed when Stalled is True.
+        ("Ready", Some(good)),
+        ("Stalled", over.then_some(!good)),
+    ];
+    let one = |(name, value): (&str, Option<bool>)| {
+        let status_text = if value? { "True" } else { "False" };
+        let before = status.conditions.iter().find(|one| one.r#type == name && one.status == status_text);
+        Some(Condition {
+            r#type: name.to_owned(),
+            status: status_text.to_owned(),
+            reason: reason.to_owned(),
+            message: shorten(message, SENTENCE / 2),
+            last_transition_time: before.map_or(now, |before| before.last_transition_time),
+            observed_generation: status.observed_generation,
+        })
+    };
+    let ours = ["Finished", "Complete", "Failed", "Ready", "Stalled"];
+    let others = status.conditions.iter().filter(|one| !ours.contains(&one.r#type.as_str())).cloned();
+    others.chain(wanted.into_iter().filter_map(one)).collect()
+}
+
+/// Returns the status with an attempt that has ended, its result, and what it did to the cluster.
+#[must_use]
+pub fn with_attempt(
+    mut status: Status,
+    ended: &Ended,
+    job_name: &str,
+    job_uid: Option<&str>,
+    now: Timestamp,
+) -> Status {
+    let times = ended.result.as_ref().map(|result| (time(&result.start_time), time(&result.end_time)));
+    let (start_time, end_time) = times.unwrap_or((None, None));
+    let effect = status.ended_pods.iter().map(|pod| pod.effect).fold(ended.effect, strongest);
+    let before = status.attempts.iter().map(|attempt| attempt.effect).fold(effect, strongest);
+    let number = i32::try_from(status.attempts.len()).unwrap_or(i32::MAX).saturating_add(1);
+    status.retry_count = Some(number - 1);
+    let earlier = status.ended_pods.iter().find_map(|pod| pod.rollback_information.clone());
+    let own = ended.result.as_ref().and_then(|result| result.rollback_information.clone()).map(Into::into);
+    keep_rollback(&mut status, earlier);
+    keep_rollback(&mut status, own);
+    status.ended_pods.clear();
+    status.attempts.push(Attempt {
+        attempt: number,
+        job_name: job_name.to_owned(),
+        job_uid: job_uid.map(str::to_owned),
+        pod_name: ended.pod_name.clone(),
+        exit_code: ended.exit_code,
+        code: ended.code.clone(),
+        effect,
+        error: ended.error.clone().filter(|_| !ended.success()),
+        start_time,
+        end_time: end_time.or(Some(now)),
+    });
+    if let Some(result) = &ended.result {
+        let ActionResult { pre_condition_results, post_condition_results, .. } = result;
+        if !(pre_condition_results.is_empty() && post_condition_results.is_empty()) {
+            status.validation_results = Some(ValidationResults {
+                pre_condition_results: pre_condition_results.clone(),
+                post_condition_results: post_condition_results.clone(),
+            });
+        }
+    }
+    status.result = Some(result(ended, before, start_time, end_time));
+    status
+}
+
+/// Keeps the earliest request that undoes the effect: a later attempt may have found it done, and knows of none.
+fn keep_rollback(status: &mut Status, information: Option<RollbackInformation>) {
+    let available = status.rollback_information.as_ref().is_some_and(|known| known.available);
+    if let Some(information) = information.filter(|_| !available) {
+        status.rollback_information = Some(information);
+    }
+}
+
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+fn result(
+    ended: &Ended,
+    effect: Effect,
+    start_time: Option<Timestamp>,
+    end_time: Option<Timestamp>,
+) -> ExecutionResult {
+    let result = ended.result.as_ref();
+    let success = ended.success();
+    let values = |changes: &Vec<_>| changes.iter().filter_map(|change| serde_json::to_value(change).ok()).collect();
+    ExecutionResult {
+        success,
+        output: result.and_then(|one| one.output.clone()).filter(|_| success),
+        error: result.and_then(|one| one.error.clone()).or_else(|| ended.error.clone()).filter(|_| !success),
+        start_time,
+        end_time,
+        code: ended.code.clone(),
+        effect,
+        retryable: result.is_some_and(|one| one.retryable),
+        warnings: result.map(|one| one.warnings.clone()).unwrap_or_default(),
+        changes: result.and_then(|one| one.changes.as_ref()).map(values),
+        details: result.and_then(|one| one.details.clone()),
+        usage: result.and_then(|one| one.usage),
+        trimmed: result.map(|one| one.trimmed.clone()).unwrap_or_default(),
+    }
+}
+
+/// Returns the status with a pod of the running attempt that ended before it.
+#[must_use]
+pub fn with_ended_pod(mut status: Status, pod: EndedPod) -> Status {
+    if status.ended_pods.iter().all(|known| known.pod_uid != pod.pod_uid) {
+        status.ended_pods.push(pod);
+    }
+    status
+}
+
+/// Leaves out what is long, and says so, until the status is small enough.
+fn bounded(mut status: Status) -> Status {
+    type Cut = (&'static str, fn(&mut ExecutionResult));
+    const CUTS: [Cut; 3] = [
+        ("changes", |result| result.changes = None),
+        ("details", |result| result.details = None),
+        ("warnings", |result| result.warnings.clear()),
+    ];
+    let size = |status: &Status| serde_json::to_string(status).map(|text| text.len()).unwrap_or_default();
+    for (field, cut) in CUTS {
+        let too_large = size(&status) > LARGEST;
+        if let Some(result) = status.result.as_mut().filter(|_| too_large) {
+            cut(result);
+            result.trimmed.push(field.to_owned());
+        }
+    }
+    if size(&status) > LARGEST {
+        status.validation_results = None;
+    }
+    if size(&status) > LARGEST
+        && let Some(result) = &mut status.result
+    {
+        result.output = result.output.as_deref().map(|text| shorten(text, SENTENCE));
+        result.error = result.error.as_deref().map(|text| shorten(text, SENTENCE));
+    }
+    if size(&status) > LARGEST
+        && let Some(rollback) = &mut status.rollback_information
+    {
+        // Half a request is none.
+        *rollback = RollbackInformation {
+            available: false,
+            rollback_action: None,
+            rollback_parameters: None,
+            failure_reason: Some(
+                "the request that undoes the effect is too long for a status; it is in the Job's log".to_owned(),
+            ),
+        };
+    }
+    status
+}
+
+/// Returns the merge patch that turns the status as it was read into the wanted one. What is absent from it now becomes
+/// null; what we do not know is left alone.
+pub fn patch(execution: &KubernetesExecution, wanted: &Status) -> Value {
+    let before = json!(execution.status.clone().unwrap_or_default());
+    json!({
+        "metadata": { "resourceVersion": execution.metadata.resource_version },
+        "status": difference(&before, &json!(wanted)),
+    })
+}
+
+/// Returns the RFC 7386 merge patch between two values.
+fn difference(before: &Value, after: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else { return after.clone() };
+    let mut patch = Map::new();
+    for (key, value) in after {
+        match before.get(key) {
+            Some(known) if known == value => {}
+            Some(known) => {
+                patch.insert(key.clone(), difference(known, value));
+            }
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    Value::Object(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const UID: &str = "948897b5-4a56-4dcc-bdd4-910732282bc7";
+
+    fn now() -> Timestamp {
+        "2026-11-25T03:00:00Z".parse().unwrap()
+    }
+
+    fn execution(status: &Status) -> KubernetesExecution {
+        serde_json::from_value(json!({
+            "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "KubernetesExecution",
+            "metadata": { "name": "up", "namespace": "shop", "uid": UID, "resourceVersion": "7" },
+            "spec": { "action": { "type": "scale-deployment", "target": { "resourceName": "web" } } }, "status": status,
+        }))
+        .unwrap()
+    }
+
+    /// An attempt that ended with a result of about this many bytes in each of its parts.
+    fn ended(success: bool, effect: Effect, size: usize) -> Ended {
+        let (long, code) = ("x".repeat(size), if success { "Changed" } else { "Unavailable" });
+        let result = json!({
+            "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "ActionResult", "actionId": UID, "code": code,
+            "success": success, "effect": effect, "retryable": true, "dryRun": false, "output": long, "error": long,
+            "startTime": "2026-11-25T03:00:00Z", "endTime": "2026-11-25T03:00:01Z", "details": { "a": long }, "warnings": [long],
+            "rollbackInformation": { "available": effect == Effect::Applied, "rollbackAction": "scale-deployment", "rollbackParameters": { "replicas": 1 } },
+        });
+        Ended {
+            result: Some(serde_json::from_value(result).unwrap()),
+            code: code.to_owned(),
+            error: (!success).then(|| shorten(&long, 300)),
+            exit_code: Some(i32::from(!success)),
+            effect,
+            pod_name: Some("pod".to_owned()),
+        }
+    }
+
+    fn effects() -> impl Strategy<Value = Effect> {
+        prop_oneof![Just(Effect::None), Just(Effect::Unknown), Just(Effect::Applied)]
+    }
+
+    /// A status after some attempts.
+    fn statuses() -> impl Strategy<Value = Status> {
+        let attempt = (any::<bool>(), effects(), 0_usize..9000);
+        proptest::collection::vec(attempt, 0..11).prop_map(|attempts| {
+            let add = |status, (number, (success, effect, size)): (usize, (bool, Effect, usize))| {
+                let status = with_attempt(status, &ended(success, effect, size), "up-job", Some("uid"), now());
+                let phase = if success { Phase::Completed } else { Phase::Retrying };
+                with_phase(status, phase, "Changed", &"m".repeat(size + number), now())
+            };
+            attempts.into_iter().enumerate().fold(Status::default(), add)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// A merge patch on what was read gives what is wanted: nothing of an earlier attempt is left beside a later one's.
+        #[test]
+        fn after_the_patch_the_object_is_as_wanted(before in statuses(), wanted in statuses()) {
+            let before = execution(&before);
+            let mut object = json!(before);
+            json_patch::merge(&mut object, &patch(&before, &wanted));
+            let after: KubernetesExecution = serde_json::from_value(object).unwrap();
+            prop_assert_eq!(after.status.unwrap_or_default(), wanted);
+        }
+
+        /// However much was said, it fits; and what was left out is named.
+        #[test]
+        fn it_is_bounded(status in statuses()) {
+            let size = serde_json::to_string(&status).unwrap().len();
+            prop_assert!(size <= LARGEST, "{size}");
+        }
+
+        /// The strongest effect of all attempts, and the earliest way back.
+        #[test]
+        fn nothing_that_was_done_is_forgotten(attempts in proptest::collection::vec(effects(), 1..8)) {
+            let mut status = Status::default();
+            for effect in &attempts {
+                status = with_attempt(status, &ended(false, *effect, 10), "up-job", None, now());
+            }
+            let result = status.result.unwrap();
+            let strongest = attempts.iter().copied().fold(Effect::None, strongest);
+            prop_assert_eq!(result.effect, strongest);
+            prop_assert_eq!(status.rollback_information.unwrap().available, attempts.contains(&Effect::Applied));
+        }
+    }
+
+    /// A condition that stays as it was keeps its time: a new one at every pass would wake everybody who watches.
+    #[test]
+    fn a_condition_keeps_its_time() {
+        let later = now() + jiff::SignedDuration::from_secs(60);
+        let first = with_phase(Status::default(), Phase::Executing, "JobCreated", "a", now());
+        let second = with_phase(first.clone(), Phase::Retrying, "NoResult", "b", later);
+        let third = with_phase(second.clone(), Phase::Completed, "Changed", "c", later);
+        let of = |status: &Status, name: &str| status.conditions.iter().find(|one| one.r#type == name).cloned();
+        assert_eq!(of(&second, "Finished").unwrap().last_transition_time, now());
+        assert_eq!(of(&third, "Finished").unwrap().last_transition_time, later);
+        assert_eq!((of(&first, "Complete"), of(&third, "Failed").unwrap().status.as_str()), (None, "False"));
+    }
+}

@@ -1,0 +1,79 @@
+//! Deletes settled executions whose `ttlSecondsAfterFinished` is over, with their Jobs and pods.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
+use serde::Deserialize;
+
+use crate::act::EXPIRES;
+use crate::api::GROUP;
+use crate::context::Shared;
+use crate::requests::Failure;
+
+/// Time between two sweeps.
+const PAUSE: Duration = Duration::from_secs(30);
+/// How many executions are read at once.
+const PAGE: usize = 500;
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: ListMeta,
+    items: Vec<Settled>,
+}
+
+/// What is looked at: the rest is skipped while it is read.
+#[derive(Deserialize)]
+struct Settled {
+    metadata: ObjectMeta,
+}
+
+/// Sweeps for ever. Reads nothing as long as no execution of this controller's time has a TTL.
+pub async fn sweep(shared: Arc<Shared>, namespaces: Vec<Option<String>>) -> Infallible {
+    loop {
+        for namespace in &namespaces {
+            if let Err(failure) = once(&shared, namespace.as_deref()).await {
+                tracing::warn!(%failure, "failed to look for executions whose time is over");
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn once(shared: &Shared, namespace: Option<&str>) -> Result<(), Failure> {
+    let place = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+    let mut next = String::new();
+    loop {
+        let selector = "fieldSelector=status.settled%3Dtrue";
+        let path = format!("/apis/{GROUP}/v1alpha1{place}/kubernetesexecutions?{selector}&limit={PAGE}{next}");
+        let page: Page = shared.requests.get(&path, "kubernetesexecutions").await?;
+        for settled in &page.items {
+            expire(shared, &settled.metadata).await?;
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => next = format!("&continue={token}"),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn expire(shared: &Shared, metadata: &ObjectMeta) -> Result<(), Failure> {
+    let expires =
+        metadata.annotations.as_ref().and_then(|all| all.get(EXPIRES)).and_then(|text| text.parse::<Timestamp>().ok());
+    let over = expires.is_some_and(|expires| Timestamp::now() >= expires);
+    if !over || metadata.deletion_timestamp.is_some() || !shared.gate.allows(shared.requests.horizon()) {
+        return Ok(());
+    }
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (namespace, name, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
+    let path = format!("/apis/{GROUP}/v1alpha1/namespaces/{namespace}/kubernetesexecutions/{name}");
+    match shared.requests.delete(&path, "kubernetesexecutions", &uid, "Background").await {
+        Err(failure) if !matches!(failure.code(), Some(404 | 409)) => Err(failure),
+        _ => {
+            tracing::info!(namespace, name, "its time is over: deleted");
+            Ok(())
+        }
+    }
+}

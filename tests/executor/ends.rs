@@ -1,0 +1,157 @@
+//! Every kind of a pod's end. Success is only what a result of this execution says; what is not known is said to be unknown.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::support::{E, check, scale, scale_with, scenarios};
+
+scenarios!("ends": exit_codes, no_result_is_no_success, the_log_has_it, the_log_is_gone, a_quota, no_account, evicted_after_success,
+    drained_and_replaced, a_ttl_added_by_a_policy, the_job_is_deleted_by_hand);
+
+/// An attempt that changes nothing but by what is played.
+fn played(target: &str, how: &str) -> Value {
+    json!({
+        "action": { "type": "scale-deployment", "parameters": { "replicas": 3 }, "target": { "resourceName": target } },
+        "reason": format!("play: {how}"), "maxRetries": 0,
+    })
+}
+
+async fn exit_codes(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    let codes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 130, 137, 143, 77];
+    for code in codes {
+        e.execute(&format!("exit-{code}"), played(&format!("t{code}"), &format!("exit {code}"))).await?;
+    }
+    for code in codes {
+        let ended = e.ended(&format!("exit-{code}")).await?;
+        // The runner ends with 2 before it asks the cluster anything.
+        check(&ended, "Failed", "NoResult", if code == 2 { "none" } else { "unknown" })?;
+        ensure!(ended["status"]["attempts"][0]["exitCode"] == code, "{ended:#}");
+    }
+    controller.stop().await
+}
+
+async fn no_result_is_no_success(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    let ends = ["garbled", "empty", "oom", "foreign", "lies"];
+    for how in ends {
+        e.execute(how, played(how, how)).await?;
+    }
+    for how in ends {
+        let ended = e.ended(how).await?;
+        ensure!(ended["status"]["phase"] == "Failed", "{how}: {ended:#}");
+        let effect = &ended["status"]["result"]["effect"];
+        ensure!(*effect == if how == "lies" { "applied" } else { "unknown" }, "{how}: {ended:#}");
+    }
+    let oom = e.world.get(&e.execution("oom")).await?;
+    ensure!(oom["status"]["message"].as_str().is_some_and(|text| text.contains("OOMKilled")), "{oom:#}");
+    controller.stop().await
+}
+
+/// The termination message is missing: the log has the result.
+async fn the_log_has_it(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "reason": "play: log" }))).await?;
+    check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
+    ensure!(e.replicas().await? == 3, "it was not scaled");
+    controller.stop().await
+}
+
+/// Neither the message nor the log has it: it may have been done.
+async fn the_log_is_gone(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "reason": "play: mute", "maxRetries": 0 }))).await?;
+    check(&e.ended("up").await?, "Failed", "NoResult", "unknown")?;
+    ensure!(e.replicas().await? == 3, "the runner did not run");
+    controller.stop().await
+}
+
+/// A quota allows no pod: nothing was done, and the cause is told.
+async fn a_quota(e: E) -> Result<()> {
+    let quota = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none" }, "spec": { "hard": { "pods": "0" } } });
+    let quotas = e.world.path("v1", "resourcequotas");
+    e.world.create(&quotas, &quota).await?;
+    e.world.until(&format!("{quotas}/none"), "in force", |one| one["status"]["hard"].is_object()).await?;
+    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "3s"])?;
+    e.execute("up", scale_with(3, json!({ "maxRetries": 0 }))).await?;
+    let up = e.ended("up").await?;
+    check(&up, "Failed", "NeverStarted", "none")?;
+    controller.stop().await
+}
+
+async fn no_account(e: E) -> Result<()> {
+    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "3s"])?;
+    // No account action-rollback-deployment was made in this namespace.
+    let rollback =
+        json!({ "action": { "type": "rollback-deployment", "target": { "resourceName": "web" } }, "maxRetries": 0 });
+    e.execute("back", rollback).await?;
+    let back = e.ended("back").await?;
+    check(&back, "Failed", "NeverStarted", "none")?;
+    ensure!(back["status"]["message"].as_str().is_some_and(|text| text.contains("ServiceAccount")), "{back:#}");
+    controller.stop().await
+}
+
+/// The container ended well, and then its pod was evicted: the Job replaces it, and the replacement is a part of the attempt.
+async fn evicted_after_success(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "reason": "play: first evicted" }))).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Completed", "{up:#}");
+    // The second pod found it done; the first one had done it.
+    ensure!(up["status"]["result"]["effect"] == "applied", "{up:#}");
+    ensure!(up["status"]["rollbackInformation"]["rollbackParameters"]["replicas"] == 1, "{up:#}");
+    ensure!(e.jobs_created().await? == ["up-job"] && e.player.results().len() == 2, "{}", e.player.results().len());
+    controller.stop().await
+}
+
+/// A node is drained under the runner: the Job makes another pod, which goes on where the first one was.
+async fn drained_and_replaced(e: E) -> Result<()> {
+    let never = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } });
+    e.world.create_workload("Deployment", "web", 1, never).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale(3)).await?;
+    let web = e.world.workload_path("Deployment", "web");
+    e.world.until(&web, "scaled", |web| web["spec"]["replicas"] == 3).await?;
+    let pods = e.world.path("v1", "pods");
+    let ours = "?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dexecution-controller";
+    let list = e.world.get(&format!("{pods}{ours}")).await?;
+    let pod = list["items"][0]["metadata"]["name"].as_str().context("no pod")?.to_owned();
+    let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": pod } });
+    e.world.create(&format!("{pods}/{pod}/eviction"), &eviction).await?;
+    // The pods become ready now, and the second pod sees it.
+    e.world
+        .merge(&web, &json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": null } } } } }))
+        .await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Completed" && up["status"]["result"]["effect"] == "applied", "{up:#}");
+    ensure!(up["status"]["rollbackInformation"]["rollbackParameters"]["replicas"] == 1, "{up:#}");
+    ensure!(e.jobs_created().await? == ["up-job"], "another Job");
+    controller.stop().await
+}
+
+/// A policy of the cluster gives Jobs a TTL of 0: the result is seen in time, or it is unknown; it is never run again as if
+/// nothing had been.
+async fn a_ttl_added_by_a_policy(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    e.mutating_policy("JSONPatch{op: \"add\", path: \"/spec/ttlSecondsAfterFinished\", value: 0}").await?;
+    let controller = e.controller()?;
+    e.execute("up", scale(3)).await?;
+    let up = e.ended("up").await?;
+    check(&up, "Completed", "Changed", "applied")?;
+    ensure!(e.jobs_created().await? == ["up-job"], "{:?}", e.jobs_created().await?);
+    controller.stop().await
+}
+
+async fn the_job_is_deleted_by_hand(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "reason": "play: hang", "maxRetries": 0 }))).await?;
+    e.phase("up", "Executing").await?;
+    e.world.delete(&format!("{}/up-job?propagationPolicy=Background", e.world.path("batch/v1", "jobs"))).await?;
+    check(&e.ended("up").await?, "Failed", "NoResult", "unknown")?;
+    ensure!(e.jobs_created().await? == ["up-job"], "it was started again");
+    controller.stop().await
+}

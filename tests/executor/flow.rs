@@ -1,0 +1,259 @@
+//! From an object to its verified result: what goes well, what is refused, what waits, what is tried again.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::support::{E, check, scale, scale_with, scenarios};
+
+scenarios!("flow": a_scale_is_carried_out_once, a_bad_request_fails_without_a_job, a_failure_that_passes_is_healed, retries_end,
+    a_dry_run_changes_nothing, one_at_a_time_for_a_target, no_more_than_max_active, suspended_until_it_is_not,
+    approved_before_it_starts, not_started_in_time, its_time_is_over, a_policy_of_the_operator, a_pod_is_restarted_once,
+    a_pod_that_is_not_there, suspended_between_attempts);
+
+async fn a_scale_is_carried_out_once(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale(3)).await?;
+    let up = e.ended("up").await?;
+    check(&up, "Completed", "Changed", "applied")?;
+    ensure!(e.replicas().await? == 3, "the Deployment was not scaled");
+    let status = &up["status"];
+    ensure!(status["attempts"].as_array().is_some_and(|all| all.len() == 1) && status["retryCount"] == 0, "{status:#}");
+    ensure!(status["rollbackInformation"]["rollbackParameters"]["replicas"] == 1, "{status:#}");
+    ensure!(status["result"]["usage"]["cpuMs"].is_number(), "no usage: {status:#}");
+    ensure!(up["metadata"]["finalizers"].is_null(), "held for ever: {:#}", up["metadata"]);
+    for (condition, value) in [("Finished", "True"), ("Complete", "True"), ("Failed", "False"), ("Ready", "True")] {
+        let has = |one: &Value| one["type"] == condition && one["status"] == value;
+        ensure!(status["conditions"].as_array().is_some_and(|all| all.iter().any(has)), "{condition}: {status:#}");
+    }
+    ensure!(e.jobs_created().await? == ["up-job"] && e.jobs().await? == 1, "not one Job");
+    // Hold, start, show, record, release, settle; and two Events.
+    let requests = e.requests().await?;
+    ensure!(requests.len() <= 8, "{} requests: {requests:#?}", requests.len());
+    let events = |list: &Value| {
+        let reasons: Vec<_> =
+            list["items"].as_array().into_iter().flatten().filter_map(|one| one["reason"].as_str()).collect();
+        reasons.contains(&"Started") && reasons.contains(&"Completed")
+    };
+    let about = "?fieldSelector=involvedObject.kind%3DKubernetesExecution";
+    e.world.until(&(e.world.path("v1", "events") + about), "its Events", events).await?;
+    // One trace id from the execution to the runner.
+    let trace =
+        up["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/traceparent"].as_str().context("none")?;
+    let result = e.player.results().pop().context("no run")?;
+    ensure!(result["traceId"].as_str().is_some_and(|id| trace.contains(id)), "{trace}, {}", result["traceId"]);
+    controller.stop().await
+}
+
+async fn a_bad_request_fails_without_a_job(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    let target = json!({ "resourceName": "web" });
+    let cases = [
+        (
+            json!({ "type": "scale-deployment", "parameters": { "replics": 3 }, "target": target }),
+            "spec.action.parameters: unknown field \"replics\", did you mean replicas?",
+        ),
+        (
+            json!({ "type": "scael-deployment", "target": target }),
+            "unknown action \"scael-deployment\", did you mean scale-deployment?",
+        ),
+        (json!({ "type": "scale-deployment", "target": target }), "missing field `replicas`"),
+        (
+            json!({ "type": "cordon-node", "target": { "namespace": "x", "resourceName": "n" } }),
+            "a node has no namespace",
+        ),
+    ];
+    for (number, (action, says)) in cases.into_iter().enumerate() {
+        let name = format!("bad-{number}");
+        e.execute(&name, json!({ "action": action })).await?;
+        let bad = e.ended(&name).await?;
+        ensure!(bad["status"]["phase"] == "Failed" && bad["status"]["reason"] == "InvalidRequest", "{bad:#}");
+        ensure!(bad["status"]["message"].as_str().is_some_and(|text| text.contains(says)), "{bad:#}");
+    }
+    e.execute("elsewhere", scale_with(2, json!({ "cluster": "west" }))).await?;
+    ensure!(e.ended("elsewhere").await?["status"]["reason"] == "InvalidRequest", "another cluster was accepted");
+    ensure!(e.jobs_created().await?.is_empty() && e.replicas().await? == 1, "something was started");
+    controller.stop().await
+}
+
+/// A pod that is not there: another one by that name, which comes later, was not meant.
+async fn a_pod_that_is_not_there(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    let restart = json!({ "type": "restart-pod", "target": { "resourceName": "db-0" } });
+    e.execute("up", json!({ "action": restart })).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Failed" && up["status"]["reason"] == "TargetNotFound", "{up:#}");
+    ensure!(e.jobs_created().await?.is_empty(), "something was started");
+    controller.stop().await
+}
+
+async fn a_failure_that_passes_is_healed(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale_with(2, json!({ "reason": "play: first exit 9" }))).await?;
+    let up = e.ended("up").await?;
+    // The first pod left no result: what it did is not known, and the second one found out and did it.
+    check(&up, "Completed", "Changed", "applied")?;
+    ensure!(up["status"]["retryCount"] == 1 && up["status"]["attempts"][0]["exitCode"] == 9, "{up:#}");
+    ensure!(e.replicas().await? == 2, "it was not scaled");
+    ensure!(e.jobs_created().await? == ["up-job", "up-job-2"], "{:?}", e.jobs_created().await?);
+    // A retried and healed failure leaves no failed Job for alerts.
+    e.world
+        .until(&e.world.path("batch/v1", "jobs"), "one Job", |list| {
+            list["items"].as_array().is_some_and(|all| all.len() == 1)
+        })
+        .await?;
+    controller.stop().await
+}
+
+async fn retries_end(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    e.execute("up", scale_with(2, json!({ "reason": "play: exit 9", "maxRetries": 1 }))).await?;
+    let up = e.ended("up").await?;
+    check(&up, "Failed", "NoResult", "unknown")?;
+    ensure!(up["status"]["attempts"].as_array().is_some_and(|all| all.len() == 2), "{up:#}");
+    ensure!(up["status"]["message"].as_str().is_some_and(|text| text.contains("maxRetries (1) are used up")), "{up:#}");
+    controller.stop().await
+}
+
+async fn a_dry_run_changes_nothing(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("try", scale_with(3, json!({ "dryRun": true }))).await?;
+    check(&e.ended("try").await?, "Completed", "DryRun", "none")?;
+    ensure!(e.replicas().await? == 1, "a dry run changed something");
+    controller.stop().await
+}
+
+async fn one_at_a_time_for_a_target(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("first", scale_with(2, json!({ "reason": "play: hang" }))).await?;
+    e.phase("first", "Executing").await?;
+    e.execute("second", scale(3)).await?;
+    let waits = e.reason("second", "TargetBusy").await?;
+    ensure!(waits["status"]["message"].as_str().is_some_and(|text| text.contains("/first")), "{waits:#}");
+    ensure!(e.jobs_created().await? == ["first-job"], "two at one target");
+    e.patch("first", json!({ "spec": { "cancel": true } })).await?;
+    check(&e.ended("second").await?, "Completed", "Changed", "applied")?;
+    ensure!(e.replicas().await? == 3, "the second one did nothing");
+    controller.stop().await
+}
+
+async fn no_more_than_max_active(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller_with(&e.kubeconfig, &["--max-active", "1"])?;
+    let other = json!({ "action": { "type": "restart-deployment", "target": { "resourceName": "other" } }, "reason": "play: hang" });
+    e.execute("first", other).await?;
+    e.phase("first", "Executing").await?;
+    e.execute("second", scale(3)).await?;
+    e.reason("second", "Queued").await?;
+    e.patch("first", json!({ "spec": { "cancel": true } })).await?;
+    check(&e.ended("second").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+async fn suspended_until_it_is_not(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("later", scale_with(3, json!({ "suspend": true }))).await?;
+    e.reason("later", "Suspended").await?;
+    ensure!(e.jobs_created().await?.is_empty(), "it was started");
+    e.patch("later", json!({ "spec": { "suspend": false } })).await?;
+    check(&e.ended("later").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+/// `suspend` between two attempts holds the next one.
+async fn suspended_between_attempts(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller_with(&e.kubeconfig, &["--backoff", "3s"])?;
+    e.execute("up", scale_with(2, json!({ "reason": "play: first exit 9" }))).await?;
+    let retrying = e.phase("up", "Retrying").await?;
+    e.patch("up", json!({ "spec": { "suspend": true } })).await?;
+    let due: jiff::Timestamp = retrying["status"]["nextAttemptTime"].as_str().context("no time")?.parse()?;
+    e.until_time(due + std::time::Duration::from_secs(2)).await;
+    ensure!(e.jobs_created().await? == ["up-job"], "an attempt was started while it was suspended");
+    e.patch("up", json!({ "spec": { "suspend": false } })).await?;
+    check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+async fn approved_before_it_starts(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("asked", scale_with(3, json!({ "approvalRequired": true }))).await?;
+    e.reason("asked", "AwaitingApproval").await?;
+    ensure!(e.jobs_created().await?.is_empty(), "it was started");
+    e.patch("asked", json!({ "spec": { "approvedBy": "alice" } })).await?;
+    check(&e.ended("asked").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+async fn not_started_in_time(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("late", scale_with(3, json!({ "suspend": true, "startingDeadlineSeconds": 1 }))).await?;
+    let late = e.ended("late").await?;
+    ensure!(late["status"]["phase"] == "Failed" && late["status"]["reason"] == "NotStarted", "{late:#}");
+    ensure!(e.jobs_created().await?.is_empty() && e.replicas().await? == 1, "something was started");
+    controller.stop().await
+}
+
+async fn its_time_is_over(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("stays", scale(2)).await?;
+    e.ended("stays").await?;
+    e.execute("goes", scale_with(3, json!({ "ttlSecondsAfterFinished": 1 }))).await?;
+    e.world.gone(&e.execution("goes")).await?;
+    e.world.gone(&format!("{}/goes-job", e.world.path("batch/v1", "jobs"))).await?;
+    ensure!(e.replicas().await? == 3, "it was deleted before it was done");
+    e.world.get(&e.execution("stays")).await?;
+    controller.stop().await
+}
+
+async fn a_policy_of_the_operator(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let folder = e.world.folder().join("policies");
+    std::fs::create_dir(&folder)?;
+    let policy = "package action.policy\ndeny contains \"not more than 5\" if input.parameters.replicas > 5\n";
+    std::fs::write(folder.join("limit.rego"), policy)?;
+    let folder = folder.to_str().context("no text")?;
+    let controller = e.controller_with(&e.kubeconfig, &["--policy-dir", folder])?;
+    e.execute("many", scale(6)).await?;
+    let many = e.ended("many").await?;
+    check(&many, "Failed", "Refused", "none")?;
+    ensure!(many["status"]["message"].as_str().is_some_and(|text| text.contains("not more than 5")), "{many:#}");
+    ensure!(e.replicas().await? == 1, "it was scaled");
+    e.execute("few", scale(3)).await?;
+    check(&e.ended("few").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+/// The first pod is killed after it has evicted the target, before it could say so: the second one must not evict the pod that
+/// came in its place.
+async fn a_pod_is_restarted_once(e: E) -> Result<()> {
+    e.world.workload("StatefulSet", "db", 1, json!({})).await?;
+    let pod = e.world.path("v1", "pods") + "/db-0";
+    let before = e.world.get(&pod).await?["metadata"]["uid"].clone();
+    let controller = e.controller()?;
+    let restart =
+        json!({ "type": "restart-pod", "parameters": { "settle": "1s" }, "target": { "resourceName": "db-0" } });
+    e.execute("again", json!({ "action": restart, "reason": "play: first mute" })).await?;
+    let again = e.ended("again").await?;
+    ensure!(
+        again["status"]["phase"] == "Completed" && again["status"]["result"]["effect"] == "applied"
+            || again["status"]["result"]["effect"] == "unknown",
+        "{again:#}"
+    );
+    ensure!(again["status"]["attempts"].as_array().is_some_and(|all| all.len() == 2), "{again:#}");
+    let after = e.world.get(&pod).await?;
+    ensure!(after["metadata"]["uid"] != before, "it was not restarted");
+    let pinned = &again["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/target-uid"];
+    ensure!(*pinned == before, "pinned {pinned}, was {before}");
+    let evictions = e.evictions().await?;
+    ensure!(evictions == 1, "{evictions} evictions");
+    controller.stop().await
+}

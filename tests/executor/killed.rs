@@ -1,0 +1,413 @@
+//! Killed at every request: the controller's process ends (SIGKILL) before a request has arrived, after it was applied and
+//! before the answer, or before a request arrives that is still on its way. Another controller goes on. Whatever happens: one
+//! Job for each attempt, at most one effect, and the end that it would have had.
+//!
+//! A sample by default, printed with its seed; `KILLS=whole cargo test --test executor -- killed` does all of them and prints
+//! the table of docs/executor.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use test_cluster::executor::ACCOUNT;
+use test_cluster::proxy::{Fault, Proxy, Script, Shape};
+
+use crate::support::{Controller, E, scale, scale_with, scenarios};
+
+scenarios!("killed": carried_out, tried_again, a_pod_restarted, counted, cancelled, deleted,
+    deleted_in_the_foreground, out_of_time, read_from_the_log, frozen, held_back);
+
+/// Flags that make a takeover quick.
+const QUICK: [&str; 6] = ["--lease-duration", "6s", "--write-limit", "1s", "--lease-renewal", "1s"];
+
+/// What a person does, from the creation on.
+type Story = fn(&E) -> Pin<Box<dyn Future<Output = Result<()>> + '_>>;
+
+/// How an execution ended, and what it did.
+#[derive(Debug, Clone, PartialEq)]
+struct End {
+    /// Final phase; `gone` for an execution that was deleted.
+    phase: String,
+    /// Effect over all attempts.
+    effect: String,
+    /// Jobs that were created, by name.
+    jobs: BTreeMap<String, usize>,
+    /// Changes by runners that the API server accepted.
+    changes: usize,
+    /// Whether a controller was killed.
+    killed: bool,
+    /// Whether a Job still runs at the end.
+    runs: bool,
+}
+
+/// Counts for the table, and which steps a controller was killed in.
+#[derive(Default)]
+struct Score {
+    runs: BTreeMap<(&'static str, &'static str), usize>,
+    steps: BTreeSet<String>,
+}
+
+static SCORE: Mutex<Option<Score>> = Mutex::new(None);
+
+#[expect(clippy::disallowed_methods, reason = "how much of the matrix is to be done")]
+fn whole() -> bool {
+    std::env::var("KILLS").is_ok_and(|value| value == "whole")
+}
+
+fn faults() -> [(&'static str, Fault); 3] {
+    [
+        ("before it arrived", Fault::StallBefore),
+        ("after it was applied", Fault::Stall),
+        ("before it arrived, 7 s late", Fault::HoldBack(Duration::from_secs(7))),
+    ]
+}
+
+async fn carried_out(e: E) -> Result<()> {
+    matrix(e, "carried out", |e| Box::pin(async { prepared(e, scale(3)).await })).await
+}
+
+async fn tried_again(e: E) -> Result<()> {
+    let story: Story =
+        |e| Box::pin(async { prepared(e, scale_with(3, json!({ "reason": "play: first exit 9" }))).await });
+    matrix(e, "tried again", story).await
+}
+
+async fn read_from_the_log(e: E) -> Result<()> {
+    let story: Story = |e| Box::pin(async { prepared(e, scale_with(3, json!({ "reason": "play: log" }))).await });
+    matrix(e, "read from the log", story).await
+}
+
+/// Makes the Deployment, and asks for the action.
+async fn prepared(e: &E, spec: Value) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    e.execute("up", spec).await.map(|_| ())
+}
+
+async fn a_pod_restarted(e: E) -> Result<()> {
+    matrix(e, "a StatefulSet's pod restarted, its first runner mute", |e| Box::pin(restarted(e))).await
+}
+
+async fn restarted(e: &E) -> Result<()> {
+    e.world.workload("StatefulSet", "db", 1, json!({})).await?;
+    let action =
+        json!({ "type": "restart-pod", "parameters": { "settle": "1s" }, "target": { "resourceName": "db-0" } });
+    e.execute("up", json!({ "action": action, "reason": "play: first mute" })).await.map(|_| ())
+}
+
+/// An image of the operator's own, that counts: what it did twice would stand in the counter.
+async fn counted(e: E) -> Result<()> {
+    let settings = e.world.folder().join("settings.yaml");
+    std::fs::write(&settings, "notRepeatable: [scale]\n")?;
+    let story: Story = |e| {
+        Box::pin(async {
+            let counter = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "counter" } });
+            e.world.create(&e.world.path("v1", "configmaps"), &counter).await?;
+            e.execute("up", scale_with(3, json!({ "reason": "play: count" }))).await.map(|_| ())
+        })
+    };
+    let flag = format!("--settings={}", settings.display());
+    matrix_with(e, "a counter, which is not repeatable", story, &[&flag]).await
+}
+
+/// Scaled, and never ready: the runner waits until it is stopped.
+async fn waiting(e: &E, more: Value) -> Result<()> {
+    let never = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } });
+    e.world.create_workload("Deployment", "web", 1, never).await?;
+    e.execute("up", scale_with(3, more)).await?;
+    e.world.until(&e.world.workload_path("Deployment", "web"), "scaled", |web| web["spec"]["replicas"] == 3).await?;
+    Ok(())
+}
+
+async fn cancelled(e: E) -> Result<()> {
+    let story: Story = |e| {
+        Box::pin(async {
+            waiting(e, json!({})).await?;
+            e.patch("up", json!({ "spec": { "cancel": true } })).await.map(|_| ())
+        })
+    };
+    matrix(e, "cancelled", story).await
+}
+
+async fn out_of_time(e: E) -> Result<()> {
+    let story: Story =
+        |e| Box::pin(async { prepared(e, scale_with(3, json!({ "timeout": "3s", "reason": "play: hang" }))).await });
+    matrix(e, "out of time, without a word", story).await
+}
+
+async fn deleted(e: E) -> Result<()> {
+    matrix(e, "deleted in the background", |e| Box::pin(async { remove(e, "Background").await })).await
+}
+
+async fn deleted_in_the_foreground(e: E) -> Result<()> {
+    matrix(e, "deleted in the foreground", |e| Box::pin(async { remove(e, "Foreground").await })).await
+}
+
+async fn remove(e: &E, propagation: &str) -> Result<()> {
+    waiting(e, json!({})).await?;
+    e.world.delete(&format!("{}?propagationPolicy={propagation}", e.execution("up"))).await
+}
+
+/// Tells the story undisturbed, and then with a kill at each of its requests.
+async fn matrix(e: E, name: &'static str, story: Story) -> Result<()> {
+    matrix_with(e, name, story, &[]).await
+}
+
+async fn matrix_with(e: E, name: &'static str, story: Story, flags: &[&str]) -> Result<()> {
+    let flags = [&QUICK[..], flags].concat();
+    let (undisturbed, shapes) = {
+        let world = E::new(&e.world.connection, "undisturbed").await?;
+        let outcome = tell(&world, story, &flags, None).await;
+        let told = outcome.as_ref().ok().cloned();
+        world.end(outcome.map(|_| ())).await?;
+        told.context("no end")?
+    };
+    let wanted: Vec<Shape> = shapes.into_iter().filter(is_a_step).collect();
+    ensure!(wanted.len() >= 5, "{wanted:?}");
+    let seed = test_cluster::fixtures::unique();
+    let mut number = usize::try_from(seed)?;
+    if !whole() {
+        test_cluster::assets::tell(&format!("kills, {name}: a sample, seed {seed}"));
+    }
+    for shape in wanted {
+        number += 1;
+        for (kind, (fault_name, fault)) in faults().into_iter().enumerate() {
+            // Of the sample, every other request, by one of the faults.
+            if !whole() && (number % 2 == 0 || number / 2 % 3 != kind) {
+                continue;
+            }
+            let what = format!("{name}: {} ({}) {fault_name}", shape.what, shape.occurrence);
+            let world = E::new(&e.world.connection, "killed").await?;
+            let late = matches!(fault, Fault::HoldBack(_));
+            let outcome = tell(&world, story, &flags, Some((shape.clone(), fault))).await;
+            let killed = outcome.as_ref().is_ok_and(|(end, _)| end.killed);
+            let judged = outcome.and_then(|(end, _)| judge(&end, &undisturbed, flags.len() == QUICK.len(), late));
+            world.end(judged).await.with_context(|| what.clone())?;
+            if !killed {
+                test_cluster::assets::tell(&format!("not killed, the request was not sent this time: {what}"));
+                continue;
+            }
+            let mut score = SCORE.lock().unwrap_or_else(PoisonError::into_inner);
+            *score.get_or_insert_default().runs.entry((name, fault_name)).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+/// What a step of the controller sends: no watch, no list, no Lease, no Event.
+fn is_a_step(shape: &Shape) -> bool {
+    let list = ["/kubernetesexecutions", "/jobs", "/pods"].iter().any(|plural| shape.what.ends_with(plural));
+    let creates = shape.what.starts_with("POST");
+    !shape.is_watch() && !shape.what.contains("/leases") && !shape.what.contains("/events") && (creates || !list)
+}
+
+/// Tells a story. With a fault, the controller that meets it is killed, and another one goes on.
+async fn tell(e: &E, story: Story, flags: &[&str], fault: Option<(Shape, Fault)>) -> Result<(End, Vec<Shape>)> {
+    let script = Script {
+        names: vec![(e.world.namespace.clone(), "NAMESPACE")],
+        prefixes: vec![("up-job-", "POD-OR-JOB")],
+        fault: fault.clone(),
+    };
+    let proxy = Proxy::scripted(&e.world.connection.server, &e.world.connection.authority, e.world.folder(), script)?;
+    let kubeconfig = e.world.token_kubeconfig(ACCOUNT, &proxy.server, &proxy.authority).await?;
+    let first = e.controller_with(&kubeconfig, flags)?;
+    let kill = async {
+        if fault.is_none() {
+            return Ok(first);
+        }
+        while proxy.hits() == 0 {
+            // Another run may do without this request.
+            if e.over("up").await? {
+                return Ok(first);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // What is to be applied is applied before the kill.
+        if matches!(fault, Some((_, Fault::Stall))) {
+            proxy.stalled().await;
+        }
+        let log = first.log()?;
+        first.kill().await?;
+        if let Some(step) = last_step(&log) {
+            SCORE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().steps.insert(step);
+        }
+        e.controller_with(&e.kubeconfig, flags)
+    };
+    let (controller, ()) = tokio::try_join!(kill, story(e))?;
+    let end = ended(e, controller, &proxy).await?;
+    Ok((end, proxy.log()))
+}
+
+/// Waits for the end of an execution and of its controller.
+async fn ended(e: &E, controller: Controller, proxy: &Proxy) -> Result<End> {
+    let gone = async {
+        e.world.gone(&e.execution("up")).await?;
+        anyhow::Ok(Value::Null)
+    };
+    let ended = tokio::select! {
+        ended = e.ended("up") => ended?,
+        gone = gone => gone?,
+    };
+    proxy.settled().await;
+    let jobs = e.world.path("batch/v1", "jobs");
+    if ended.is_null() {
+        e.world.until(&jobs, "none", |list| list["items"].as_array().is_some_and(Vec::is_empty)).await?;
+    }
+    let runs = running(e, &jobs).await?;
+    controller.stop().await?;
+    let mut created = BTreeMap::new();
+    for name in e.jobs_created().await? {
+        *created.entry(name).or_default() += 1;
+    }
+    let text = |value: &Value| value.as_str().unwrap_or("gone").to_owned();
+    Ok(End {
+        phase: text(&ended["status"]["phase"]),
+        effect: text(&ended["status"]["result"]["effect"]),
+        jobs: created,
+        changes: e.changes().await?,
+        killed: proxy.hits() > 0,
+        runs,
+    })
+}
+
+/// Returns whether a Job still runs after a while: one that came late is seen and stopped.
+async fn running(e: &E, jobs: &str) -> Result<bool> {
+    let limit = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let list = e.world.get(jobs).await?;
+        let ended = |job: &Value| {
+            let conditions = job["status"]["conditions"].as_array();
+            conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Complete" || one["type"] == "Failed"))
+        };
+        if list["items"].as_array().is_some_and(|all| all.iter().all(ended)) {
+            return Ok(false);
+        }
+        if std::time::Instant::now() > limit {
+            return Ok(true);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn judge(end: &End, undisturbed: &End, repeatable: bool, late: bool) -> Result<()> {
+    // The creation of a Job that comes when all is over cannot be kept out: what it makes is stopped, and `ACTION_ID` keeps it
+    // from having an effect of its own.
+    ensure!(late || end.jobs.values().all(|count| *count == 1), "more than one Job for an attempt: {end:?}");
+    ensure!(!end.runs, "a Job still runs: {end:?}");
+    ensure!(end.changes <= 1, "more than one effect: {end:?}");
+    // Whether the Job had been created cannot be known any more, so that nothing may be started: unknown, and said so.
+    let not_known = End {
+        phase: "Failed".to_owned(),
+        effect: "unknown".to_owned(),
+        jobs: BTreeMap::new(),
+        changes: 0,
+        killed: true,
+        runs: false,
+    };
+    if !repeatable && *end == not_known {
+        return Ok(());
+    }
+    // A pod that was stopped is gone with what it said: killed before the record, that is not known any more.
+    let stopped = matches!(undisturbed.phase.as_str(), "Cancelled" | "TimedOut");
+    let effect = if stopped && end.effect == "unknown" { undisturbed.effect.clone() } else { end.effect.clone() };
+    let jobs = if late { undisturbed.jobs.clone() } else { end.jobs.clone() };
+    let end = End { killed: undisturbed.killed, jobs, effect, ..end.clone() };
+    ensure!(end == *undisturbed, "it would have been {undisturbed:?}, and is {end:?}");
+    Ok(())
+}
+
+/// The step that a controller was about: its log says it before it is done.
+fn last_step(log: &str) -> Option<String> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let steps: Vec<_> = lines.filter_map(|line| line["fields"]["step"].as_str().map(str::to_owned)).collect();
+    let last = steps.iter().rfind(|step| !step.starts_with("Wait"))?;
+    Some(last.split(|c: char| !c.is_ascii_alphabetic()).next()?.to_owned())
+}
+
+/// After all scenarios: the table, and that every step was killed in some run of the whole matrix.
+pub fn score() -> Result<()> {
+    let Some(score) = SCORE.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+    let total: usize = score.runs.values().sum();
+    test_cluster::assets::tell(&format!("killed {total} times, in the steps {:?}", score.steps));
+    if !whole() {
+        return Ok(());
+    }
+    let stories: BTreeSet<_> = score.runs.keys().map(|(story, _)| *story).collect();
+    for story in stories {
+        let counts =
+            faults().map(|(fault, _)| score.runs.get(&(story, fault)).copied().unwrap_or_default().to_string());
+        test_cluster::assets::tell(&format!("| {story} | {} |", counts.join(" | ")));
+    }
+    for step in ["Hold", "Look", "Start", "Show", "Record", "ReadLog", "Stop", "Clean", "Release", "Settle"] {
+        ensure!(score.steps.contains(step), "no controller was killed in {step}");
+    }
+    Ok(())
+}
+
+/// The leader is stopped for longer than its Lease, and wakes up: it writes nothing, and ends.
+async fn frozen(e: E) -> Result<()> {
+    use nix::sys::signal::Signal;
+    let first = e.controller_with(&e.kubeconfig, &QUICK)?;
+    waiting(&e, json!({})).await?;
+    e.phase("up", "Executing").await?;
+    first.signal(Signal::SIGSTOP)?;
+    let second = e.controller_with(&e.kubeconfig, &QUICK)?;
+    e.patch("up", json!({ "spec": { "cancel": true } })).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Cancelled" && up["status"]["result"]["effect"] == "applied", "{up:#}");
+    let before = e.requests().await?.len();
+    first.signal(Signal::SIGCONT)?;
+    let log = first.fails().await?;
+    ensure!(log.contains("the Lease is lost"), "{log}");
+    let writes: Vec<_> = e.requests().await?.into_iter().skip(before).filter(|entry| entry.verb != "get").collect();
+    ensure!(writes.is_empty(), "it wrote: {writes:#?}");
+    ensure!(e.jobs_created().await? == ["up-job"], "more than one Job");
+    second.stop().await
+}
+
+/// What a watch shows is late, of each kind in turn: nothing is started twice, and nothing is taken for gone.
+async fn held_back(e: E) -> Result<()> {
+    for plural in ["kubernetesexecutions", "jobs", "pods"] {
+        let world = E::new(&e.world.connection, "held-back").await?;
+        let outcome = late(&world, plural).await.with_context(|| format!("the watch of {plural} was late"));
+        world.end(outcome).await?;
+    }
+    Ok(())
+}
+
+async fn late(e: &E, plural: &'static str) -> Result<()> {
+    let time = if whole() { Duration::from_mins(1) } else { Duration::from_secs(10) };
+    let shape = Shape { what: format!("GET {} watch", path(plural)), occurrence: 0 };
+    let script = Script {
+        names: vec![(e.world.namespace.clone(), "NAMESPACE")],
+        prefixes: Vec::new(),
+        fault: Some((shape, Fault::WatchLate(time))),
+    };
+    let proxy = Proxy::scripted(&e.world.connection.server, &e.world.connection.authority, e.world.folder(), script)?;
+    let kubeconfig = e.world.token_kubeconfig(ACCOUNT, &proxy.server, &proxy.authority).await?;
+    let controller = e.controller_with(&kubeconfig, &[])?;
+    prepared(e, scale_with(3, json!({ "reason": "play: first exit 9" }))).await?;
+    let up = e.ended_within("up", Duration::from_mins(3)).await?;
+    ensure!(proxy.hits() == 1, "the fault hit {} times: {:?}", proxy.hits(), proxy.log());
+    ensure!(
+        up["status"]["phase"] == "Completed" && up["status"]["attempts"].as_array().is_some_and(|all| all.len() == 2),
+        "{up:#}"
+    );
+    ensure!(
+        e.jobs_created().await? == ["up-job", "up-job-2"] && e.changes().await? == 1,
+        "{:?}",
+        e.jobs_created().await?
+    );
+    controller.stop().await
+}
+
+fn path(plural: &str) -> String {
+    let group = match plural {
+        "pods" => "/api/v1",
+        "jobs" => "/apis/batch/v1",
+        _ => "/apis/kubernetesexecution.kubernaut.io/v1alpha1",
+    };
+    format!("{group}/namespaces/NAMESPACE/{plural}")
+}

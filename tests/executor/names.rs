@@ -1,0 +1,136 @@
+//! Names that are long, dotted, taken or used twice; texts that Kubernetes or a shell would read differently.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::support::{E, check, scale, scale_with, scenarios};
+
+scenarios!("names": long_and_dotted, somebody_elses_job, deleted_and_made_again, a_job_relabelled_by_hand, a_pod_relabelled_by_hand,
+    text_arrives_as_it_was_written, too_much_text);
+
+async fn long_and_dotted(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    let names =
+        ["x".repeat(63), "y".repeat(200), format!("a.{}.b", "z".repeat(59)), "a.b".to_owned(), "a-b".to_owned()];
+    for (number, name) in names.iter().enumerate() {
+        let web = format!("web-{number}");
+        e.world.workload("Deployment", &web, 1, json!({})).await?;
+        let mut spec = scale(2);
+        spec["action"]["target"]["resourceName"] = json!(web);
+        e.execute(name, spec).await?;
+    }
+    for name in &names {
+        check(&e.ended(name).await?, "Completed", "Changed", "applied")?;
+    }
+    let mut jobs = e.jobs_created().await?;
+    ensure!(jobs.len() == names.len() && jobs.iter().all(|name| name.len() <= 63 && !name.contains('.')), "{jobs:?}");
+    jobs.dedup();
+    ensure!(jobs.len() == names.len(), "two share a Job: {jobs:?}");
+    controller.stop().await
+}
+
+/// A Job of somebody else has the name: nothing is started, and that Job is left alone.
+async fn somebody_elses_job(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let path = e.world.path("batch/v1", "jobs");
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "up-job", "labels": { "app.kubernetes.io/managed-by": "execution-controller" } },
+        "spec": { "suspend": true, "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "executor", "image": "x" }] } } },
+    });
+    let before = e.world.create(&path, &job).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale(3)).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Failed" && up["status"]["reason"] == "NameTaken", "{up:#}");
+    ensure!(up["status"]["message"].as_str().is_some_and(|text| text.contains("up-job")), "{up:#}");
+    let after = e.world.get(&format!("{path}/up-job")).await?;
+    ensure!(after["metadata"]["uid"] == before["metadata"]["uid"] && after["spec"] == before["spec"], "it was touched");
+    ensure!(e.replicas().await? == 1, "something was started");
+    controller.stop().await
+}
+
+/// Deleted while it runs, and made again at once under the same name: two executions, a Job for each, one after the other.
+async fn deleted_and_made_again(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    let first = e.execute("up", scale_with(2, json!({ "reason": "play: hang" }))).await?;
+    e.phase("up", "Executing").await?;
+    e.world.delete(&format!("{}?propagationPolicy=Background", e.execution("up"))).await?;
+    e.world.gone(&e.execution("up")).await?;
+    let second = e.execute("up", scale(3)).await?;
+    let up = e.ended("up").await?;
+    check(&up, "Completed", "Changed", "applied")?;
+    ensure!(
+        up["metadata"]["uid"] == second["metadata"]["uid"] && second["metadata"]["uid"] != first["metadata"]["uid"],
+        "{up:#}"
+    );
+    ensure!(
+        e.replicas().await? == 3 && e.jobs_created().await? == ["up-job", "up-job"],
+        "{:?}",
+        e.jobs_created().await?
+    );
+    controller.stop().await
+}
+
+/// Whose a Job is says its owner, not its labels. The watch loses it, and it is looked at all the same.
+async fn a_job_relabelled_by_hand(e: E) -> Result<()> {
+    relabelled(&e, "batch/v1", "jobs").await
+}
+
+async fn a_pod_relabelled_by_hand(e: E) -> Result<()> {
+    relabelled(&e, "v1", "pods").await
+}
+
+async fn relabelled(e: &E, api_version: &str, plural: &str) -> Result<()> {
+    let never = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } });
+    e.world.create_workload("Deployment", "web", 1, never).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale(3)).await?;
+    let web = e.world.workload_path("Deployment", "web");
+    e.world.until(&web, "scaled", |web| web["spec"]["replicas"] == 3).await?;
+    e.phase("up", "Executing").await?;
+    let path = e.world.path(api_version, plural);
+    let list =
+        e.world.get(&format!("{path}?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dexecution-controller")).await?;
+    let name = list["items"][0]["metadata"]["name"].as_str().context("none")?.to_owned();
+    let labels = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "somebody" } } });
+    e.world.merge(&format!("{path}/{name}"), &labels).await?;
+    e.world
+        .merge(&web, &json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": null } } } } }))
+        .await?;
+    check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
+    ensure!(e.jobs_created().await? == ["up-job"], "{:?}", e.jobs_created().await?);
+    controller.stop().await
+}
+
+/// `$(NAME)` is not expanded by the kubelet, and nothing else is read differently.
+async fn text_arrives_as_it_was_written(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    let reason = "costs $5 \"$(ACTION_ID)\" $$(X) ${Y} `z`\n'and' a second line";
+    e.execute("up", scale_with(3, json!({ "reason": reason }))).await?;
+    check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
+    let job = e.world.get(&format!("{}/up-job", e.world.path("batch/v1", "jobs"))).await?;
+    let variables = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().context("no variables")?;
+    let value = variables.iter().find(|one| one["name"] == "ACTION_REASON").context("no reason")?;
+    ensure!(value["value"] == reason.replace('$', "$$"), "{value}");
+    controller.stop().await
+}
+
+async fn too_much_text(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    let rego = format!("package c\nallow := true\n# {}", "x".repeat(16_000));
+    let condition = json!({ "type": "rego", "rego": rego });
+    let many: Vec<Value> = (0..8).map(|_| condition.clone()).collect();
+    e.execute("up", scale_with(3, json!({ "preConditions": many }))).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["reason"] == "InvalidRequest", "{up:#}");
+    ensure!(
+        up["status"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("spec.preConditions") && text.contains("102400")),
+        "{up:#}"
+    );
+    ensure!(e.jobs_created().await?.is_empty(), "it was started");
+    controller.stop().await
+}

@@ -1,0 +1,156 @@
+//! What stops an execution: a person, a deletion, its timeout. Whatever was done by then is told.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::support::{E, check, scale_with, scenarios};
+
+scenarios!("stopped": cancelled_while_it_runs, cancelled_before_it_starts, cancelled_between_attempts, deleted_in_the_background,
+    deleted_in_the_foreground, deleted_before_it_starts, out_of_time_by_the_runner, out_of_time_without_a_word,
+    it_never_starts, the_namespace_goes);
+
+/// A scale whose pods never become ready: the runner has done it, and waits.
+async fn waits(e: &E, name: &str, more: Value) -> Result<Value> {
+    let never = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } });
+    e.world.create_workload("Deployment", "web", 1, never).await?;
+    e.execute(name, scale_with(3, more)).await?;
+    e.world.until(&e.world.workload_path("Deployment", "web"), "scaled", |web| web["spec"]["replicas"] == 3).await
+}
+
+async fn cancelled_while_it_runs(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    waits(&e, "up", json!({})).await?;
+    e.patch("up", json!({ "spec": { "cancel": true } })).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Cancelled" && up["status"]["reason"] == "Cancelled", "{up:#}");
+    // The runner was told, and said what it had done.
+    ensure!(up["status"]["result"]["code"] == "Interrupted" && up["status"]["result"]["effect"] == "applied", "{up:#}");
+    ensure!(up["status"]["rollbackInformation"]["rollbackParameters"]["replicas"] == 1, "{up:#}");
+    e.world.gone(&format!("{}/up-job", e.world.path("batch/v1", "jobs"))).await?;
+    ensure!(e.jobs_created().await? == ["up-job"], "more than one Job");
+    controller.stop().await
+}
+
+async fn cancelled_before_it_starts(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "suspend": true }))).await?;
+    e.reason("up", "Suspended").await?;
+    e.patch("up", json!({ "spec": { "cancel": true } })).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Cancelled" && up["status"]["result"].is_null(), "{up:#}");
+    ensure!(e.jobs_created().await?.is_empty() && e.replicas().await? == 1, "something was started");
+    controller.stop().await
+}
+
+async fn cancelled_between_attempts(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller_with(&e.kubeconfig, &["--backoff", "60s"])?;
+    e.execute("up", scale_with(3, json!({ "reason": "play: exit 9" }))).await?;
+    e.phase("up", "Retrying").await?;
+    e.patch("up", json!({ "spec": { "cancel": true } })).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Cancelled" && up["status"]["result"]["effect"] == "unknown", "{up:#}");
+    ensure!(e.jobs_created().await? == ["up-job"], "more than one Job");
+    controller.stop().await
+}
+
+async fn deleted_in_the_background(e: E) -> Result<()> {
+    deleted(&e, "Background").await
+}
+
+async fn deleted_in_the_foreground(e: E) -> Result<()> {
+    deleted(&e, "Foreground").await
+}
+
+/// Deleting is stopping: the execution goes when its Job is stopped, and what was done stands in an Event.
+async fn deleted(e: &E, propagation: &str) -> Result<()> {
+    let controller = e.controller()?;
+    waits(e, "up", json!({})).await?;
+    e.phase("up", "Executing").await?;
+    e.world.delete(&format!("{}?propagationPolicy={propagation}", e.execution("up"))).await?;
+    e.world.gone(&e.execution("up")).await?;
+    e.world.gone(&format!("{}/up-job", e.world.path("batch/v1", "jobs"))).await?;
+    let pods = "?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dexecution-controller";
+    e.world
+        .until(&(e.world.path("v1", "pods") + pods), "no pod", |list| {
+            list["items"].as_array().is_some_and(Vec::is_empty)
+        })
+        .await?;
+    let told = |list: &Value| {
+        let cancelled = |one: &Value| {
+            one["reason"] == "Cancelled"
+                && one["message"].as_str().is_some_and(|text| text.starts_with("it was deleted"))
+        };
+        list["items"].as_array().is_some_and(|all| all.iter().any(cancelled))
+    };
+    let about = "?fieldSelector=involvedObject.kind%3DKubernetesExecution";
+    e.world.until(&(e.world.path("v1", "events") + about), "its end as an Event", told).await?;
+    let seen = e.seen().await?;
+    // The record comes before the finalizer goes.
+    let patches: Vec<_> = seen.iter().filter(|one| one.verb == "patch" && one.code == 200).collect();
+    let last = patches.last().context("no patch")?;
+    ensure!(last.subresource.is_empty() && patches[patches.len() - 2].subresource == "status", "{patches:#?}");
+    ensure!(e.jobs_created().await? == ["up-job"] && e.player.results().len() == 1, "it ran more than once");
+    controller.stop().await
+}
+
+async fn deleted_before_it_starts(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "suspend": true }))).await?;
+    e.reason("up", "Suspended").await?;
+    e.world.delete(&e.execution("up")).await?;
+    e.world.gone(&e.execution("up")).await?;
+    ensure!(e.jobs_created().await?.is_empty() && e.replicas().await? == 1, "something was started");
+    controller.stop().await
+}
+
+async fn out_of_time_by_the_runner(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    waits(&e, "up", json!({ "timeout": "5s" })).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "TimedOut" && up["status"]["result"]["effect"] == "applied", "{up:#}");
+    ensure!(up["status"]["rollbackInformation"]["available"] == true && up["status"]["retryCount"] == 0, "{up:#}");
+    ensure!(up["status"]["timeout"] == "5s", "{up:#}");
+    // Nothing had to be stopped: the Job and its log stay.
+    ensure!(e.jobs().await? == 1, "the Job is gone");
+    controller.stop().await
+}
+
+async fn out_of_time_without_a_word(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "timeout": "2s", "reason": "play: hang" }))).await?;
+    let up = e.ended("up").await?;
+    check(&up, "TimedOut", "NoResult", "unknown")?;
+    e.world.gone(&format!("{}/up-job", e.world.path("batch/v1", "jobs"))).await?;
+    controller.stop().await
+}
+
+/// The image cannot be pulled: nothing was done, and the cause is told while it waits and at the end.
+async fn it_never_starts(e: E) -> Result<()> {
+    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "2s"])?;
+    e.execute("up", scale_with(3, json!({ "reason": "play: pull", "maxRetries": 0 }))).await?;
+    let told = |one: &Value| one["status"]["message"].as_str().is_some_and(|text| text.contains("ImagePullBackOff"));
+    e.world.until(&e.execution("up"), "the cause", told).await?;
+    let up = e.ended("up").await?;
+    check(&up, "Failed", "NeverStarted", "none")?;
+    ensure!(told(&up), "{up:#}");
+    // A kubelet that says nothing may have started it.
+    e.execute("silent", scale_with(3, json!({ "reason": "play: silent", "maxRetries": 0 }))).await?;
+    check(&e.ended("silent").await?, "Failed", "NoResult", "unknown")?;
+    controller.stop().await
+}
+
+/// Nothing of ours keeps a namespace from going.
+async fn the_namespace_goes(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "reason": "play: hang" }))).await?;
+    e.phase("up", "Executing").await?;
+    let namespace = format!("/api/v1/namespaces/{}", e.world.namespace);
+    // What the controller may do goes with the namespace, where it is bound there only: the shipped Role is bound everywhere.
+    e.bind_everywhere().await?;
+    e.world.delete(&namespace).await?;
+    e.world.gone(&namespace).await?;
+    controller.kill().await
+}
