@@ -43,38 +43,47 @@ export SOURCE_DATE_EPOCH
 
 # The paths of this machine stay out of the binary; panic messages would hold them.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
-ACTION_RUNNER_REVISION=$revision \
-    RUSTFLAGS="--remap-path-prefix=$root=/src --remap-path-prefix=$cargo_home=/cargo" \
-    cargo auditable build --quiet --release --locked --package action-runner --target "$target"
-binary=${CARGO_TARGET_DIR:-$root/target}/$target/release/action-runner
+# Each by itself: built together, each would get what the other one asks of their dependencies.
+for package in action-runner execution-controller; do
+    ACTION_RUNNER_REVISION=$revision \
+        RUSTFLAGS="--remap-path-prefix=$root=/src --remap-path-prefix=$cargo_home=/cargo" \
+        cargo auditable build --quiet --release --locked --package "$package" --target "$target"
+done
+binaries=${CARGO_TARGET_DIR:-$root/target}/$target/release
 # Without it a scanner sees nothing in a stripped static binary.
-readelf --sections --wide "$binary" | grep -q '\.dep-v0' || { echo "the list of crates is not in the binary" >&2; exit 1; }
+for binary in action-runner execution-controller; do
+    readelf --sections --wide "$binaries/$binary" | grep -q '\.dep-v0' || { echo "the list of crates is not in $binary" >&2; exit 1; }
+done
 
 context=$out/context
 rm -rf "$context"
-mkdir -p "$context/$arch" "$context/files/licences"
-cp "$binary" "$context/$arch/action-runner"
+mkdir -p "$context/$arch" "$context/files/licences" "$context/controller/licences"
+cp "$binaries/action-runner" "$binaries/execution-controller" "$context/$arch"
 cargo run --quiet --locked --package image-files -- "$context"
 cp LICENSE "$context/files/licences/LICENSE"
 # The crates' own licence files are what counts, nothing is asked of a licence service; cargo wants the crates of every platform.
 # It takes most of a minute, so what came of it is kept until the dependencies change.
 licences=$out/licences-$(cat Cargo.lock images/about.toml images/about.hbs | sha256sum | cut -c1-16)
-if [[ ! -s $licences ]]; then
-    rm -f "$out"/licences-*
+if [[ ! -d $licences ]]; then
+    rm -rf "$out"/licences-*
     cargo fetch --quiet --locked
-    cargo about generate --offline --locked --fail --manifest-path Cargo.toml --config images/about.toml images/about.hbs \
-        -o "$out/licences"
-    mv "$out/licences" "$licences"
+    mkdir "$licences.new"
+    about() { cargo about generate --offline --locked --fail --manifest-path "$1" --config images/about.toml images/about.hbs -o "$licences.new/$2"; }
+    about Cargo.toml runner
+    about controller/Cargo.toml controller
+    mv "$licences.new" "$licences"
 fi
-cp "$licences" "$context/files/licences/THIRD-PARTY"
+cp "$licences/runner" "$context/files/licences/THIRD-PARTY"
+cp "$licences/controller" "$context/controller/licences/THIRD-PARTY"
 roots=$(sed -n '/^name = "webpki-root-certs"$/{n;s/^version = "\(.*\)"$/\1/p}' Cargo.lock)
 cp "$cargo_home"/registry/src/*/webpki-root-certs-"$roots"/LICENSE "$context/files/licences/CA-ROOTS"
 cp images/LICENCE-musl "$context/files/licences/MUSL"
-chmod 0444 "$context"/files/licences/*
-find "$context/files" -type d -exec chmod 0755 {} +
+chmod 0444 "$context"/{files,controller}/licences/*
+find "$context/files" "$context/controller" -type d -exec chmod 0755 {} +
 
 cargo cyclonedx --quiet --format json --target "$target" --no-build-deps --manifest-path Cargo.toml --override-filename sbom
 mv sbom.json "$out/action-runner-$arch.cdx.json"
+mv controller/sbom.json "$out/execution-controller-$arch.cdx.json"
 # One for each member of the workspace.
 rm -f {actions,contract,images,tests/harness,tests/fuzz}/sbom.json
 
@@ -84,7 +93,7 @@ trap 'buildah --root "$storage/root" --runroot "$storage/run" --storage-driver v
 bud() { buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs "$@"; }
 created=$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
 : >"$out/digests"
-mapfile -t images < <(sed -n 's/^FROM base AS \(.*\)$/\1/p' images/Containerfile)
+mapfile -t images < <(sed -n '/ AS base$/d; s/^FROM [a-z]* AS \(.*\)$/\1/p' images/Containerfile)
 for image in "${images[@]}"; do
     bud build --quiet --layers --isolation chroot --identity-label=false --timestamp "$SOURCE_DATE_EPOCH" \
         --build-arg VERSION="$version" --build-arg REVISION="$revision" --build-arg CREATED="$created" --build-arg TARGETARCH="$arch" \
@@ -92,5 +101,5 @@ for image in "${images[@]}"; do
         --target "$image" --tag "$image:$version" --file images/Containerfile "$context" >/dev/null
     bud push --quiet --digestfile "$storage/digest" "$image:$version" "oci-archive:$out/$image.tar:docker.io/library/$image:$version"
     printf '%s %s\n' "$(cat "$storage/digest")" "$image" >>"$out/digests"
-    printf '%-16s %s  %s bytes compressed\n' "$image" "$(cat "$storage/digest")" "$(stat --format %s "$out/$image.tar")"
+    printf '%-20s %s  %s bytes compressed\n' "$image" "$(cat "$storage/digest")" "$(stat --format %s "$out/$image.tar")"
 done

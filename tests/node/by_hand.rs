@@ -191,8 +191,17 @@ async fn the_four_classic_failures(n: N) -> Result<()> {
     Ok(())
 }
 
+fn controller_is_small() -> Result<()> {
+    const MOST: u64 = 8 << 20;
+    let controller = fs::metadata(images().join("execution-controller.tar"))?.len();
+    test_cluster::assets::tell(&format!("  execution-controller: {controller} bytes compressed"));
+    ensure!(controller <= MOST, "execution-controller has {controller} bytes");
+    Ok(())
+}
+
 async fn an_image_is_small_and_holds_no_more_than_it_needs(n: N) -> Result<()> {
     const MOST: u64 = 5 << 20;
+    controller_is_small()?;
     let mut large_layer = None;
     for image in actions::catalogue::IMAGES {
         let size = fs::metadata(images().join(format!("{}.tar", image.name)))?.len();

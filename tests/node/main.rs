@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod conditions;
+mod executor;
 mod interruptions;
 mod jobs;
 mod limits;
@@ -62,6 +63,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn trials(connection: Option<&Connection>) -> Vec<Trial> {
     let all: Vec<Scenario> = [
+        executor::all(),
         jobs::all(),
         limits::all(),
         upload::all(),

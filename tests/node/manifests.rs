@@ -18,7 +18,7 @@ fn rbac() -> PathBuf {
 }
 
 /// kubectl with the cluster's own rights.
-fn kubectl(n: &N, arguments: &[&str]) -> Result<String> {
+pub fn kubectl(n: &N, arguments: &[&str]) -> Result<String> {
     let kubeconfig = n.world.connection.kubeconfig.display().to_string();
     let kubectl = n.node.kubectl.display().to_string();
     node::run(&kubectl, &[&["--kubeconfig", &kubeconfig], arguments].concat())

@@ -90,6 +90,7 @@ pub async fn load_images(connection: &Connection) -> Result<()> {
     for image in actions::catalogue::IMAGES {
         node.load(&images().join(format!("{}.tar", image.name)))?;
     }
+    node.load(&images().join("execution-controller.tar"))?;
     world.until(&format!("/api/v1/nodes/{}", node::NAME), "ready", ready).await.map(|_| ())
 }
 

@@ -1,0 +1,252 @@
+//! The executor as it is installed: its image, its manifests and its permissions, on a real node, with the runner's images.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::manifests::kubectl;
+use crate::support::{N, scenarios};
+
+scenarios!("executor": installed_used_and_removed);
+
+const GROUP: &str = "kubernetesexecution.kubernaut.io";
+
+/// A kustomization of a user's own on top of what is shipped: two settings, and a flag.
+fn overlay(n: &N) -> Result<String> {
+    let folder = n.world.folder().join("executor");
+    fs::create_dir_all(&folder)?;
+    let up = "../".repeat(folder.components().count() - 1);
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("controller/deploy/base").display().to_string();
+    let text = format!(
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- {up}{}\npatches:\n\
+         - target: {{ kind: ConfigMap, name: execution-controller }}\n  patch: |\n    \
+         - {{ op: replace, path: /data/settings.yaml, value: \"images: {{ collect-logs: registry.invalid/none:1 }}\" }}\n\
+         - target: {{ kind: Deployment, name: execution-controller }}\n  patch: |\n    \
+         - {{ op: add, path: /spec/template/spec/containers/0/args/-, value: --start-deadline=20s }}\n",
+        base.trim_start_matches('/')
+    );
+    fs::write(folder.join("kustomization.yaml"), text)?;
+    Ok(folder.display().to_string())
+}
+
+async fn installed_used_and_removed(n: N) -> Result<()> {
+    let overlay = overlay(&n)?;
+    // The definition has to be there before the API server takes objects of it; kubectl applies in the right order.
+    kubectl(&n, &["apply", "--validate=strict", "--kustomize", &overlay])?;
+    let deployment = "/apis/apps/v1/namespaces/execution-controller/deployments/execution-controller";
+    n.world.until(deployment, "ready", |one| one["status"]["readyReplicas"] == 2).await?;
+    for action in ["scale-deployment", "collect-logs-pod"] {
+        n.world.account(&n.print(&["rbac", action])?).await?;
+    }
+    let outcome = used(&n).await;
+    if outcome.is_err() {
+        let logs = kubectl(
+            &n,
+            &[
+                "logs",
+                "--namespace=execution-controller",
+                "--selector=app.kubernetes.io/name=execution-controller",
+                "--tail=40",
+            ],
+        )?;
+        return outcome.context(logs);
+    }
+    // As docs/executor.md says: first what it holds, then the rest.
+    kubectl(&n, &["delete", "kubernetesexecutions", "--all", "--all-namespaces"])?;
+    kubectl(&n, &["delete", "--kustomize", &overlay])?;
+    n.world.gone("/api/v1/namespaces/execution-controller").await?;
+    n.world
+        .gone(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/kubernetesexecutions.{GROUP}"))
+        .await?;
+    n.world
+        .until(&n.world.path("batch/v1", "jobs"), "no Job", |list| list["items"].as_array().is_some_and(Vec::is_empty))
+        .await
+        .map(|_| ())
+}
+
+async fn used(n: &N) -> Result<()> {
+    carried_out(n).await.context("carried out")?;
+    refused(n).await.context("refused")?;
+    never_started(n).await.context("never started")?;
+    evicted_twice(n).await.context("evicted twice")?;
+    deleted(n).await.context("deleted")?;
+    out_of_memory(n).await.context("out of memory")
+}
+
+fn execution(n: &N, name: &str) -> String {
+    format!("{}/{name}", n.world.path(&format!("{GROUP}/v1alpha1"), "kubernetesexecutions"))
+}
+
+async fn execute(n: &N, name: &str, spec: Value) -> Result<()> {
+    let object = json!({ "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "KubernetesExecution", "metadata": { "name": name }, "spec": spec });
+    n.world.create(&n.world.path(&format!("{GROUP}/v1alpha1"), "kubernetesexecutions"), &object).await.map(|_| ())
+}
+
+async fn ended(n: &N, name: &str, phase: &str, code: &str, effect: &str) -> Result<Value> {
+    let one = n.world.until(&execution(n, name), "settled", |one| one["status"]["settled"] == true).await?;
+    let (status, result) = (&one["status"], &one["status"]["result"]);
+    ensure!(
+        status["phase"] == phase && result["code"] == code && result["effect"] == effect,
+        "expected {phase}, {code}, {effect}: {status:#}"
+    );
+    Ok(one["status"].clone())
+}
+
+fn scale(target: &str, replicas: i64) -> Value {
+    json!({ "action": { "type": "scale-deployment", "parameters": { "replicas": replicas, "settle": "1s" }, "target": { "resourceName": target } } })
+}
+
+/// Text arrives as it was written, through a kubelet that expands variables; and what the run cost is known.
+async fn carried_out(n: &N) -> Result<()> {
+    n.world.workload("Deployment", "web", 1, json!({})).await?;
+    let mut spec = scale("web", 3);
+    let reason = "costs $5 \"$(ACTION_ID)\" $$(X) $(NO_SUCH)";
+    spec["reason"] = json!(reason);
+    execute(n, "up", spec).await?;
+    let status = ended(n, "up", "Completed", "Changed", "applied").await?;
+    ensure!(status["result"]["usage"]["memoryPeakBytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{status:#}");
+    let web = n.world.get(&n.world.workload_path("Deployment", "web")).await?;
+    ensure!(web["spec"]["replicas"] == 3, "{}", web["spec"]["replicas"]);
+    let job = n.world.get(&format!("{}/up-job", n.world.path("batch/v1", "jobs"))).await?;
+    let log = n.world.text(&format!("{}/log", n.pod_of("up-job").await?)).await?;
+    ensure!(
+        job["metadata"]["ownerReferences"][0]["name"] == "up" && log.contains(r#""success":true"#),
+        "{job:#}\n{log}"
+    );
+    let annotations = web["metadata"]["annotations"].to_string();
+    let told: Vec<_> = web["metadata"]["annotations"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, text)| text.as_str())
+        .collect();
+    ensure!(told.iter().any(|text| text.contains("costs $5")), "no reason in {annotations}");
+    ensure!(
+        told.iter().any(|text| text.contains("$(ACTION_ID)") && text.contains("$$(X) $(NO_SUCH)")),
+        "{annotations}"
+    );
+    Ok(())
+}
+
+/// The runner's own refusal, with its exit code.
+async fn refused(n: &N) -> Result<()> {
+    execute(n, "none", scale("web", 0)).await?;
+    let status = ended(n, "none", "Failed", "Refused", "none").await?;
+    ensure!(status["attempts"][0]["exitCode"] == 3 && status["retryCount"] == 0, "{status:#}");
+    Ok(())
+}
+
+/// An image that is nowhere, and an account that nobody made: nothing was done, and the cause is told.
+async fn never_started(n: &N) -> Result<()> {
+    let logs = json!({ "type": "collect-logs-pod", "target": { "resourceName": "x" } });
+    execute(n, "no-image", json!({ "action": logs, "maxRetries": 0 })).await?;
+    let back = json!({ "type": "rollback-deployment", "target": { "resourceName": "other" } });
+    execute(n, "no-account", json!({ "action": back, "maxRetries": 0 })).await?;
+    let status = ended(n, "no-image", "Failed", "NeverStarted", "none").await?;
+    ensure!(status["message"].as_str().is_some_and(|text| text.contains("registry.invalid/none:1")), "{status:#}");
+    let status = ended(n, "no-account", "Failed", "NeverStarted", "none").await?;
+    ensure!(status["message"].as_str().is_some_and(|text| text.contains("ServiceAccount")), "{status:#}");
+    Ok(())
+}
+
+/// A Deployment whose pods never become ready, scaled: the runner has done it, and waits.
+async fn waiting(n: &N, name: &str, more: Value) -> Result<String> {
+    let never = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": "never-ready" } } } } });
+    n.world.create_workload("Deployment", name, 1, never).await?;
+    let mut spec = scale(name, 3);
+    for (key, value) in more.as_object().into_iter().flatten() {
+        spec[key] = value.clone();
+    }
+    execute(n, name, spec).await?;
+    n.world.until(&n.world.workload_path("Deployment", name), "scaled", |one| one["spec"]["replicas"] == 3).await?;
+    n.pod_of(&format!("{name}-job")).await
+}
+
+/// A node is drained under the runner, and the next one too: the attempt goes on, and what the first pod did is not forgotten.
+async fn evicted_twice(n: &N) -> Result<()> {
+    waiting(n, "drained", json!({})).await?;
+    let pods = n.world.path("v1", "pods");
+    let list = format!("{pods}?labelSelector=batch.kubernetes.io%2Fjob-name%3Ddrained-job");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let running = |pod: &Value| {
+            pod["status"]["containerStatuses"][0]["state"]["running"].is_object()
+                && pod["metadata"]["deletionTimestamp"].is_null()
+        };
+        let fresh = |list: &Value| {
+            list["items"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|pod| running(pod) && !seen.contains(&pod["metadata"]["name"]))
+                .cloned()
+        };
+        let found = n.world.until(&list, "a running pod", |list| fresh(list).is_some()).await?;
+        let pod = fresh(&found).context("no pod")?["metadata"]["name"].clone();
+        let name = pod.as_str().context("no name")?.to_owned();
+        let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": name } });
+        n.world.create(&format!("{pods}/{name}/eviction"), &eviction).await?;
+        seen.push(pod);
+    }
+    let ready = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": null } } } } });
+    n.world.merge(&n.world.workload_path("Deployment", "drained"), &ready).await?;
+    let one = n.world.until(&execution(n, "drained"), "settled", |one| one["status"]["settled"] == true).await?;
+    let status = &one["status"];
+    ensure!(status["phase"] == "Completed" && status["result"]["effect"] == "applied", "{status:#}");
+    ensure!(
+        status["rollbackInformation"]["rollbackParameters"]["replicas"] == 1 && status["retryCount"] == 0,
+        "{status:#}"
+    );
+    Ok(())
+}
+
+/// Other settings take hold when the controller is started again; with too little memory the kernel kills the runner, and what it
+/// did by then is not known.
+async fn out_of_memory(n: &N) -> Result<()> {
+    let settings = json!({ "data": { "settings.yaml": "resources: { limits: { memory: 7Mi } }" } }).to_string();
+    let own = "--namespace=execution-controller";
+    kubectl(n, &["patch", "configmap", "execution-controller", own, "--type=merge", "--patch", &settings])?;
+    kubectl(n, &["rollout", "restart", "deployment/execution-controller", own])?;
+    kubectl(n, &["rollout", "status", "deployment/execution-controller", own, "--timeout=90s"])?;
+    let mut spec = scale("web", 4);
+    spec["maxRetries"] = json!(0);
+    execute(n, "squeezed", spec).await?;
+    let status = ended(n, "squeezed", "Failed", "NoResult", "unknown").await?;
+    ensure!(status["attempts"][0]["exitCode"] == 137, "{status:#}");
+    ensure!(status["message"].as_str().is_some_and(|text| text.contains("OOMKilled")), "{status:#}");
+    Ok(())
+}
+
+/// Deleting is stopping, also in the foreground, where the garbage collector takes the Job first.
+async fn deleted(n: &N) -> Result<()> {
+    for propagation in ["background", "foreground"] {
+        waiting(n, propagation, json!({})).await?;
+        n.world.until(&execution(n, propagation), "Executing", |one| one["status"]["phase"] == "Executing").await?;
+        kubectl(
+            n,
+            &[
+                "delete",
+                "kubernetesexecution",
+                propagation,
+                "--namespace",
+                &n.world.namespace,
+                "--cascade",
+                propagation,
+                "--timeout=60s",
+            ],
+        )?;
+        let list =
+            format!("{}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{propagation}-job", n.world.path("v1", "pods"));
+        n.world.until(&list, "no pod", |list| list["items"].as_array().is_some_and(Vec::is_empty)).await?;
+        let told = |list: &Value| {
+            let ours = |one: &Value| one["reason"] == "Cancelled" && one["involvedObject"]["name"] == propagation;
+            list["items"].as_array().is_some_and(|all| all.iter().any(ours))
+        };
+        n.world.until(&n.world.path("v1", "events"), "its end as an Event", told).await?;
+        tokio::time::timeout(Duration::from_mins(1), n.world.gone(&execution(n, propagation))).await??;
+    }
+    Ok(())
+}
