@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
@@ -13,8 +13,8 @@ use kube::runtime::reflector::{self, ObjectRef};
 use crate::api::KubernetesExecution;
 use crate::lease::Gate;
 use crate::metrics::Metrics;
-use crate::observe::Store;
 use crate::observe::slim::{SlimJob, SlimPod};
+use crate::observe::{Denied, Store};
 use crate::queue::{self, Entry, Place, Turn};
 use crate::requests::Requests;
 use crate::settings::Settings;
@@ -59,7 +59,6 @@ struct Memory {
     answers: HashMap<String, KubernetesExecution>,
     lost: HashMap<String, Timestamp>,
     failures: HashMap<String, u32>,
-    unwatched: HashMap<&'static str, (String, Instant)>,
 }
 
 impl Shared {
@@ -132,6 +131,14 @@ impl Shared {
         turn
     }
 
+    /// Gives the turn back: what was to be started was refused, and holds nobody up.
+    pub fn unclaim(&self, execution: &KubernetesExecution) {
+        if let Some(uid) = &execution.metadata.uid {
+            self.memory().claims.remove(uid);
+        }
+        self.note(execution);
+    }
+
     /// Returns the executions that may start now that another one has ended: names with their namespaces.
     pub fn waiting(&self) -> Vec<String> {
         /// More than become free at once; those behind them are asked when these have started.
@@ -139,7 +146,9 @@ impl Shared {
         let memory = self.memory();
         let mut waiting: Vec<_> = memory.queue.values().filter(|one| one.place == Place::Waits).collect();
         waiting.sort_by_key(|one| (one.created, one.uid.clone()));
-        let mut targets = HashSet::new();
+        // Who waits for a target that is busy still has nothing to be woken for.
+        let busy = memory.queue.values().filter(|one| one.place == Place::Started).filter_map(|one| one.target.clone());
+        let mut targets: HashSet<_> = busy.collect();
         waiting.retain(|one| one.target.as_ref().is_none_or(|target| targets.insert(target.clone())));
         waiting.into_iter().take(MOST).map(|one| one.name.clone()).collect()
     }
@@ -158,23 +167,6 @@ impl Shared {
     /// Forgets that: the Job is there, or was looked for after that time.
     pub fn found(&self, uid: &str) {
         self.memory().lost.remove(uid);
-    }
-
-    /// Remembers why something may not be watched; `None` once it is.
-    pub fn watch(&self, resource: &'static str, denied: Option<String>) {
-        let mut memory = self.memory();
-        match denied {
-            Some(why) => memory.unwatched.insert(resource, (why, Instant::now())),
-            None => memory.unwatched.remove(resource),
-        };
-    }
-
-    /// Returns why something may not be watched, if that is so.
-    pub fn unwatched(&self) -> Option<String> {
-        /// A denied watch is tried again at least this often; one that works may be silent for ever.
-        const FRESH: Duration = Duration::from_mins(1);
-        let memory = self.memory();
-        memory.unwatched.values().find(|(_, since)| since.elapsed() < FRESH).map(|(why, _)| why.clone())
     }
 
     /// Counts a failed pass, and returns how many have failed in a row.
@@ -197,7 +189,20 @@ impl Shared {
         memory.claims.remove(uid);
         memory.answers.remove(uid);
         memory.lost.remove(uid);
-        memory.failures.remove(uid);
+        memory.failures.retain(|key, _| !key.starts_with(uid));
+    }
+
+    /// Forgets what is kept of executions that are not there any more, as far as they are in this namespace.
+    pub fn prune(&self, namespace: Option<&str>, there: &HashSet<String>) {
+        let ours = |entry: &Entry| namespace.is_none_or(|own| entry.name.split('/').next() == Some(own));
+        let gone: Vec<String> = {
+            let memory = self.memory();
+            let gone = memory.queue.values().filter(|entry| ours(entry) && !there.contains(&entry.uid));
+            gone.map(|entry| entry.uid.clone()).collect()
+        };
+        for uid in &gone {
+            self.forget(uid);
+        }
     }
 }
 
@@ -227,6 +232,8 @@ pub struct Context {
     pub watched: reflector::Store<Stored>,
     /// Asks for a pass.
     pub trigger: UnboundedSender<ObjectRef<Stored>>,
+    /// What may not be watched in this namespace: another one is none of its business.
+    pub denied: Denied,
 }
 
 impl Context {
@@ -259,6 +266,16 @@ impl Context {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let metadata = &execution.metadata;
         self.watches(&text(&metadata.namespace), &text(&metadata.name), &text(&metadata.uid))
+    }
+
+    /// Forgets what is kept of executions that are not watched any more: their Jobs and pods have events after their end, and a
+    /// list after a restart has them all.
+    pub fn prune(&self, namespace: Option<&str>) {
+        let there: HashSet<String> =
+            self.watched.state().iter().filter_map(|stored| stored.meta().uid.clone()).collect();
+        self.shared.prune(namespace, &there);
+        let jobs = self.jobs.keep(&there);
+        self.pods.keep(&jobs);
     }
 
     fn wake_waiting(&self) {

@@ -4,13 +4,36 @@ use kube::CustomResourceExt;
 use serde_json::Value;
 
 use crate::api::KubernetesExecution;
+use crate::api::schema::DURATION;
 
 /// Returns the `CustomResourceDefinition` as YAML.
 pub fn yaml() -> Result<String, String> {
     let mut crd = serde_json::to_value(KubernetesExecution::crd()).map_err(|error| error.to_string())?;
     without_nulls(&mut crd);
+    bound_conditions(&mut crd);
     let text = serde_saphyr::to_string(&crd).map_err(|error| error.to_string())?;
     Ok(format!("# Generated from controller/src/api by `execution-controller crd`; a test fails on drift.\n{text}"))
+}
+
+/// What a condition may hold is refused at once, not only by the controller that cannot read it. (The type is the runner's
+/// too, where the same limits are part of reading it.)
+fn bound_conditions(crd: &mut Value) {
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    let limits = [
+        ("type", "maxLength", Value::from(63)),
+        ("description", "maxLength", Value::from(1024)),
+        ("rego", "maxLength", Value::from(16 << 10)),
+        ("timeout", "maxLength", Value::from(18)),
+        ("timeout", "pattern", Value::from(DURATION)),
+    ];
+    for list in ["preConditions", "postConditions"] {
+        for (field, key, value) in &limits {
+            let path = format!("{spec}/{list}/items/properties/{field}");
+            if let Some(field) = crd.pointer_mut(&path).and_then(Value::as_object_mut) {
+                field.insert((*key).to_owned(), value.clone());
+            }
+        }
+    }
 }
 
 /// serde's nulls are no part of a manifest; and a field that is null is one that is absent: where a schema is not nullable

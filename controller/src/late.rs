@@ -7,6 +7,7 @@ use kube::runtime::watcher::Event;
 
 use crate::api::{GROUP, KubernetesExecution, Phase};
 use crate::context::Context;
+use crate::next::recorded;
 use crate::observe::slim::{SlimJob, controller};
 use crate::requests::Failure;
 
@@ -44,6 +45,10 @@ async fn stop(context: &Context, execution: &str, uid: &str, job: &SlimJob) -> R
         Err(failure) if failure.code() == Some(404) => return Ok(()),
         Err(failure) => return Err(failure),
     };
+    // The Job of an attempt comes to its own end a moment after its pod; its log is kept.
+    if recorded(&owner, job.metadata.uid.as_deref()) {
+        return Ok(());
+    }
     let over = owner.status.as_ref().and_then(|status| status.phase).is_some_and(Phase::is_final);
     if owner.metadata.uid.as_deref() != Some(uid) || !over || !context.shared.gate.allows(requests.horizon()) {
         return Ok(());

@@ -65,6 +65,8 @@ pub struct Facts<'a> {
     pub looked: bool,
     /// The execution's UID, which is its `ACTION_ID`.
     pub id: &'a str,
+    /// True when the image is the release's: its exit codes mean what the contract says.
+    pub release: bool,
 }
 
 /// Returns the state of an attempt.
@@ -133,12 +135,8 @@ fn waits_for(pod: &SlimPod) -> Option<String> {
     if let Some(condition) = scheduled {
         return sentence(condition.reason.as_deref().unwrap_or("not scheduled"), condition.message.as_deref());
     }
-    let waiting = pod.executor()?.waiting.as_ref()?;
-    match waiting.reason.as_deref() {
-        // Every pod passes through these.
-        None | Some("ContainerCreating" | "PodInitializing") => None,
-        Some(reason) => sentence(reason, waiting.message.as_deref()),
-    }
+    let waiting = pod.waiting()?;
+    sentence(waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref())
 }
 
 fn with_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: &Terminated, result: ActionResult) -> Ended {
@@ -177,7 +175,7 @@ fn no_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: Option<&Termina
     let (code, effect) = match exit_code {
         _ if never => (Reason::NeverStarted, Effect::None),
         // The runner ends with 2 before it asks the cluster anything.
-        Some(2) => (Reason::NoResult, Effect::None),
+        Some(2) if facts.release => (Reason::NoResult, Effect::None),
         _ => (Reason::NoResult, Effect::Unknown),
     };
     let why = match terminated {
@@ -212,14 +210,15 @@ fn without_pod(facts: &Facts<'_>) -> Ended {
     let job = &facts.job.object;
     let exit_code = exit_code_of(job);
     // The Job controller counts every pod before it lets it go.
-    let none = facts.job.watched && job.status.counted() == 0 && exit_code.is_none();
+    let newest = facts.job.last_word || facts.job.life == Life::There && facts.looked;
+    let none = newest && facts.job.watched && job.status.counted() == 0 && exit_code.is_none();
     let (code, effect, why) = if none {
         (
             Reason::NeverStarted,
             Effect::None,
             "no pod was ever made of it: a quota, an admission policy, or a missing ServiceAccount",
         )
-    } else if exit_code == Some(2) {
+    } else if exit_code == Some(2) && facts.release {
         (Reason::NoResult, Effect::None, "its pod is gone, and its result was not seen")
     } else {
         (Reason::NoResult, Effect::Unknown, "its pod is gone, and its result was not seen")
@@ -252,14 +251,13 @@ fn exit_code_of(job: &SlimJob) -> Option<i32> {
 /// Returns whether no container of the pod can have started: it never had a node, or its kubelet said so after it had
 /// learnt that the pod was to go.
 pub fn never_started(pod: &Seen<SlimPod>) -> bool {
-    let over = pod.life == Life::Gone || pod.object.ended();
     let object = &pod.object;
-    let never_placed = object.spec.node_name.is_none();
-    let kubelet_says = object.metadata.deletion_timestamp.is_some()
-        && object
-            .executor()
-            .is_some_and(|state| state.waiting.as_ref().is_some_and(|waiting| waiting.reason.is_some()));
-    over && !object.started() && (never_placed || kubelet_says)
+    // Cleaned up without its kubelet: a container may run behind a broken network.
+    let by_force =
+        object.condition("DisruptionTarget").is_some_and(|one| one.reason.as_deref() == Some("DeletionByPodGC"));
+    let never_placed = object.spec.node_name.is_none() && (pod.last_word || object.ended());
+    let kubelet_says = object.metadata.deletion_timestamp.is_some() && object.waiting().is_some() && object.ended();
+    !object.started() && !by_force && (never_placed || kubelet_says)
 }
 
 /// Returns what one pod did to the cluster, as far as it can be told.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use crate::api::{KubernetesExecution, Phase};
+use crate::api::{KubernetesExecution, Phase, Reason};
 use crate::plan::target_key;
 
 /// Whether an execution may start.
@@ -50,11 +50,15 @@ impl Entry {
     pub fn of(execution: &KubernetesExecution, claimed: bool) -> Self {
         let (metadata, spec) = (&execution.metadata, &execution.spec);
         let phase = execution.status.as_ref().and_then(|status| status.phase);
+        let reason = execution.status.as_ref().and_then(|status| status.reason.as_deref());
+        let refused = reason.is_some_and(|one| one == Reason::JobRefused.name() || one == Reason::Forbidden.name());
         let held = spec.suspend || spec.cancel || spec.approval_required && spec.approved_by.is_none();
         let place = match phase {
             Some(phase) if phase.is_final() => Place::Out,
             Some(Phase::Executing | Phase::Retrying | Phase::Unrecognized) => Place::Started,
             _ if claimed => Place::Started,
+            // It tries again by itself, and takes no place from others meanwhile.
+            _ if refused => Place::Out,
             _ if held || metadata.deletion_timestamp.is_some() => Place::Out,
             _ => Place::Waits,
         };

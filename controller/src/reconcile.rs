@@ -35,7 +35,7 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
     // Before the first lists are read, what is not known is not absent.
     let ready = context.jobs.ready() && context.pods.ready();
     let begun = cached.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase != Phase::Pending);
-    if let Some(why) = context.shared.unwatched().filter(|_| !(ready && begun)) {
+    if let Some(why) = context.denied.why().filter(|_| !(ready && begun)) {
         let trouble = Trouble::Blind(why);
         tell(&mut Pass::new(context.shared.newest(cached)), &context, &trouble).await;
         return Err(trouble);
@@ -120,6 +120,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
         turn: &if waits { context.shared.turn(&uid) } else { Turn::Now },
         plan: pass.plan.as_ref().filter(|_| pass.source == Source::Server),
         repeatable: plan::repeatable(execution) && context.shared.settings.repeatable(action_type),
+        release: context.shared.settings.release(action_type),
         limits: Limits {
             timeout: own
                 .map_or_else(|| context.shared.settings.timeout(action_type), contract::duration::Duration::get),
@@ -184,9 +185,15 @@ async fn unreadable(
         return Ok(Action::await_change());
     }
     let message = format!("the stored object cannot be read, and nothing was started: {error}");
+    let status = status::with_phase(
+        status::Status { settled: Some(true), ..status::Status::default() },
+        Phase::Failed,
+        Reason::Unreadable.name(),
+        &message,
+        Timestamp::now(),
+    );
     let patch = json!({
-        "metadata": { "resourceVersion": stored.pointer("/metadata/resourceVersion") },
-        "status": { "phase": Phase::Failed.name(), "reason": Reason::Unreadable.name(), "message": message, "endTime": Timestamp::now() },
+        "metadata": { "resourceVersion": stored.pointer("/metadata/resourceVersion") }, "status": status,
     });
     let answer =
         context.shared.requests.patch::<Value>(&format!("{path}/status"), "kubernetesexecutions/status", &patch).await;

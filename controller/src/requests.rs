@@ -77,6 +77,14 @@ impl Requests {
         self.send("get", resource, self.client.request::<T>(request), READ_LIMIT).await
     }
 
+    /// Reads the metadata of a list's objects: the rest is not sent.
+    pub async fn metadata<T: DeserializeOwned>(&self, path: &str, resource: &str) -> Result<T, Failure> {
+        const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        let mut request = request(Method::GET, path, None)?;
+        request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA));
+        self.send("get", resource, self.client.request::<T>(request), READ_LIMIT).await
+    }
+
     /// Reads text.
     pub async fn text(&self, path: &str, resource: &str) -> Result<String, Failure> {
         let request = request(Method::GET, path, None)?;

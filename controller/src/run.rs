@@ -1,7 +1,7 @@
 //! Wires everything together: connection, leadership, watches, passes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actions::cluster::{Reached, random, reach};
 use anyhow::{Context as _, Result, anyhow};
@@ -21,7 +21,7 @@ use crate::late;
 use crate::lease::{Gate, Lease};
 use crate::metrics::Metrics;
 use crate::observe::slim::{SlimJob, SlimPod};
-use crate::observe::{Ours, Store};
+use crate::observe::{Denied, Ours, Store};
 use crate::reconcile::{after_trouble, reconcile};
 use crate::requests::{self, Requests, chain, permission};
 use crate::serve::{self, Health};
@@ -30,6 +30,8 @@ use crate::sweep;
 
 /// The most passes at once: each has at most one request, and each request a connection.
 const PASSES: u16 = 32;
+/// How many executions are listed at once: nothing but the API server's own limit bounds their parameters.
+const PAGE: u32 = 50;
 /// Seconds after which a watch is begun anew: one that has fallen silent on its way holds nothing up for longer.
 const WATCH: u32 = 60;
 /// Time that a clean end may take.
@@ -41,6 +43,9 @@ pub async fn run(flags: &RunFlags) -> Result<()> {
     let settings =
         Settings::read(flags.settings.as_deref(), flags.policy_dir.as_deref()).map_err(|why| anyhow!(why))?;
     settings.policies().map_err(|why| anyhow!(why))?;
+    if flags.lease_duration.subsec_nanos() > 0 {
+        return Err(anyhow!("--lease-duration: expected whole seconds, as a Lease has them"));
+    }
     let least = flags.lease_renewal * 2 + requests::horizon(flags.write_limit);
     if least >= flags.lease_duration {
         return Err(anyhow!(
@@ -110,10 +115,9 @@ async fn lead(
     tracing::info!("stopping: what has begun is finished");
     // Nobody listens only if all passes have ended.
     let _ended = end.send(true);
-    let began = Instant::now();
     tokio::select! {
         _ = &mut work => {}
-        () = async { while began.elapsed() < GRACE { lease.hold().await } } => {}
+        () = lease.hold() => tracing::warn!("the Lease was lost meanwhile"),
         () = tokio::time::sleep(GRACE) => tracing::warn!("not everything came to an end in time"),
     }
     lease.release().await;
@@ -161,12 +165,12 @@ async fn passes(
     let (trigger, triggered) = unbounded();
     let (jobs, pods) = (Store::default(), Store::default());
     let (reader, writer) = reflector::store::<Stored>();
-    let context = Arc::new(Context { shared, jobs, pods, watched: reader.clone(), trigger });
+    let context = Arc::new(Context { shared, jobs, pods, watched: reader.clone(), trigger, denied: Denied::default() });
     let namespace = namespace.as_deref();
     // Settled executions are not watched: memory and the time of a restart follow what is active, not what was.
-    let unsettled = watcher::Config::default().timeout(WATCH).fields("status.settled!=true").page_size(500);
+    let unsettled = watcher::Config::default().timeout(WATCH).fields("status.settled!=true").page_size(PAGE);
     let executions = watch(api::<Stored>(&client, namespace), unsettled).default_backoff();
-    let executions = told(executions, context.shared.clone(), "kubernetesexecutions");
+    let executions = told(executions, context.clone(), "kubernetesexecutions");
     let noting = context.clone();
     let executions = executions
         .modify(|stored| {
@@ -179,13 +183,11 @@ async fn passes(
         .touched_objects()
         .map_ok(|stored| ObjectRef::from_obj(&stored));
     let ours = || watcher::Config::default().timeout(WATCH).labels(&format!("{MANAGED_BY}={MANAGER}")).page_size(500);
-    let jobs =
-        told(watch(api::<SlimJob>(&client, namespace), ours()).default_backoff(), context.shared.clone(), "jobs");
+    let jobs = told(watch(api::<SlimJob>(&client, namespace), ours()).default_backoff(), context.clone(), "jobs");
     let looking = context.clone();
     let jobs = jobs.inspect_ok(move |event| late::look(&looking, event)).boxed();
     let jobs = followed(jobs, context.clone(), |c| &c.jobs);
-    let pods =
-        told(watch(api::<SlimPod>(&client, namespace), ours()).default_backoff(), context.shared.clone(), "pods");
+    let pods = told(watch(api::<SlimPod>(&client, namespace), ours()).default_backoff(), context.clone(), "pods");
     let pods = followed(pods, context.clone(), |c| &c.pods);
     let queue = stream::select_all([executions.boxed(), jobs, pods, asked(triggered)])
         .filter_map(|one| async { one.ok().map(Ok::<_, watcher::Error>) });
@@ -194,9 +196,24 @@ async fn passes(
         let _told = ended.wait_for(|ended| *ended).await;
     });
     let config = Config::default().concurrency(PASSES);
-    applier(boxed_reconcile, after_trouble, context, reader, queue.boxed(), config)
-        .for_each(|_| std::future::ready(()))
-        .await;
+    let pruned = context.clone();
+    let work = applier(boxed_reconcile, after_trouble, context, reader, queue.boxed(), config)
+        .for_each(|_| std::future::ready(()));
+    tokio::select! {
+        () = work => {}
+        () = prune(&pruned, namespace) => {}
+    }
+}
+
+/// Forgets what is over, again and again.
+async fn prune(context: &Context, namespace: Option<&str>) {
+    const PAUSE: Duration = Duration::from_mins(1);
+    // Nothing is over as long as the first list is not there; it ends only with the program.
+    let _ready = context.watched.wait_until_ready().await;
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        context.prune(namespace);
+    }
 }
 
 fn boxed_reconcile(
@@ -209,17 +226,17 @@ fn boxed_reconcile(
 /// Tells why a watch fails, and remembers it where a permission is missing. kube begins it anew by itself.
 fn told<K: Send + 'static>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     resource: &'static str,
 ) -> BoxStream<'static, Result<Event<K>, watcher::Error>> {
     let tell = move |event: &Result<Event<K>, watcher::Error>| match event {
-        Ok(_) => shared.watch(resource, None),
+        Ok(_) => context.denied.set(resource, None),
         Err(error) => {
             let why = format!("failed to watch {resource}: {}", chain(error));
             tracing::warn!(why, "a watch failed");
             if let Some((verb, denied)) = permission(&why) {
-                shared.metrics.forbidden(&denied, &verb);
-                shared.watch(resource, Some(why));
+                context.shared.metrics.forbidden(&denied, &verb);
+                context.denied.set(resource, Some(why));
             }
         }
     };

@@ -185,6 +185,11 @@ impl Settings {
         !self.file.not_repeatable.iter().any(|key| is_of(action_type, key))
     }
 
+    /// Returns whether the image of this action type is the release's, so that its exit codes mean what the contract says.
+    pub fn release(&self, action_type: &str) -> bool {
+        by_type(&self.file.images, action_type).is_none() && self.repeatable(action_type)
+    }
+
     /// Returns the timeout of an execution that names none.
     pub fn timeout(&self, action_type: &str) -> Duration {
         const FIVE_MINUTES: Duration = Duration::from_mins(5);

@@ -30,7 +30,7 @@ struct Settled {
     metadata: ObjectMeta,
 }
 
-/// Sweeps for ever. Reads nothing as long as no execution of this controller's time has a TTL.
+/// Sweeps for ever.
 pub async fn sweep(shared: Arc<Shared>, namespaces: Vec<Option<String>>) -> Infallible {
     loop {
         for namespace in &namespaces {
@@ -48,9 +48,13 @@ async fn once(shared: &Shared, namespace: Option<&str>) -> Result<(), Failure> {
     loop {
         let selector = "fieldSelector=status.settled%3Dtrue";
         let path = format!("/apis/{GROUP}/v1alpha1{place}/kubernetesexecutions?{selector}&limit={PAGE}{next}");
-        let page: Page = shared.requests.get(&path, "kubernetesexecutions").await?;
+        let page: Page = shared.requests.metadata(&path, "kubernetesexecutions").await?;
         for settled in &page.items {
-            expire(shared, &settled.metadata).await?;
+            // One that may not be deleted holds up none of the others.
+            if let Err(failure) = expire(shared, &settled.metadata).await {
+                let metadata = &settled.metadata;
+                tracing::warn!(%failure, namespace = metadata.namespace, name = metadata.name, "failed to delete an execution whose time is over");
+            }
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => next = format!("&continue={token}"),

@@ -78,6 +78,7 @@ async fn may_change(e: E) -> Result<()> {
 }
 
 /// What is refused when it is created names the field.
+#[allow(clippy::too_many_lines, reason = "each line is a case")]
 async fn bounds(e: E) -> Result<()> {
     let action = |action: Value| json!({ "action": action });
     let target = json!({ "resourceName": "web" });
@@ -93,6 +94,22 @@ async fn bounds(e: E) -> Result<()> {
         (scale_with(1, json!({ "approvedBy": "alice" })), "spec.approvedBy: only where approvalRequired is true"),
         (scale_with(1, json!({ "reason": "x".repeat(257) })), "spec.reason"),
         (scale_with(1, json!({ "preConditions": vec![json!({ "type": "target_exists" }); 11] })), "spec.preConditions"),
+        (
+            scale_with(1, json!({ "preConditions": [{ "type": "target_exists", "timeout": "48h" }] })),
+            "spec.preConditions: timeout: from 1s to 24h",
+        ),
+        (
+            scale_with(1, json!({ "postConditions": [{ "type": "target_exists", "timeout": "0s" }] })),
+            "spec.postConditions: timeout: from 1s to 24h",
+        ),
+        (
+            scale_with(1, json!({ "postConditions": [{ "type": "target_exists", "timeout": "soon" }] })),
+            "spec.postConditions[0].timeout",
+        ),
+        (
+            scale_with(1, json!({ "preConditions": [{ "type": "x", "rego": "x".repeat(17 << 10) }] })),
+            "spec.preConditions[0].rego",
+        ),
         (action(json!({ "type": "scale_deployment", "target": target })), "spec.action.type"),
         (action(json!({ "type": "Scale", "target": target })), "spec.action.type"),
         (

@@ -37,6 +37,9 @@ async fn a_scale_is_carried_out_once(e: E) -> Result<()> {
     };
     let about = "?fieldSelector=involvedObject.kind%3DKubernetesExecution";
     e.world.until(&(e.world.path("v1", "events") + about), "its Events", events).await?;
+    // It comes to its own end, and stays with its log.
+    let complete = |job: &Value| job["status"]["succeeded"] == 1 && job["metadata"]["deletionTimestamp"].is_null();
+    e.world.until(&format!("{}/up-job", e.world.path("batch/v1", "jobs")), "complete", complete).await?;
     // One trace id from the execution to the runner.
     let trace =
         up["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/traceparent"].as_str().context("none")?;

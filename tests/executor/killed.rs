@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use test_cluster::executor::ACCOUNT;
+use test_cluster::Cluster;
+use test_cluster::executor::{ACCOUNT, GROUP};
 use test_cluster::proxy::{Fault, Proxy, Script, Shape};
 
 use crate::support::{Controller, E, scale, scale_with, scenarios};
 
 scenarios!("killed": carried_out, tried_again, a_pod_restarted, counted, cancelled, deleted,
-    deleted_in_the_foreground, out_of_time, read_from_the_log, frozen, held_back);
+    deleted_in_the_foreground, out_of_time, read_from_the_log, frozen, held_back, watches_that_expire, the_api_server_is_killed);
 
 /// Flags that make a takeover quick.
 const QUICK: [&str; 6] = ["--lease-duration", "6s", "--write-limit", "1s", "--lease-renewal", "1s"];
@@ -369,38 +370,104 @@ async fn frozen(e: E) -> Result<()> {
 
 /// What a watch shows is late, of each kind in turn: nothing is started twice, and nothing is taken for gone.
 async fn held_back(e: E) -> Result<()> {
+    let time = if whole() { Duration::from_mins(1) } else { Duration::from_secs(10) };
+    each_watch(&e, &Fault::WatchLate(time)).await
+}
+
+/// A watch reports that its resourceVersion is too old, as after a compaction: it is begun anew with a list, and what came to
+/// pass in between brought no event.
+async fn watches_that_expire(e: E) -> Result<()> {
+    each_watch(&e, &Fault::WatchError(410)).await
+}
+
+async fn each_watch(e: &E, fault: &Fault) -> Result<()> {
     for plural in ["kubernetesexecutions", "jobs", "pods"] {
-        let world = E::new(&e.world.connection, "held-back").await?;
-        let outcome = late(&world, plural).await.with_context(|| format!("the watch of {plural} was late"));
+        let world = E::new(&e.world.connection, "watches").await?;
+        let outcome = with_watch(&world, plural, fault.clone()).await.with_context(|| format!("{fault:?} of {plural}"));
         world.end(outcome).await?;
     }
     Ok(())
 }
 
-async fn late(e: &E, plural: &'static str) -> Result<()> {
-    let time = if whole() { Duration::from_mins(1) } else { Duration::from_secs(10) };
+async fn with_watch(e: &E, plural: &'static str, fault: Fault) -> Result<()> {
     let shape = Shape { what: format!("GET {} watch", path(plural)), occurrence: 0 };
     let script = Script {
         names: vec![(e.world.namespace.clone(), "NAMESPACE")],
         prefixes: Vec::new(),
-        fault: Some((shape, Fault::WatchLate(time))),
+        fault: Some((shape, fault)),
     };
     let proxy = Proxy::scripted(&e.world.connection.server, &e.world.connection.authority, e.world.folder(), script)?;
     let kubeconfig = e.world.token_kubeconfig(ACCOUNT, &proxy.server, &proxy.authority).await?;
     let controller = e.controller_with(&kubeconfig, &[])?;
     prepared(e, scale_with(3, json!({ "reason": "play: first exit 9" }))).await?;
-    let up = e.ended_within("up", Duration::from_mins(3)).await?;
+    healed(e).await?;
     ensure!(proxy.hits() == 1, "the fault hit {} times: {:?}", proxy.hits(), proxy.log());
-    ensure!(
-        up["status"]["phase"] == "Completed" && up["status"]["attempts"].as_array().is_some_and(|all| all.len() == 2),
-        "{up:#}"
-    );
-    ensure!(
-        e.jobs_created().await? == ["up-job", "up-job-2"] && e.changes().await? == 1,
-        "{:?}",
-        e.jobs_created().await?
-    );
     controller.stop().await
+}
+
+/// Waits for an execution whose first attempt failed and whose second one did it.
+async fn healed(e: &E) -> Result<()> {
+    let up = e.ended_within("up", Duration::from_mins(3)).await?;
+    let attempts = up["status"]["attempts"].as_array().map_or(0, Vec::len);
+    ensure!(up["status"]["phase"] == "Completed" && attempts == 2, "{up:#}");
+    ensure!(e.jobs_created().await? == ["up-job", "up-job-2"], "{:?}", e.jobs_created().await?);
+    ensure!(e.changes().await? == 1 && e.replicas().await? == 3, "{} changes", e.changes().await?);
+    Ok(())
+}
+
+/// The API server is killed, and is away for some seconds: while an attempt runs, and between two.
+async fn the_api_server_is_killed(_: E) -> Result<()> {
+    let cluster = Cluster::start()?;
+    test_cluster::fixtures::nodes(&cluster.connection).await?;
+    test_cluster::executor::install(&cluster.connection).await?;
+    let e = E::new(&cluster.connection, "outage").await?;
+    let outcome = outages(&cluster, &e).await;
+    e.end(outcome).await
+}
+
+async fn outages(cluster: &Cluster, e: &E) -> Result<()> {
+    // Long enough for the Lease to outlive it, as the default is.
+    let controller = e.controller_with(&e.kubeconfig, &["--lease-duration", "40s", "--backoff", "5s"])?;
+    waiting(e, json!({})).await?;
+    e.phase("up", "Executing").await?;
+    cluster.kill("kube-apiserver")?;
+    e.back_again().await?;
+    let ready = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": null } } } } });
+    e.world.merge(&e.world.workload_path("Deployment", "web"), &ready).await?;
+    let up = e.ended_within("up", Duration::from_mins(3)).await?;
+    ensure!(up["status"]["phase"] == "Completed" && up["status"]["result"]["effect"] == "applied", "{up:#}");
+    ensure!(up["status"]["attempts"].as_array().is_some_and(|all| all.len() == 1), "{up:#}");
+    e.player.forget();
+    e.execute("again", scale_with(5, json!({ "reason": "play: first exit 9" }))).await?;
+    e.phase("again", "Retrying").await?;
+    cluster.kill("kube-apiserver")?;
+    e.back_again().await?;
+    let again = e.ended_within("again", Duration::from_mins(3)).await?;
+    ensure!(again["status"]["phase"] == "Completed" && again["status"]["retryCount"] == 1, "{again:#}");
+    ensure!(e.jobs_created().await? == ["up-job", "again-job", "again-job-2"], "{:?}", e.jobs_created().await?);
+    ensure!(e.replicas().await? == 5, "it was not scaled");
+    unreadable(e).await?;
+    controller.stop().await
+}
+
+/// An object that another version's definition let pass, and that this controller cannot read, fails alone.
+async fn unreadable(e: &E) -> Result<()> {
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/kubernetesexecutions.{GROUP}");
+    let mut versions = e.world.get(&path).await?["spec"]["versions"].clone();
+    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["maxRetries"] =
+        json!({ "x-kubernetes-int-or-string": true });
+    e.world.merge(&path, &json!({ "spec": { "versions": versions } })).await?;
+    let limit = std::time::Instant::now() + Duration::from_mins(1);
+    while e.execute("odd", scale_with(6, json!({ "maxRetries": "many" }))).await.is_err() {
+        ensure!(std::time::Instant::now() < limit, "the API server does not take the other definition");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let odd = e.reason("odd", "Unreadable").await?;
+    ensure!(odd["status"]["phase"] == "Failed" && odd["status"]["message"].to_string().contains("many"), "{odd:#}");
+    e.execute("even", scale_with(2, json!({ "maxRetries": 1 }))).await?;
+    let even = e.ended_within("even", Duration::from_mins(1)).await?;
+    ensure!(even["status"]["phase"] == "Completed" && e.replicas().await? == 2, "{even:#}");
+    Ok(())
 }
 
 fn path(plural: &str) -> String {

@@ -202,6 +202,21 @@ impl E {
         }
     }
 
+    /// Waits until the API server, which was killed, is away and there again.
+    pub async fn back_again(&self) -> Result<()> {
+        let limit = std::time::Instant::now() + Duration::from_mins(2);
+        let mut away = false;
+        while std::time::Instant::now() < limit {
+            let answers = self.world.get(&self.executions()).await.is_ok();
+            if away && answers {
+                return Ok(());
+            }
+            away |= !answers;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::bail!("the API server {}", if away { "did not come back" } else { "was never away" })
+    }
+
     /// Returns whether it was there and is settled, or gone.
     pub async fn over(&self, name: &str) -> Result<bool> {
         let list = self.world.get(&self.executions()).await?;

@@ -10,7 +10,23 @@ use serde_json::{Value, json};
 use crate::manifests::kubectl;
 use crate::support::{N, scenarios};
 
-scenarios!("executor": installed_used_and_removed);
+scenarios!("executor": installed_used_and_removed, for_single_namespaces);
+
+/// The same rules, bound in one namespace in place of everywhere, and the controller watches that one only.
+async fn for_single_namespaces(n: N) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("controller/deploy/namespaced").display().to_string();
+    let made = serde_saphyr::from_multiple::<Value>(&kubectl(&n, &["kustomize", &folder])?)?;
+    let of = |kind: &str| made.iter().filter(|one| one["kind"] == kind).cloned().collect::<Vec<_>>();
+    ensure!(of("ClusterRoleBinding").is_empty(), "bound everywhere");
+    let bound: Vec<_> = of("RoleBinding").iter().map(|one| one["metadata"]["namespace"].clone()).collect();
+    ensure!(bound.contains(&json!("shop")) && bound.contains(&json!("execution-controller")), "{bound:?}");
+    for subject in of("RoleBinding").iter().map(|one| &one["subjects"][0]) {
+        ensure!(subject["namespace"] == "execution-controller", "{subject}");
+    }
+    let arguments = &of("Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"];
+    ensure!(arguments.as_array().is_some_and(|all| all.contains(&json!("--namespaces=shop"))), "{arguments}");
+    Ok(())
+}
 
 const GROUP: &str = "kubernetesexecution.kubernaut.io";
 
@@ -23,7 +39,7 @@ fn overlay(n: &N) -> Result<String> {
     let text = format!(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- {up}{}\npatches:\n\
          - target: {{ kind: ConfigMap, name: execution-controller }}\n  patch: |\n    \
-         - {{ op: replace, path: /data/settings.yaml, value: \"images: {{ collect-logs: registry.invalid/none:1 }}\" }}\n\
+         - {{ op: replace, path: /data/settings.yaml, value: \"images: {{ collect-logs: 127.0.0.1:1/none:1 }}\" }}\n\
          - target: {{ kind: Deployment, name: execution-controller }}\n  patch: |\n    \
          - {{ op: add, path: /spec/template/spec/containers/0/args/-, value: --start-deadline=20s }}\n",
         base.trim_start_matches('/')
@@ -38,7 +54,7 @@ async fn installed_used_and_removed(n: N) -> Result<()> {
     kubectl(&n, &["apply", "--validate=strict", "--kustomize", &overlay])?;
     let deployment = "/apis/apps/v1/namespaces/execution-controller/deployments/execution-controller";
     n.world.until(deployment, "ready", |one| one["status"]["readyReplicas"] == 2).await?;
-    for action in ["scale-deployment", "collect-logs-pod"] {
+    for action in ["scale-deployment", "restart-deployment", "collect-logs-pod"] {
         n.world.account(&n.print(&["rbac", action])?).await?;
     }
     let outcome = used(&n).await;
@@ -101,33 +117,22 @@ fn scale(target: &str, replicas: i64) -> Value {
 
 /// Text arrives as it was written, through a kubelet that expands variables; and what the run cost is known.
 async fn carried_out(n: &N) -> Result<()> {
+    const REASON: &str = "costs $5 $(ACTION_ID) $$(X) $(NO_SUCH)";
     n.world.workload("Deployment", "web", 1, json!({})).await?;
-    let mut spec = scale("web", 3);
-    let reason = "costs $5 \"$(ACTION_ID)\" $$(X) $(NO_SUCH)";
-    spec["reason"] = json!(reason);
-    execute(n, "up", spec).await?;
+    execute(n, "up", scale("web", 3)).await?;
     let status = ended(n, "up", "Completed", "Changed", "applied").await?;
     ensure!(status["result"]["usage"]["memoryPeakBytes"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{status:#}");
-    let web = n.world.get(&n.world.workload_path("Deployment", "web")).await?;
-    ensure!(web["spec"]["replicas"] == 3, "{}", web["spec"]["replicas"]);
     let job = n.world.get(&format!("{}/up-job", n.world.path("batch/v1", "jobs"))).await?;
     let log = n.world.text(&format!("{}/log", n.pod_of("up-job").await?)).await?;
     ensure!(
         job["metadata"]["ownerReferences"][0]["name"] == "up" && log.contains(r#""success":true"#),
         "{job:#}\n{log}"
     );
-    let annotations = web["metadata"]["annotations"].to_string();
-    let told: Vec<_> = web["metadata"]["annotations"]
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(_, text)| text.as_str())
-        .collect();
-    ensure!(told.iter().any(|text| text.contains("costs $5")), "no reason in {annotations}");
-    ensure!(
-        told.iter().any(|text| text.contains("$(ACTION_ID)") && text.contains("$$(X) $(NO_SUCH)")),
-        "{annotations}"
-    );
+    let restart = json!({ "type": "restart-deployment", "target": { "resourceName": "web" } });
+    execute(n, "restart", json!({ "action": restart, "reason": REASON })).await?;
+    ended(n, "restart", "Completed", "Changed", "applied").await?;
+    let web = n.world.get(&n.world.workload_path("Deployment", "web")).await?;
+    ensure!(web["spec"]["replicas"] == 3 && web.to_string().contains(REASON), "not 3, or no {REASON}: {web:#}");
     Ok(())
 }
 
@@ -146,7 +151,7 @@ async fn never_started(n: &N) -> Result<()> {
     let back = json!({ "type": "rollback-deployment", "target": { "resourceName": "other" } });
     execute(n, "no-account", json!({ "action": back, "maxRetries": 0 })).await?;
     let status = ended(n, "no-image", "Failed", "NeverStarted", "none").await?;
-    ensure!(status["message"].as_str().is_some_and(|text| text.contains("registry.invalid/none:1")), "{status:#}");
+    ensure!(status["message"].as_str().is_some_and(|text| text.contains("127.0.0.1:1/none:1")), "{status:#}");
     let status = ended(n, "no-account", "Failed", "NeverStarted", "none").await?;
     ensure!(status["message"].as_str().is_some_and(|text| text.contains("ServiceAccount")), "{status:#}");
     Ok(())

@@ -23,7 +23,13 @@ impl Pass {
         if waits && context.shared.claim(&uid) != Turn::Now {
             return Ok(());
         }
-        let policies = context.shared.settings.policies().map_err(Trouble::Policies)?;
+        let policies = match context.shared.settings.policies() {
+            Ok(policies) => policies,
+            Err(why) => {
+                self.not_started(context).await?;
+                return Err(Trouble::Policies(why));
+            }
+        };
         let body = job::job(&self.execution, plan, start, &context.shared.settings, policies.as_deref());
         match context.shared.requests.create::<SlimJob>(&self.jobs(), "jobs", &body).await {
             Ok(job) => {
@@ -48,6 +54,7 @@ impl Pass {
     async fn refused(&mut self, context: &Context, failure: Failure) -> Result<(), Trouble> {
         context.shared.metrics.job("refused");
         if !matches!(failure.code(), Some(400 | 422)) {
+            self.not_started(context).await?;
             return Err(trouble("create the Job")(failure));
         }
         let message = format!("the API server refused the Job: {failure}");
@@ -59,6 +66,23 @@ impl Pass {
             Timestamp::now(),
         );
         self.write(context, &status).await
+    }
+
+    /// The API server has answered that there is no Job: nobody is held up by it, and an intent to start it is taken back.
+    async fn not_started(&mut self, context: &Context) -> Result<(), Trouble> {
+        if self.intended {
+            let mut status = status::of(&self.execution);
+            (status.job_name, status.next_attempt_time) = (None, None);
+            let phase = if status.attempts.is_empty() { Phase::Pending } else { Phase::Retrying };
+            if status.attempts.is_empty() {
+                status.start_time = None;
+            }
+            let refused = Reason::JobRefused.name();
+            let status = status::with_phase(status, phase, refused, "the API server refused the Job", Timestamp::now());
+            self.write(context, &status).await?;
+        }
+        context.shared.unclaim(&self.execution);
+        Ok(())
     }
 
     pub(super) async fn stop(&mut self, context: &Context, name: &str, uid: &str) -> Result<(), Trouble> {

@@ -7,7 +7,6 @@ use super::{Foreign, Pass, Trouble, trouble};
 use crate::api::KubernetesExecution;
 use crate::context::Context;
 use crate::observe::slim::{CONTAINER, SlimJob, SlimPod, controller};
-use crate::requests::Failure;
 
 #[derive(Deserialize)]
 struct Pods {
@@ -126,8 +125,10 @@ impl Pass {
             Ok(text) => self.log = Some(text),
             // It is gone, or its kubelet does not answer: without it, what is known stands.
             Err(failure) => {
-                let tries = context.shared.failed(&format!("{}/log", self.uid()));
-                let again = matches!(failure, Failure::Lost(_)) && tries < 4;
+                const TRIES: u32 = 6;
+                let tries = context.shared.failed(&format!("{}/log/{pod}", self.uid()));
+                // 400 and 404: there is none, and there will be none.
+                let again = !matches!(failure.code(), Some(400 | 404)) && tries < TRIES;
                 // A person can grant it, and then it is known; but not for ever.
                 if again || failure.lacks_permission() && self.in_time() {
                     return Err(trouble("read the pod's log")(failure));

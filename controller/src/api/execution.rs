@@ -58,6 +58,10 @@ use super::status::KubernetesExecutionStatus;
         .message("spec.cancel: cannot be taken back"),
     validation = Rule::new("!has(self.timeout) || (duration(self.timeout) >= duration('1s') && duration(self.timeout) <= duration('24h'))")
         .message("spec.timeout: from 1s to 24h"),
+    validation = Rule::new("!has(self.preConditions) || self.preConditions.all(c, duration(c.timeout) >= duration('1s') && duration(c.timeout) <= duration('24h'))")
+        .message("spec.preConditions: timeout: from 1s to 24h"),
+    validation = Rule::new("!has(self.postConditions) || self.postConditions.all(c, duration(c.timeout) >= duration('1s') && duration(c.timeout) <= duration('24h'))")
+        .message("spec.postConditions: timeout: from 1s to 24h"),
     validation = Rule::new("!has(self.approvedBy) || (has(self.approvalRequired) && self.approvalRequired)")
         .message("spec.approvedBy: only where approvalRequired is true")
 )]

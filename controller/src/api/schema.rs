@@ -2,6 +2,9 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+/// A duration, as Go and the runner write it.
+pub const DURATION: &str = r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$";
+
 /// A JSON object whose fields only the action knows.
 pub fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contract::result::Effect;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -9,7 +10,7 @@ use super::{Observed, Step, after, ending, stop};
 use crate::api::status::{EndedPod, RollbackInformation};
 use crate::api::{Phase, Reason};
 use crate::job::{MANAGED_BY, MANAGER};
-use crate::observe::slim::SlimJob;
+use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Life, Seen as SeenObject};
 use crate::outcome::{self, Ended, Facts, Outcome};
 use crate::retry::{self, Retry};
@@ -18,7 +19,7 @@ use crate::status::{self, Status};
 /// There is a Job of the present attempt, or was.
 pub(super) fn running(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
     let id = seen.execution.metadata.uid.as_deref().unwrap_or_default();
-    let facts = Facts { job, pods: seen.pods, log: seen.log, looked: seen.looked, id };
+    let facts = Facts { job, pods: seen.pods, log: seen.log, looked: seen.looked, id, release: seen.release };
     match outcome::outcome(&facts) {
         Outcome::NeedsLook => Step::Look,
         Outcome::NeedsLog(pod) => Step::ReadLog(pod),
@@ -37,7 +38,11 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
     let due = start_by.map_or(stop_at, |start_by| start_by.min(stop_at));
     if ending(seen.execution).is_some() || seen.now >= due {
         let going = metadata.deletion_timestamp.is_some() || job.life == Life::Gone;
-        return if going { watch_closely(seen, job, None) } else { stop(&job.object) };
+        // A watch may be late: whether it has not started is asked before it is stopped for that.
+        if !going && !seen.looked && ending(seen.execution).is_none() && seen.now < stop_at {
+            return Step::Look;
+        }
+        return if going { stopping(seen, job) } else { stop(&job.object) };
     }
     let mut status = ended_pods(seen);
     status.job_name.clone_from(&metadata.name);
@@ -54,6 +59,36 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
         Step::Wait(_) => watch_closely(seen, job, Some(due)),
         step => step,
     }
+}
+
+/// Waits for the end of what was stopped; not for ever: on a node that is gone nobody confirms it.
+fn stopping(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
+    const LONGEST: Duration = Duration::from_mins(5);
+    let since = job.object.metadata.deletion_timestamp.as_ref().map_or(seen.now, |time| time.0);
+    let until = after(since, LONGEST);
+    if seen.now < until {
+        return watch_closely(seen, job, Some(until));
+    }
+    if !seen.looked {
+        return Step::Look;
+    }
+    let pod = seen.pods.last().map(|pod| &pod.object);
+    let pod_name = pod.and_then(|pod| pod.metadata.name.clone());
+    let node = pod.and_then(|pod| pod.spec.node_name.as_deref()).unwrap_or("no node");
+    let error = format!(
+        "pod {} on {node} was stopped {} ago, and its end is not confirmed: it may still run",
+        pod_name.as_deref().unwrap_or("?"),
+        describe(LONGEST)
+    );
+    let ended = Ended {
+        result: None,
+        code: Reason::NoResult.name().to_owned(),
+        error: Some(error),
+        exit_code: None,
+        effect: Effect::Unknown,
+        pod_name,
+    };
+    record(seen, job, &ended)
 }
 
 /// Waits for the watches; for what they do not show (somebody changed its labels), it is asked again and again.
@@ -75,8 +110,11 @@ fn watch_closely(seen: &Observed<'_>, job: &SeenObject<SlimJob>, due: Option<Tim
 /// The status with the pods of this attempt that ended while it goes on. What they did must not be forgotten with them.
 fn ended_pods(seen: &Observed<'_>) -> Status {
     let id = seen.execution.metadata.uid.as_deref().unwrap_or_default();
-    let earlier = seen.pods.split_last().map_or(&[][..], |(_, earlier)| earlier);
-    earlier.iter().fold(seen.status(), |status, pod| {
+    // The newest one too, as soon as it is known that it will be replaced if it can be: its replacement leaves no trace of it.
+    let disrupted = |pod: &SeenObject<SlimPod>| pod.object.terminated().is_some() && pod.object.disrupted();
+    let over = seen.pods.last().is_some_and(|pod| disrupted(pod) || pod.life == Life::Gone && seen.looked);
+    let ended = if over { seen.pods } else { seen.pods.split_last().map_or(&[][..], |(_, earlier)| earlier) };
+    ended.iter().fold(seen.status(), |status, pod| {
         let metadata = &pod.object.metadata;
         let text = pod.object.terminated().and_then(|one| one.message.as_deref()).unwrap_or_default();
         let undo = outcome::result_of(text, id).and_then(|result| result.rollback_information);
@@ -109,6 +147,7 @@ pub(super) fn record_attempt(
     job_name: &str,
     job_uid: Option<&str>,
 ) -> Step {
+    const MARGIN: Duration = Duration::from_secs(2);
     let execution = seen.execution;
     let deadline = status.start_time.map_or(seen.now, |start| after(start, seen.limits.timeout));
     let mut status = status::with_attempt(status, ended, job_name, job_uid, seen.now);
@@ -125,8 +164,11 @@ pub(super) fn record_attempt(
         return end(status, Phase::Cancelled, reason.name(), &format!("{why}; {sentence}"));
     }
     // A deadline of the runner's own (a wait before the change) is not the end of `timeout`.
-    let out_of_time = seen.now >= deadline
-        || ended.code == Reason::DeadlineExceeded.name() && after(seen.now, Duration::from_secs(2)) >= deadline;
+    // When it ended counts, not when that was seen: the controller may have been away.
+    let ended_at = status.attempts.last().and_then(|attempt| attempt.end_time).unwrap_or(seen.now);
+    // A wait of the runner's ends a moment before that.
+    let waited = matches!(ended.code.as_str(), "DeadlineExceeded" | "NotVerified");
+    let out_of_time = ended_at >= deadline || waited && after(ended_at, MARGIN) >= deadline;
     if out_of_time {
         let message = format!("timeout ({}) is over; {sentence}", describe(seen.limits.timeout));
         return end(status, Phase::TimedOut, Reason::DeadlineExceeded.name(), &message);

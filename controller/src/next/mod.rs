@@ -58,6 +58,7 @@ pub struct Limits {
 }
 
 /// All that is known about one execution.
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that is known")]
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {
     /// The execution.
@@ -84,6 +85,8 @@ pub struct Observed<'a> {
     pub plan: Option<&'a Plan>,
     /// Whether a second pod cannot apply the action twice.
     pub repeatable: bool,
+    /// Whether the image is the release's.
+    pub release: bool,
     /// What the settings say.
     pub limits: Limits,
     /// The time.
@@ -149,8 +152,9 @@ pub fn next(seen: &Observed<'_>) -> Step {
 
 fn finish(seen: &Observed<'_>) -> Step {
     let execution = seen.execution;
-    // One that arrived after all was over.
+    // One that arrived after all was over. What is recorded ends by itself: its log is kept.
     if let TheJob::Ours(job) = seen.job
+        && !recorded(execution, job.object.metadata.uid.as_deref())
         && job.life == Life::There
         && !job.object.ended()
         && job.object.metadata.deletion_timestamp.is_none()
@@ -163,6 +167,13 @@ fn finish(seen: &Observed<'_>) -> Step {
         (false, false, false) => Step::Settle,
         (false, true, _) | (false, _, true) => Step::Wait(None),
     }
+}
+
+/// Returns whether the status knows this Job: it is that of an attempt.
+pub fn recorded(execution: &KubernetesExecution, job_uid: Option<&str>) -> bool {
+    let Some(status) = &execution.status else { return false };
+    job_uid.is_some()
+        && (status.job_uid.as_deref() == job_uid || status.attempts.iter().any(|one| one.job_uid.as_deref() == job_uid))
 }
 
 fn stop(job: &SlimJob) -> Step {

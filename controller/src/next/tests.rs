@@ -121,6 +121,13 @@ pub fn ended(exit: i32, message: &str) -> Value {
     json!({ "phase": phase, "containerStatuses": [{ "name": "executor", "state": state }] })
 }
 
+/// A message that says when the run ended, in seconds after the creation.
+fn ended_at(message: &str, seconds: i64) -> String {
+    let mut message: Value = serde_json::from_str(message).unwrap();
+    message["endTime"] = json!(at(seconds));
+    message.to_string()
+}
+
 fn running_pod() -> Value {
     json!({ "phase": "Running", "containerStatuses": [{ "name": "executor", "state": { "running": {} } }] })
 }
@@ -161,7 +168,8 @@ impl Case {
         self.status(json!({ "phase": phase, "startTime": CREATED, "endTime": CREATED }))
     }
     fn job(mut self, status: &Value) -> Self {
-        self.job = Some(Seen { object: job("up-job", "j", status), life: Life::There, watched: true });
+        self.job =
+            Some(Seen { object: job("up-job", "j", status), life: Life::There, watched: true, last_word: false });
         self
     }
     fn job_gone(mut self) -> Self {
@@ -175,7 +183,7 @@ impl Case {
     }
     fn pod(mut self, status: &Value) -> Self {
         let name = format!("pod-{}", self.pods.len());
-        self.pods.push(Seen { object: pod(&name, "j", status), life: Life::There, watched: true });
+        self.pods.push(Seen { object: pod(&name, "j", status), life: Life::There, watched: true, last_word: false });
         self
     }
     fn pod_gone(mut self) -> Self {
@@ -220,6 +228,7 @@ impl Case {
             turn: &self.turn,
             plan: self.plan.as_ref(),
             repeatable: self.repeatable,
+            release: true,
             limits: Limits {
                 timeout: Duration::from_mins(5),
                 backoff: Duration::from_secs(10),
@@ -354,9 +363,9 @@ fn while_an_attempt_runs() {
             "Record Completed Changed applied",
         ),
         (
-            "well, but its pod is disrupted: it may be replaced",
+            "well, but its pod is disrupted: it may be replaced, and what it did is kept",
             new().executing().pod(&disrupted(ended(0, &good))),
-            "Wait until 390",
+            "Show Executing JobCreated",
         ),
         (
             "and the Job has ended",
@@ -409,8 +418,17 @@ fn while_an_attempt_runs() {
                 .executing()
                 .job(&failed())
                 .at(299)
-                .pod(&ended(7, &message("DeadlineExceeded", false, "applied", false))),
+                .pod(&ended(7, &ended_at(&message("DeadlineExceeded", false, "applied", false), 299))),
             "Record TimedOut DeadlineExceeded applied",
+        ),
+        (
+            "refused in time, and seen when it was over",
+            new()
+                .executing()
+                .job(&failed())
+                .at(900)
+                .pod(&ended(3, &ended_at(&message("Refused", false, "none", false), 5))),
+            "Record Failed Refused none",
         ),
         (
             "a deadline of its own, long before",
@@ -418,7 +436,9 @@ fn while_an_attempt_runs() {
             "Record Retrying DeadlineExceeded none",
         ),
         ("cancelled", cancelled(), "Stop up-job j"),
-        ("cancelled, and on its way out", cancelled().job_terminating(), "Wait"),
+        ("cancelled, and nobody confirms its end", cancelled().job_terminating().at(301), "Look"),
+        ("and it was looked at", cancelled().job_terminating().at(301).looked(), "Record Cancelled Cancelled unknown"),
+        ("cancelled, and on its way out", cancelled().job_terminating(), "Wait until 300"),
         (
             "cancelled, and it ended well",
             new().executing().spec(json!({ "cancel": true })).pod(&ended(0, &good)),
@@ -463,6 +483,11 @@ fn between_attempts_and_after_all() {
         ("cancelled", new().retrying().spec(json!({ "cancel": true })).looked(), "Record Cancelled Cancelled"),
         ("it has ended", new().over("Completed"), "Release"),
         ("it has ended, and a Job came late", new().over("Cancelled").job(&json!({})), "Stop up-job j"),
+        (
+            "it has ended, and its Job is about to",
+            new().over("Completed").status(json!({ "jobUID": "j" })).job(&json!({ "active": 1 })),
+            "Release",
+        ),
         ("released", released(new().over("Completed")), "Settle"),
         ("settled", released(new().over("Completed").status(json!({ "settled": true }))), "Wait"),
         (

@@ -1,9 +1,11 @@
 //! What is known of Jobs and pods: their last state, also of those that are gone, because a pod's end may be told only
 //! by its deletion.
 
+mod denied;
 pub mod slim;
 mod store;
 
+pub use denied::Denied;
 pub use store::{Ours, Store};
 
 /// An object, as it was seen last.
@@ -15,6 +17,9 @@ pub struct Seen<K> {
     pub life: Life,
     /// True when it was followed from before it could have pods: nothing about it can have been missed.
     pub watched: bool,
+    /// True when the API server said that this was its last state, by the event of its deletion. What is only not there any more
+    /// may have changed before it went.
+    pub last_word: bool,
 }
 
 /// Whether an object is there.

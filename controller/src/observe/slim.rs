@@ -80,6 +80,7 @@ impl SlimJob {
 /// A pod of an attempt.
 #[derive(Debug, Clone, Default, Deserialize, Resource)]
 #[resource(inherit = Pod)]
+#[serde(rename_all = "camelCase")]
 pub struct SlimPod {
     /// Metadata.
     pub metadata: ObjectMeta,
@@ -89,6 +90,9 @@ pub struct SlimPod {
     /// Status.
     #[serde(default)]
     pub status: PodStatus,
+    /// Reason why its container had not started when that was said last, which its kubelet does not repeat at the end.
+    #[serde(skip)]
+    pub waited: Option<Waiting>,
 }
 
 /// What is looked at in a pod's spec.
@@ -121,6 +125,9 @@ pub struct PodStatus {
 pub struct ContainerStatus {
     /// Name.
     pub name: String,
+    /// Identity of the container, as soon as there is one.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
     /// State.
     pub state: ContainerState,
 }
@@ -176,15 +183,40 @@ impl SlimPod {
         self.status.container_statuses.iter().find(|one| one.name == CONTAINER).map(|one| &one.state)
     }
 
-    /// Returns how that container ended, if it did.
+    /// Returns how that container ended, if there was one.
     pub fn terminated(&self) -> Option<&Terminated> {
-        self.executor()?.terminated.as_ref()
+        self.executor()?.terminated.as_ref().filter(|_| !self.never_had_one())
+    }
+
+    /// Returns whether the end that is told is that of no container: of a pod whose image never came, and which is deleted,
+    /// a kubelet says `ContainerStatusUnknown` and 137, without a start and without an identity.
+    fn never_had_one(&self) -> bool {
+        let status = self.status.container_statuses.iter().find(|one| one.name == CONTAINER);
+        let unknown =
+            |one: &Terminated| one.reason.as_deref() == Some("ContainerStatusUnknown") && one.started_at.is_none();
+        let told =
+            status.is_some_and(|one| one.container_id.is_empty() && one.state.terminated.as_ref().is_some_and(unknown));
+        told && self.waited.is_some()
+    }
+
+    /// Returns why that container has not started, or had not when that was said last.
+    pub fn waiting(&self) -> Option<&Waiting> {
+        // Every pod passes through these.
+        let passing =
+            |one: &&Waiting| !matches!(one.reason.as_deref(), None | Some("ContainerCreating" | "PodInitializing"));
+        self.executor().and_then(|state| state.waiting.as_ref()).filter(passing).or(self.waited.as_ref())
+    }
+
+    /// Keeps what an earlier state said and this one does not repeat.
+    pub fn remember(&mut self, before: Option<&Self>) {
+        self.waited = before.and_then(|before| before.waiting().cloned());
+        self.waited = self.waiting().cloned().filter(|_| !self.started());
     }
 
     /// Returns whether that container is known to have started. A pod whose kubelet is silent may have started it
     /// nevertheless.
     pub fn started(&self) -> bool {
-        self.executor().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+        self.executor().is_some_and(|state| state.running.is_some()) || self.terminated().is_some()
     }
 
     /// Returns the condition of this type that is true.

@@ -13,17 +13,30 @@ use super::{Life, Seen};
 pub trait Ours: Clone {
     /// Returns its metadata.
     fn metadata(&self) -> &ObjectMeta;
+    /// Returns its metadata, to change what is kept of it.
+    fn metadata_mut(&mut self) -> &mut ObjectMeta;
+    /// Keeps what an earlier state said and this one does not repeat.
+    fn remember(&mut self, _before: Option<&Self>) {}
 }
 
 impl Ours for SlimJob {
     fn metadata(&self) -> &ObjectMeta {
         &self.metadata
     }
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 impl Ours for SlimPod {
     fn metadata(&self) -> &ObjectMeta {
         &self.metadata
+    }
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+    fn remember(&mut self, before: Option<&Self>) {
+        SlimPod::remember(self, before);
     }
 }
 
@@ -139,6 +152,13 @@ impl<K: Ours> Store<K> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).objects.remove(controller_uid);
     }
 
+    /// Keeps the objects of these controllers only. Returns the UIDs of what is kept.
+    pub fn keep(&self, controllers: &HashSet<String>) -> HashSet<String> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.objects.retain(|controller, _| controllers.contains(controller));
+        inner.objects.values().flat_map(|all| all.keys().cloned()).collect()
+    }
+
     /// Returns how many objects are kept.
     pub fn len(&self) -> usize {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,7 +175,7 @@ impl<K: Ours> Inner<K> {
     /// Keeps an object. One that carries an older resourceVersion than what is kept is late, and dropped. What is gone
     /// from the watch (also because its labels were changed) comes back only by a later state, or when the API server
     /// was asked.
-    fn put(&mut self, object: K, life: Life, asked: bool) -> Vec<K> {
+    fn put(&mut self, mut object: K, life: Life, asked: bool) -> Vec<K> {
         let metadata = object.metadata();
         let (Some(owner), Some(uid)) = (controller(metadata).map(|owner| owner.uid.clone()), metadata.uid.clone())
         else {
@@ -172,8 +192,10 @@ impl<K: Ours> Inner<K> {
         if known.is_some_and(late) {
             return Vec::new();
         }
+        object.metadata_mut().managed_fields = None;
+        object.remember(known.map(|known| &known.object));
         let watched = known.map_or(life == Life::There && self.listed.is_none(), |known| known.watched);
-        of_owner.insert(uid, Seen { object: object.clone(), life, watched });
+        of_owner.insert(uid, Seen { object: object.clone(), life, watched, last_word: life == Life::Gone });
         vec![object]
     }
 

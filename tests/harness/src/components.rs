@@ -70,6 +70,8 @@ impl Plan {
             ("secure-port", &self.api.to_string()),
             ("bind-address", self.address()),
             ("advertise-address", self.address()),
+            // A loopback address may not stand in Endpoints; only pods on a real node look for the API server there.
+            ("endpoint-reconciler-type", if self.node.is_some() { "lease" } else { "none" }),
             ("service-cluster-ip-range", "10.96.0.0/16"),
             ("authorization-mode", "Node,RBAC"),
             ("token-auth-file", &self.path("tokens.csv")),

@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -30,6 +30,8 @@ use crate::fixtures::World;
 
 /// The longest termination message that a kubelet passes on.
 const LONGEST_MESSAGE: usize = 4096;
+/// The longest time for which the API server may be away.
+const AWAY: Duration = Duration::from_mins(1);
 /// The ConfigMap that `count` counts in.
 pub const COUNTER: &str = "counter";
 /// Time between two looks at the pods.
@@ -138,6 +140,14 @@ async fn play(world: Arc<World>, runner: PathBuf, told: Arc<Mutex<Vec<Value>>>) 
 /// Removes a pod that is to go, as a kubelet does when nothing of it runs any more.
 async fn remove(world: &World, pod: &Value) -> Result<()> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    if pod["status"]["containerStatuses"][0]["state"]["waiting"].is_object() {
+        // What a real kubelet says of a container that there never was.
+        let unknown = json!({ "terminated": {
+            "exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null,
+            "message": "The container could not be located when the pod was terminated",
+        } });
+        report(world, pod, &status("Failed", false, &unknown)).await?;
+    }
     let path = format!("{}/{name}?gracePeriodSeconds=0", world.path("v1", "pods"));
     // It may be gone already.
     let _gone = world.delete(&path).await;
@@ -291,13 +301,19 @@ async fn report(world: &World, pod: &Value, status: &Value) -> Result<()> {
     let mut patch = json!({ "metadata": { "uid": pod["metadata"]["uid"] }, "status": status });
     patch["status"]["hostIP"] = json!("127.0.0.1");
     patch["status"]["startTime"] = json!(Timestamp::now());
-    // It may have been removed by force.
-    if let Err(error) = world.strategic(&path, &patch).await
-        && world.get(path.trim_end_matches("/status")).await.is_ok()
-    {
-        return Err(error);
+    // As a kubelet, it says so again as long as the API server does not answer.
+    let limit = Instant::now() + AWAY;
+    loop {
+        let Err(error) = world.strategic(&path, &patch).await else { return Ok(()) };
+        match world.get(path.trim_end_matches("/status")).await {
+            // It may have been removed by force.
+            Err(gone) if gone.to_string().contains("not found") || format!("{gone:#}").contains("NotFound") => {
+                return Ok(());
+            }
+            _ if Instant::now() > limit => return Err(error),
+            _ => tokio::time::sleep(PAUSE).await,
+        }
     }
-    Ok(())
 }
 
 fn status(phase: &str, ready: bool, state: &Value) -> Value {

@@ -156,6 +156,7 @@ impl World {
             turn: &Turn::Now,
             plan: plan.as_ref(),
             repeatable: self.repeatable,
+            release: true,
             limits: Limits {
                 timeout: Duration::from_mins(5),
                 backoff: Duration::from_secs(10),
@@ -286,7 +287,7 @@ impl World {
             if attempt.going {
                 object.metadata.deletion_timestamp = Some(serde_json::from_value(json!(CREATED)).unwrap());
             }
-            self.jobs_seen.insert(name.clone(), Seen { object, life: Life::There, watched: true });
+            self.jobs_seen.insert(name.clone(), Seen { object, life: Life::There, watched: true, last_word: false });
         }
         for (name, seen) in &mut self.jobs_seen {
             if !self.jobs.contains_key(name) {
@@ -302,7 +303,8 @@ impl World {
                 let labelled =
                     pod.metadata.labels.as_ref().unwrap()["app.kubernetes.io/managed-by"] == "execution-controller";
                 let life = if labelled || asked { Life::There } else { Life::Gone };
-                self.pods_seen.insert(attempt.uid.clone(), Seen { object: pod.clone(), life, watched: true });
+                self.pods_seen
+                    .insert(attempt.uid.clone(), Seen { object: pod.clone(), life, watched: true, last_word: false });
             }
         }
         for (uid, seen) in &mut self.pods_seen {
