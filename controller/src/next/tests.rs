@@ -448,6 +448,11 @@ fn while_an_attempt_runs() {
         (
             "it has not started in time",
             new().executing().at(61).pod(&pull).set(|c| c.start_deadline = Some(Duration::from_mins(1))),
+            "Look",
+        ),
+        (
+            "and it was looked at",
+            new().executing().at(61).pod(&pull).looked().set(|c| c.start_deadline = Some(Duration::from_mins(1))),
             "Stop up-job j",
         ),
         ("its Job is gone", new().executing().job_gone().pod(&running_pod()), "Look"),
