@@ -21,7 +21,7 @@ use crate::late;
 use crate::lease::{Gate, Lease};
 use crate::metrics::Metrics;
 use crate::observe::slim::{SlimJob, SlimPod};
-use crate::observe::{Denied, Ours, Store};
+use crate::observe::{Denied, Life, Ours, Seen, Store};
 use crate::reconcile::{after_trouble, reconcile};
 use crate::requests::{self, Requests, chain, permission};
 use crate::serve::{self, Health};
@@ -191,9 +191,15 @@ async fn passes(
     let pods = followed(pods, context.clone(), |c| &c.pods);
     let queue = stream::select_all([executions.boxed(), jobs, pods, asked(triggered)])
         .filter_map(|one| async { one.ok().map(Ok::<_, watcher::Error>) });
+    let stopping = context.clone();
     let queue = queue.take_until(async move {
         // An error means that nobody can tell it to stop any more, which is a reason to stop.
-        let _told = ended.wait_for(|ended| *ended).await;
+        drop(ended.wait_for(|ended| *ended).await);
+        // A stop brings the last word of its pod by the watch: closed now, it would be lost.
+        let until = tokio::time::Instant::now() + GRACE / 2;
+        while stopping.jobs.any(on_its_way_out) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     });
     let config = Config::default().concurrency(PASSES);
     let pruned = context.clone();
@@ -203,6 +209,11 @@ async fn passes(
         () = work => {}
         () = prune(&pruned, namespace) => {}
     }
+}
+
+/// Returns whether a Job was stopped and has not ended.
+fn on_its_way_out(job: &Seen<SlimJob>) -> bool {
+    job.life == Life::There && job.object.metadata.deletion_timestamp.is_some()
 }
 
 /// Forgets what is over, again and again.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{E, check, scale, scale_with, scenarios};
 
-scenarios!("ends": exit_codes, no_result_is_no_success, the_log_has_it, the_log_is_gone, a_quota, no_account, evicted_after_success,
+scenarios!("ends": exit_codes, no_result_is_no_success, the_log_has_it, the_log_has_more, never_scheduled, the_log_is_gone, a_quota, no_account, evicted_after_success,
     drained_and_replaced, a_ttl_added_by_a_policy, the_job_is_deleted_by_hand);
 
 /// An attempt that changes nothing but by what is played.
@@ -56,6 +56,35 @@ async fn the_log_has_it(e: E) -> Result<()> {
     e.execute("up", scale_with(3, json!({ "reason": "play: log" }))).await?;
     check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
     ensure!(e.replicas().await? == 3, "it was not scaled");
+    controller.stop().await
+}
+
+/// A message that was cut, and one from which the way back was left out: the log has the whole.
+async fn the_log_has_more(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    for (how, from, to) in [("cut", 1, 2), ("trimmed", 2, 3)] {
+        e.execute(how, scale_with(to, json!({ "reason": format!("play: {how}") }))).await?;
+        let ended = e.ended(how).await?;
+        check(&ended, "Completed", "Changed", "applied")?;
+        ensure!(ended["status"]["rollbackInformation"]["rollbackParameters"]["replicas"] == from, "{how}: {ended:#}");
+        ensure!(ended["status"]["attempts"].as_array().is_some_and(|all| all.len() == 1), "{how}: {ended:#}");
+    }
+    controller.stop().await
+}
+
+/// No node has room: nothing was done, and the scheduler's words are told.
+async fn never_scheduled(e: E) -> Result<()> {
+    let settings = e.world.folder().join("settings.yaml");
+    std::fs::write(&settings, "resources: { requests: { cpu: 1000 } }\n")?;
+    let flag = format!("--settings={}", settings.display());
+    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "3s", &flag])?;
+    e.execute("up", scale_with(3, json!({ "maxRetries": 0 }))).await?;
+    let told = |one: &Value| one["status"]["message"].as_str().is_some_and(|text| text.contains("Insufficient cpu"));
+    e.world.until(&e.execution("up"), "the cause", told).await?;
+    let up = e.ended("up").await?;
+    check(&up, "Failed", "NeverStarted", "none")?;
+    ensure!(told(&up), "{up:#}");
     controller.stop().await
 }
 

@@ -454,8 +454,10 @@ async fn outages(cluster: &Cluster, e: &E) -> Result<()> {
 async fn unreadable(e: &E) -> Result<()> {
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/kubernetesexecutions.{GROUP}");
     let mut versions = e.world.get(&path).await?["spec"]["versions"].clone();
-    versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["maxRetries"] =
-        json!({ "x-kubernetes-int-or-string": true });
+    let properties = &mut versions[0]["schema"]["openAPIV3Schema"]["properties"];
+    properties["spec"]["properties"]["maxRetries"] = json!({ "x-kubernetes-int-or-string": true });
+    properties["status"]["x-kubernetes-preserve-unknown-fields"] = json!(true);
+    properties["status"]["properties"]["phase"] = json!({ "type": "string" });
     e.world.merge(&path, &json!({ "spec": { "versions": versions } })).await?;
     let limit = std::time::Instant::now() + Duration::from_mins(1);
     while e.execute("odd", scale_with(6, json!({ "maxRetries": "many" }))).await.is_err() {
@@ -464,9 +466,23 @@ async fn unreadable(e: &E) -> Result<()> {
     }
     let odd = e.reason("odd", "Unreadable").await?;
     ensure!(odd["status"]["phase"] == "Failed" && odd["status"]["message"].to_string().contains("many"), "{odd:#}");
-    e.execute("even", scale_with(2, json!({ "maxRetries": 1 }))).await?;
+    // A newer controller's phase is left to it, and its fields are left alone.
+    let newer = json!({ "status": { "phase": "Paused", "novel": { "a": 1 } } });
+    let mut elsewhere = scale_with(7, json!({ "maxRetries": 1, "suspend": true }));
+    elsewhere["action"]["target"]["resourceName"] = json!("other");
+    e.execute("paused", elsewhere).await?;
+    e.world.merge(&format!("{}/status", e.execution("paused")), &newer).await?;
+    e.execute("even", scale_with(2, json!({ "maxRetries": 1, "suspend": true }))).await?;
+    e.reason("even", "Suspended").await?;
+    e.world.merge(&format!("{}/status", e.execution("even")), &json!({ "status": { "novel": { "a": 1 } } })).await?;
+    for name in ["even", "paused"] {
+        e.patch(name, json!({ "spec": { "suspend": false } })).await?;
+    }
     let even = e.ended_within("even", Duration::from_mins(1)).await?;
     ensure!(even["status"]["phase"] == "Completed" && e.replicas().await? == 2, "{even:#}");
+    ensure!(even["status"]["novel"]["a"] == 1, "an unknown field was lost: {even:#}");
+    let paused = e.world.get(&e.execution("paused")).await?;
+    ensure!(paused["status"]["phase"] == "Paused" && paused["status"]["jobName"].is_null(), "{paused:#}");
     Ok(())
 }
 

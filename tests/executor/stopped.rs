@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{E, check, scale_with, scenarios};
 
-scenarios!("stopped": cancelled_while_it_runs, cancelled_before_it_starts, cancelled_between_attempts, deleted_in_the_background,
+scenarios!("stopped": cancelled_while_it_runs, told_to_stop_meanwhile, cancelled_before_it_starts, cancelled_between_attempts, deleted_in_the_background,
     deleted_in_the_foreground, deleted_before_it_starts, out_of_time_by_the_runner, out_of_time_without_a_word,
     it_never_starts, the_namespace_goes);
 
@@ -29,6 +29,26 @@ async fn cancelled_while_it_runs(e: E) -> Result<()> {
     e.world.gone(&format!("{}/up-job", e.world.path("batch/v1", "jobs"))).await?;
     ensure!(e.jobs_created().await? == ["up-job"], "more than one Job");
     controller.stop().await
+}
+
+/// The controller is told to stop while it stops a Job: it waits for what the pod says, and records it.
+async fn told_to_stop_meanwhile(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    waits(&e, "up", json!({})).await?;
+    e.patch("up", json!({ "spec": { "cancel": true } })).await?;
+    let job = format!("{}/up-job", e.world.path("batch/v1", "jobs"));
+    // It may be gone already: then it was told to stop after that.
+    let going = |list: &Value| {
+        let of = list["items"].as_array().cloned().unwrap_or_default();
+        of.iter().all(|one| !one["metadata"]["deletionTimestamp"].is_null())
+    };
+    e.world.until(&e.world.path("batch/v1", "jobs"), "stopped", going).await?;
+    controller.stop().await?;
+    e.world.gone(&job).await?;
+    let second = e.controller()?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Cancelled" && up["status"]["result"]["effect"] == "applied", "{up:#}");
+    second.stop().await
 }
 
 async fn cancelled_before_it_starts(e: E) -> Result<()> {

@@ -114,7 +114,7 @@ fn mask(value: &mut Value) {
             for (name, field) in fields {
                 if matches!(name.as_str(), "startTime" | "endTime" | "uid" | "durationMs" | "userAgent" | "revision") {
                     *field = Value::Null;
-                } else if name == "verifiedAt" {
+                } else if matches!(name.as_str(), "verifiedAt" | "usage") {
                     field.as_object_mut().into_iter().flatten().for_each(|(_, version)| *version = Value::Null);
                 } else if name == "output" {
                     let sentence = field.as_str().unwrap_or_default();

@@ -8,6 +8,7 @@
 //! count                         nor here; a counter is incremented, and a result says so: not repeatable
 //! hang                          nor here; the pod ends when it is stopped, without a word
 //! pull, silent                  no container starts: the kubelet says so, or says nothing
+//! cut, trimmed                  it runs; half of the message arrives, or one without its rollbackInformation; the log is whole
 //! log, mute                     it runs; no termination message, and for `mute` no log either
 //! evicted                       it runs and ends, and then its pod is evicted
 //! ```
@@ -192,7 +193,12 @@ async fn one(world: &World, runner: &Path, pod: &Value, stop: &Notify, told: &Mu
         let lines = end.log.lines().map(|line| format!("{} stdout F {line}\n", Timestamp::now()));
         std::io::Write::write_all(&mut file, lines.collect::<String>().as_bytes())?;
     }
-    let message = if matches!(how, "log" | "mute") { String::new() } else { end.message.clone() };
+    let message = match how {
+        "log" | "mute" => String::new(),
+        "cut" => end.message.chars().take(end.message.len() / 2).collect(),
+        "trimmed" => trimmed(&end.message)?,
+        _ => end.message.clone(),
+    };
     let mut status = terminated(&end, &message, started);
     if how == "evicted" {
         status["phase"] = json!("Failed");
@@ -201,6 +207,15 @@ async fn one(world: &World, runner: &Path, pod: &Value, stop: &Notify, told: &Mu
         status["conditions"].as_array_mut().context("no conditions")?.push(condition);
     }
     report(world, pod, &status).await
+}
+
+/// A result without what undoes it, as one that was too long for the message.
+fn trimmed(message: &str) -> Result<String> {
+    let mut result: Value = serde_json::from_str(message)?;
+    result["rollbackInformation"].take();
+    result.as_object_mut().context("no result")?.remove("rollbackInformation");
+    result["trimmed"] = json!(["rollbackInformation"]);
+    Ok(result.to_string())
 }
 
 /// Brings a container to its end, in the way that is asked for.
