@@ -46,6 +46,12 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// An end without a result: what was done is not known.
+    pub fn unknown(error: String, pod_name: Option<String>) -> Self {
+        let code = Reason::NoResult.name().to_owned();
+        Self { result: None, code, error: Some(error), exit_code: None, effect: Effect::Unknown, pod_name }
+    }
+
     /// Returns whether the action did what was asked, and verified it.
     pub fn success(&self) -> bool {
         self.exit_code == Some(0) && self.result.as_ref().is_some_and(|result| result.success)
@@ -94,7 +100,9 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
     let from_message = result_of(terminated.message.as_deref().unwrap_or_default(), facts.id);
     let needs_more = from_message.as_ref().is_none_or(lacks_rollback);
     let from_log = facts.log.and_then(|log| result_of(log, facts.id));
-    if needs_more && facts.log.is_none() && pod.life == Life::There {
+    // A failure waits for its Job, and its log stays until then; that of a pod which is about to go does not.
+    let now = over || terminated.exit_code == 0 || pod.object.disrupted();
+    if needs_more && now && facts.log.is_none() && pod.life == Life::There {
         return Outcome::NeedsLog(pod.object.metadata.name.clone().unwrap_or_default());
     }
     let result = if needs_more { from_log.or(from_message) } else { from_message };
@@ -209,8 +217,10 @@ fn no_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: Option<&Termina
 fn without_pod(facts: &Facts<'_>) -> Ended {
     let job = &facts.job.object;
     let exit_code = exit_code_of(job);
-    // The Job controller counts every pod before it lets it go.
-    let newest = facts.job.last_word || facts.job.life == Life::There && facts.looked;
+    // The Job controller counts every pod before it lets it go, and makes none of a Job that is on its way out. One that was
+    // deleted in the background may have had a pod that nobody had counted.
+    let stopped = facts.job.last_word && job.metadata.deletion_timestamp.is_some();
+    let newest = stopped || facts.job.life == Life::There && facts.looked;
     let none = newest && facts.job.watched && job.status.counted() == 0 && exit_code.is_none();
     let (code, effect, why) = if none {
         (

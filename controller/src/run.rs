@@ -60,7 +60,8 @@ pub async fn run(flags: &RunFlags) -> Result<()> {
     tokio::spawn(health.clone().beat());
     let agent = format!("execution-controller/{}", env!("CARGO_PKG_VERSION"));
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-    let Reached { client, server, namespace } = reach(&flags.connection(), &agent, deadline).await?;
+    let Reached { client, server, namespace } =
+        reach(&flags.connection().map_err(|why| anyhow!(why))?, &agent, deadline).await?;
     let namespace = flags.namespace.clone().or_else(|| namespace.map(|one| one.to_string()));
     let namespace = namespace
         .context("--namespace: needed for the Lease; neither the ServiceAccount nor the kubeconfig names one")?;

@@ -158,7 +158,8 @@ impl Settings {
         let keys = file.images.keys().chain(file.timeouts.keys()).chain(&file.not_repeatable);
         for key in keys {
             if actions::catalogue::ActionType::named(key).is_empty() {
-                let hint = contract::text::did_you_mean(key, known.iter().map(String::as_str));
+                let verbs = actions::catalogue::Verb::ALL.map(actions::catalogue::Verb::name);
+                let hint = contract::text::did_you_mean(key, verbs.into_iter().chain(known.iter().map(String::as_str)));
                 return Err(format!("--settings: {key:?} is no action type and no verb{hint}"));
             }
         }
@@ -240,16 +241,18 @@ fn is_of(action_type: &str, key: &str) -> bool {
 }
 
 impl RunFlags {
-    /// Returns the way to reach the cluster.
-    pub fn connection(&self) -> actions::cluster::Connection {
+    /// Returns the way to reach the cluster, or what to set so that there is one.
+    pub fn connection(&self) -> Result<actions::cluster::Connection, String> {
         let proxy = actions::cluster::Proxy { https: self.https_proxy.clone(), none_for: self.no_proxy.clone() };
         let files = match (&self.kubeconfig, &self.service_host, &self.home) {
             (Some(files), _, _) => std::env::split_paths(files).collect(),
-            (None, Some(_), _) => return actions::cluster::Connection::InCluster,
+            (None, Some(_), _) => return Ok(actions::cluster::Connection::InCluster),
             (None, None, Some(home)) => vec![home.join(".kube/config")],
-            (None, None, None) => Vec::new(),
+            (None, None, None) => {
+                return Err("--kubeconfig: needed outside a cluster: neither it, KUBECONFIG nor HOME is set".to_owned());
+            }
         };
-        actions::cluster::Connection::Kubeconfig { files, context: self.context.clone(), proxy }
+        Ok(actions::cluster::Connection::Kubeconfig { files, context: self.context.clone(), proxy })
     }
 }
 
@@ -292,7 +295,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(read("imagess: {}").unwrap_err().contains("imagess"));
-        assert!(read("timeouts: { scael: 1m }").unwrap_err().contains("did you mean scale"));
+        assert!(read("timeouts: { scael: 1m }").unwrap_err().ends_with("did you mean scale?"));
         assert!(read("timeouts: { scale: soon }").unwrap_err().contains("expected a duration such as 90s"));
     }
 }

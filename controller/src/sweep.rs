@@ -21,7 +21,8 @@ const PAGE: usize = 500;
 #[derive(Deserialize)]
 struct Page {
     metadata: ListMeta,
-    items: Vec<Settled>,
+    /// The API server writes null for an empty list of metadata.
+    items: Option<Vec<Settled>>,
 }
 
 /// What is looked at: the rest is skipped while it is read.
@@ -49,7 +50,7 @@ async fn once(shared: &Shared, namespace: Option<&str>) -> Result<(), Failure> {
         let selector = "fieldSelector=status.settled%3Dtrue";
         let path = format!("/apis/{GROUP}/v1alpha1{place}/kubernetesexecutions?{selector}&limit={PAGE}{next}");
         let page: Page = shared.requests.metadata(&path, "kubernetesexecutions").await?;
-        for settled in &page.items {
+        for settled in page.items.iter().flatten() {
             // One that may not be deleted holds up none of the others.
             if let Err(failure) = expire(shared, &settled.metadata).await {
                 let metadata = &settled.metadata;

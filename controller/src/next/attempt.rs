@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use contract::result::Effect;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -80,15 +79,7 @@ fn stopping(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
         pod_name.as_deref().unwrap_or("?"),
         describe(LONGEST)
     );
-    let ended = Ended {
-        result: None,
-        code: Reason::NoResult.name().to_owned(),
-        error: Some(error),
-        exit_code: None,
-        effect: Effect::Unknown,
-        pod_name,
-    };
-    record(seen, job, &ended)
+    record(seen, job, &Ended::unknown(error, pod_name))
 }
 
 /// Waits for the watches; for what they do not show (somebody changed its labels), it is asked again and again.

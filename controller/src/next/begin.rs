@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use contract::result::Effect;
-
 use super::attempt::{describe, record_attempt};
 use super::{Observed, Source, Step, after, ending};
 use crate::api::{Attempt, KubernetesExecutionStatus, Phase, Reason};
@@ -59,15 +57,7 @@ fn vanished(seen: &Observed<'_>, status: &KubernetesExecutionStatus) -> Step {
         Some(_) => format!("job {name} is gone, and its result was not seen"),
         None => format!("whether job {name} was ever created is not known: it is not there, and was about to be"),
     };
-    let ended = Ended {
-        result: None,
-        code: Reason::NoResult.name().to_owned(),
-        error: Some(error),
-        exit_code: None,
-        effect: Effect::Unknown,
-        pod_name: None,
-    };
-    record_attempt(seen, seen.status(), &ended, &name, status.job_uid.as_deref())
+    record_attempt(seen, seen.status(), &Ended::unknown(error, None), &name, status.job_uid.as_deref())
 }
 
 /// An attempt has failed and is to be followed by another one.
@@ -79,6 +69,10 @@ fn again(seen: &Observed<'_>, status: &KubernetesExecutionStatus) -> Step {
         return seen.end(Phase::Cancelled, reason.name(), &format!("{why}; the last attempt had failed: {before}"));
     }
     if let Some(deadline) = seen.deadline().filter(|deadline| seen.now >= *deadline) {
+        // A Job whose creation was not answered may be there, and not where the watch sees it.
+        if !seen.looked {
+            return Step::Look;
+        }
         let message = format!(
             "timeout ({}) was over at {deadline}; the last attempt had failed: {before}",
             describe(seen.limits.timeout)
@@ -123,6 +117,10 @@ fn first(seen: &Observed<'_>) -> Step {
         step => step,
     };
     if seen.now >= start_by {
+        // That nothing was started is not concluded from the watch alone.
+        if !seen.looked {
+            return Step::Look;
+        }
         let before = execution.status.as_ref().and_then(|status| status.message.clone());
         let before = before.map(|before| format!("; {before}")).unwrap_or_default();
         let message = format!("it could not be started within startingDeadlineSeconds ({limit} s){before}");
