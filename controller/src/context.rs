@@ -10,11 +10,11 @@ use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef};
 
-use crate::api::KubernetesExecution;
+use crate::api::{KubernetesExecution, Phase};
 use crate::lease::Gate;
 use crate::metrics::Metrics;
 use crate::observe::slim::{SlimJob, SlimPod};
-use crate::observe::{Denied, Store};
+use crate::observe::{Denied, Life, Seen, Store, trimmed, version};
 use crate::queue::{self, Entry, Place, Turn};
 use crate::requests::Requests;
 use crate::settings::Settings;
@@ -206,20 +206,6 @@ impl Shared {
     }
 }
 
-/// Without what only the creation of a Job needs, and then from the API server's own answer.
-pub fn trimmed(mut execution: KubernetesExecution) -> KubernetesExecution {
-    execution.metadata.managed_fields = None;
-    execution.spec.action.parameters = None;
-    execution.spec.pre_conditions.clear();
-    execution.spec.post_conditions.clear();
-    execution
-}
-
-/// The resourceVersion as a number: they can be compared, by Kubernetes' own promise since 1.35 and in fact before.
-pub fn version(execution: &KubernetesExecution) -> u64 {
-    execution.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
-}
-
 /// What the passes over one namespace, or over all, share.
 pub struct Context {
     /// What all share.
@@ -253,6 +239,20 @@ impl Context {
         } else {
             self.forget(execution.metadata.uid.as_deref().unwrap_or_default());
         }
+    }
+
+    /// Returns whether the end of something that is stopped, or about to be, is not recorded yet.
+    pub fn stops_something(&self) -> bool {
+        let going = |job: &Seen<SlimJob>| job.life == Life::Gone || job.object.metadata.deletion_timestamp.is_some();
+        let stops = |execution: &KubernetesExecution| {
+            let execution = self.shared.newest(execution);
+            let metadata = &execution.metadata;
+            let asked = execution.spec.cancel || metadata.deletion_timestamp.is_some();
+            let runs = execution.status.as_ref().and_then(|status| status.phase) == Some(Phase::Executing);
+            let jobs = self.jobs.of(metadata.uid.as_deref().unwrap_or_default());
+            runs && jobs.iter().any(|job| asked || going(job))
+        };
+        self.watched.state().iter().filter_map(|stored| stored.0.as_ref().ok()).any(stops)
     }
 
     /// Returns whether an execution is still watched: it is neither settled nor gone.

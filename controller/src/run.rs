@@ -15,13 +15,13 @@ use kube::runtime::{WatchStreamExt, applier, reflector, watcher as watch};
 use kube::{Api, Resource};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::context::{Context, Shared, Stored, Timing, trimmed};
+use crate::context::{Context, Shared, Stored, Timing};
 use crate::job::{EXECUTION_ANNOTATION, MANAGED_BY, MANAGER};
 use crate::late;
 use crate::lease::{Gate, Lease};
 use crate::metrics::Metrics;
 use crate::observe::slim::{SlimJob, SlimPod};
-use crate::observe::{Denied, Life, Ours, Seen, Store};
+use crate::observe::{Denied, Ours, Store, trimmed};
 use crate::reconcile::{after_trouble, reconcile};
 use crate::requests::{self, Requests, chain, permission};
 use crate::serve::{self, Health};
@@ -198,7 +198,7 @@ async fn passes(
         drop(ended.wait_for(|ended| *ended).await);
         // A stop brings the last word of its pod by the watch: closed now, it would be lost.
         let until = tokio::time::Instant::now() + GRACE / 2;
-        while stopping.jobs.any(on_its_way_out) && tokio::time::Instant::now() < until {
+        while stopping.stops_something() && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
@@ -210,11 +210,6 @@ async fn passes(
         () = work => {}
         () = prune(&pruned, namespace) => {}
     }
-}
-
-/// Returns whether a Job was stopped and has not ended.
-fn on_its_way_out(job: &Seen<SlimJob>) -> bool {
-    job.life == Life::There && job.object.metadata.deletion_timestamp.is_some()
 }
 
 /// Forgets what is over, again and again.

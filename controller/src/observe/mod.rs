@@ -8,6 +8,8 @@ mod store;
 pub use denied::Denied;
 pub use store::{Ours, Store};
 
+use crate::api::KubernetesExecution;
+
 /// An object, as it was seen last.
 #[derive(Debug, Clone)]
 pub struct Seen<K> {
@@ -29,4 +31,18 @@ pub enum Life {
     There,
     /// It is gone.
     Gone,
+}
+
+/// Without what only the creation of a Job needs, and then from the API server's own answer.
+pub fn trimmed(mut execution: KubernetesExecution) -> KubernetesExecution {
+    execution.metadata.managed_fields = None;
+    execution.spec.action.parameters = None;
+    execution.spec.pre_conditions.clear();
+    execution.spec.post_conditions.clear();
+    execution
+}
+
+/// The resourceVersion as a number: they can be compared, by Kubernetes' own promise since 1.35 and in fact before.
+pub fn version(execution: &KubernetesExecution) -> u64 {
+    execution.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
 }

@@ -159,12 +159,6 @@ impl<K: Ours> Store<K> {
         inner.objects.values().flat_map(|all| all.keys().cloned()).collect()
     }
 
-    /// Returns whether this holds of some object.
-    pub fn any(&self, holds: impl Fn(&Seen<K>) -> bool) -> bool {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.objects.values().flat_map(HashMap::values).any(holds)
-    }
-
     /// Returns how many objects are kept.
     pub fn len(&self) -> usize {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
