@@ -7,6 +7,7 @@ pub mod annotations;
 pub mod code;
 pub mod condition;
 pub mod duration;
+pub mod event;
 pub mod parse;
 pub mod result;
 pub mod text;
