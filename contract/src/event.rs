@@ -12,7 +12,7 @@ use crate::result::Effect;
 
 /// `eventType` of the event.
 pub const EVENT_TYPE: &str = "kubernetes.execution";
-/// CloudEvents type of the event, in the header `ce-type`.
+/// `CloudEvents` type of the event, in the header `ce-type`.
 pub const CLOUD_EVENT_TYPE: &str = "io.kubernaut.kubernetes.execution";
 /// Path below the storage service's address to which events are posted.
 pub const PATH: &str = "/api/v1/audit/kubernetes-execution";

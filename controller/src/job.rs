@@ -4,7 +4,7 @@ use actions::catalogue::image_of;
 use contract::duration::Duration;
 use serde_json::{Value, json};
 
-use crate::api::{GROUP, KubernetesExecution};
+use crate::api::{GROUP, KubernetesExecution, TRACEPARENT};
 use crate::names;
 use crate::observe::slim::CONTAINER;
 use crate::plan::Runnable;
@@ -18,8 +18,6 @@ pub const ATTEMPT_LABEL: &str = "kubernetesexecution.kubernaut.io/attempt";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value.
 pub const MANAGER: &str = "execution-controller";
-/// Annotation of an execution: the W3C trace context that its runner takes part in.
-pub const TRACEPARENT: &str = "kubernetesexecution.kubernaut.io/traceparent";
 
 /// Seconds that the pod may run longer than the runner's own deadline: the result is said by then.
 pub const POD_SLACK: u64 = 30;

@@ -9,6 +9,7 @@
 
 pub mod act;
 pub mod api;
+pub mod audit;
 pub mod context;
 pub mod crd;
 pub mod events;
@@ -28,9 +29,11 @@ pub mod retry;
 pub mod run;
 pub mod serve;
 pub mod settings;
+pub mod shared;
 pub mod status;
 pub mod sweep;
 pub mod telemetry;
+pub mod unreadable;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

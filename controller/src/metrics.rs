@@ -1,6 +1,7 @@
 //! Figures for operators. Labels hold no text of users: a type that is not in the catalogue is `other`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -8,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -19,11 +20,20 @@ pub struct Metrics {
     executions: Family<Labels, Counter>,
     durations: Family<Labels, Histogram, fn() -> Histogram>,
     jobs: Family<Labels, Counter>,
+    job_creation: Histogram,
+    queue_wait: Histogram,
+    collect_lag: Histogram,
+    phases: Family<Labels, Gauge>,
     retries: Family<Labels, Counter>,
     no_result: Family<Labels, Counter>,
     requests: Family<Labels, Counter>,
     forbidden: Family<Labels, Counter>,
     unreadable: Counter,
+    deliveries: Family<Labels, Counter>,
+    delivery: Histogram,
+    backlog: Gauge,
+    oldest: Gauge<f64, AtomicU64>,
+    spool: Family<Labels, Gauge>,
     active: Gauge,
     waiting: Gauge,
     leader: Gauge,
@@ -33,50 +43,63 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("kubernetesexecution");
+        let r = &mut registry;
         let all = Self {
             registry: Arc::default(),
-            executions: counters(&mut registry, "action_execution", "Executions that have ended"),
-            durations: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 2.0, 14))),
-            jobs: counters(&mut registry, "job_creation", "Jobs that were created, or refused"),
-            retries: counters(
-                &mut registry,
-                "retries",
-                "Attempts that are followed by another one, by the code of the failure",
+            executions: metric(r, "action_execution", "Executions that have ended"),
+            durations: durations(r, "action_execution_duration_seconds", "Time from the first Job to the final phase"),
+            jobs: metric(r, "job_creation", "Jobs that were created, or refused"),
+            job_creation: histogram(
+                r,
+                "job_creation_duration_seconds",
+                "Time of the request that creates a Job",
+                0.001,
             ),
-            no_result: counters(&mut registry, "no_result", "Attempts that left no result"),
-            requests: counters(&mut registry, "api_requests", "Requests to the API server, watches left out"),
-            forbidden: counters(
-                &mut registry,
-                "forbidden",
-                "Requests for which the controller's account lacks a permission",
+            queue_wait: histogram(r, "queue_wait_seconds", "Time from an execution's creation to its first Job", 0.01),
+            collect_lag: histogram(
+                r,
+                "collect_lag_seconds",
+                "Time from the end that a runner tells of to its record",
+                0.01,
             ),
-            unreadable: Counter::default(),
-            active: gauge(&mut registry, "job_active_total", "Executions that have been started and have not ended"),
-            waiting: gauge(&mut registry, "waiting", "Executions that wait for their turn"),
-            leader: gauge(&mut registry, "leader", "1 while this controller leads"),
-            reconciles: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            phases: metric(r, "phase", "Executions that are not settled, by phase"),
+            retries: metric(r, "retries", "Attempts that are followed by another one, by the code of the failure"),
+            no_result: metric(r, "no_result", "Attempts that left no result"),
+            requests: metric(r, "api_requests", "Requests to the API server, watches left out"),
+            forbidden: metric(r, "forbidden", "Requests for which the controller's account lacks a permission"),
+            unreadable: metric(r, "unreadable", "Stored executions that could not be read"),
+            deliveries: metric(r, "audit_deliveries", "Audit events that were sent, by what the store made of them"),
+            delivery: histogram(r, "audit_delivery_duration_seconds", "Time of one delivery of an audit event", 0.001),
+            backlog: metric(r, "audit_backlog", "Audit events that are not acknowledged yet"),
+            oldest: metric(r, "audit_oldest_seconds", "Age of the oldest audit event that is not acknowledged yet"),
+            spool: metric(r, "audit_spool", "Audit events that are kept as ConfigMaps"),
+            active: metric(r, "job_active_total", "Executions that have been started and have not ended"),
+            waiting: metric(r, "waiting", "Executions that wait for their turn"),
+            leader: metric(r, "leader", "1 while this controller leads"),
+            reconciles: histogram(r, "reconcile_duration_seconds", "Time of one pass", 0.001),
         };
-        registry.register(
-            "action_execution_duration_seconds",
-            "Time from the first Job to the final phase",
-            all.durations.clone(),
-        );
-        registry.register("reconcile_duration_seconds", "Time of one pass", all.reconciles.clone());
-        registry.register("unreadable", "Stored executions that could not be read", all.unreadable.clone());
         Self { registry: Arc::new(registry), ..all }
     }
 }
 
-fn counters(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter> {
-    let counters = Family::default();
-    registry.register(name, help, counters.clone());
-    counters
+fn metric<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
-fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
+/// One whose buckets double from `first` seconds on.
+fn histogram(registry: &mut Registry, name: &str, help: &str, first: f64) -> Histogram {
+    let histogram = Histogram::new(exponential_buckets(first, 2.0, 16));
+    registry.register(name, help, histogram.clone());
+    histogram
+}
+
+fn durations(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Histogram, fn() -> Histogram> {
+    let durations: Family<Labels, Histogram, fn() -> Histogram> =
+        Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 2.0, 14)));
+    registry.register(name, help, durations.clone());
+    durations
 }
 
 /// Returns the type, if it is one of the catalogue's.
@@ -119,6 +142,28 @@ impl Metrics {
         self.jobs.get_or_create(&vec![("status", status.to_owned())]).inc();
     }
 
+    /// Records the time that the creation of a Job took, and for the first one how long its execution had waited.
+    pub fn job_created(&self, took: Duration, waited: Option<Duration>) {
+        self.job("created");
+        self.job_creation.observe(took.as_secs_f64());
+        if let Some(waited) = waited {
+            self.queue_wait.observe(waited.as_secs_f64());
+        }
+    }
+
+    /// Records the time between the end of an attempt, by its runner's clock, and its record.
+    pub fn collected(&self, lag: Duration) {
+        self.collect_lag.observe(lag.as_secs_f64());
+    }
+
+    /// Sets how many executions there are in each phase.
+    pub fn phases(&self, counts: &[(&'static str, usize)]) {
+        for (phase, count) in counts {
+            let gauge = self.phases.get_or_create(&vec![("phase", (*phase).to_owned())]);
+            gauge.set(i64::try_from(*count).unwrap_or(i64::MAX));
+        }
+    }
+
     /// Counts a request.
     pub fn request(&self, verb: &str, resource: &str, code: &str) {
         let labels = vec![("verb", verb.to_owned()), ("resource", resource.to_owned()), ("code", code.to_owned())];
@@ -133,6 +178,26 @@ impl Metrics {
     /// Counts a stored execution that could not be read.
     pub fn unreadable(&self) {
         self.unreadable.inc();
+    }
+
+    /// Counts a delivery of an audit event.
+    pub fn delivered(&self, answer: &str, took: Duration) {
+        self.deliveries.get_or_create(&vec![("answer", answer.to_owned())]).inc();
+        self.delivery.observe(took.as_secs_f64());
+    }
+
+    /// Sets how many audit events are not acknowledged yet, and the age of the oldest.
+    pub fn backlog(&self, count: usize, oldest: Duration) {
+        self.backlog.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.oldest.set(oldest.as_secs_f64());
+    }
+
+    /// Sets how many audit events the spool holds.
+    pub fn spool(&self, waiting: usize, refused: usize) {
+        for (state, count) in [("waiting", waiting), ("refused", refused)] {
+            let gauge = self.spool.get_or_create(&vec![("state", state.to_owned())]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Sets how many executions run and wait.

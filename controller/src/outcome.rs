@@ -43,13 +43,23 @@ pub struct Ended {
     pub effect: Effect,
     /// Name of the pod that it was read from.
     pub pod_name: Option<String>,
+    /// The image that it ran.
+    pub image_id: Option<String>,
 }
 
 impl Ended {
     /// An end without a result: what was done is not known.
     pub fn unknown(error: String, pod_name: Option<String>) -> Self {
         let code = Reason::NoResult.name().to_owned();
-        Self { result: None, code, error: Some(error), exit_code: None, effect: Effect::Unknown, pod_name }
+        Self {
+            result: None,
+            code,
+            error: Some(error),
+            exit_code: None,
+            effect: Effect::Unknown,
+            pod_name,
+            image_id: None,
+        }
     }
 
     /// Returns whether the action did what was asked, and verified it.
@@ -99,13 +109,12 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
     };
     let from_message = result_of(terminated.message.as_deref().unwrap_or_default(), facts.id);
     let needs_more = from_message.as_ref().is_none_or(lacks_rollback);
-    let from_log = facts.log.and_then(|log| result_of(log, facts.id));
     // A failure waits for its Job, and its log stays until then; that of a pod which is about to go does not.
     let now = over || terminated.exit_code == 0 || pod.object.disrupted();
     if needs_more && now && facts.log.is_none() && pod.life == Life::There {
         return Outcome::NeedsLog(pod.object.metadata.name.clone().unwrap_or_default());
     }
-    let result = if needs_more { from_log.or(from_message) } else { from_message };
+    let result = result_of_pod(&pod.object, facts.log, facts.id);
     // A pod that something else brings to its end may be replaced, also when it said that all went well: its replacement
     // is a part of this attempt. A failure waits for its Job, which decides that.
     let good = terminated.exit_code == 0 && result.as_ref().is_some_and(|result| result.success);
@@ -125,8 +134,18 @@ fn lacks_rollback(result: &ActionResult) -> bool {
     result.trimmed.iter().any(|field| field == "rollbackInformation")
 }
 
+/// Returns the result that a pod left: in its termination message, or where that does not do, in its log.
+pub fn result_of_pod(pod: &SlimPod, log: Option<&str>, id: &str) -> Option<ActionResult> {
+    let message = pod.terminated().and_then(|one| one.message.as_deref()).unwrap_or_default();
+    let from_message = result_of(message, id);
+    if from_message.as_ref().is_some_and(|result| !lacks_rollback(result)) {
+        return from_message;
+    }
+    log.and_then(|log| result_of(log, id)).or(from_message)
+}
+
 /// Returns the last line of a text that is a result of this execution.
-pub fn result_of(text: &str, id: &str) -> Option<ActionResult> {
+fn result_of(text: &str, id: &str) -> Option<ActionResult> {
     let lines = text.lines().rev().map(str::trim).filter(|line| line.starts_with('{'));
     let mut results = lines.filter_map(|line| serde_json::from_str::<ActionResult>(line).ok());
     results.find(|result| result.kind == KIND && result.action_id.as_deref() == Some(id))
@@ -167,6 +186,7 @@ fn with_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: &Terminated, 
         exit_code,
         effect: with_earlier_pods(facts, own),
         pod_name: pod.object.metadata.name.clone(),
+        image_id: pod.object.image_id(),
         result: Some(result),
     }
 }
@@ -210,6 +230,7 @@ fn no_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: Option<&Termina
         exit_code,
         effect: with_earlier_pods(facts, effect),
         pod_name: pod.object.metadata.name.clone(),
+        image_id: pod.object.image_id(),
     }
 }
 
@@ -241,6 +262,7 @@ fn without_pod(facts: &Facts<'_>) -> Ended {
         exit_code,
         effect: with_earlier_pods(facts, effect),
         pod_name: None,
+        image_id: None,
     }
 }
 
@@ -271,9 +293,8 @@ pub fn never_started(pod: &Seen<SlimPod>) -> bool {
 }
 
 /// Returns what one pod did to the cluster, as far as it can be told.
-pub fn effect_of(pod: &Seen<SlimPod>, id: &str) -> Effect {
-    let message = pod.object.terminated().and_then(|one| one.message.as_deref()).unwrap_or_default();
-    match result_of(message, id) {
+pub fn effect_of(pod: &Seen<SlimPod>, result: Option<&ActionResult>) -> Effect {
+    match result {
         Some(result) if result.resumed => Effect::Applied,
         Some(result) => result.effect,
         None if never_started(pod) => Effect::None,
@@ -284,7 +305,8 @@ pub fn effect_of(pod: &Seen<SlimPod>, id: &str) -> Effect {
 /// Returns the strongest effect of the newest pod and of those before it.
 fn with_earlier_pods(facts: &Facts<'_>, own: Effect) -> Effect {
     let earlier = facts.pods.split_last().map_or(&[][..], |(_, earlier)| earlier);
-    earlier.iter().map(|pod| effect_of(pod, facts.id)).fold(own, strongest)
+    let effect = |pod| effect_of(pod, result_of_pod(&pod.object, None, facts.id).as_ref());
+    earlier.iter().map(effect).fold(own, strongest)
 }
 
 /// Returns the effect that says more: applied, unknown, none.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::{KubernetesExecution, TargetSpec};
+use crate::settings::ConditionLimits;
 
 /// Annotation of an execution: the UID of the pod that a `restart-pod` is about, as it was at first sight. The same in
 /// every attempt, so that a later one never evicts the replacement.
@@ -78,6 +79,24 @@ pub fn target_key(execution: &KubernetesExecution) -> Option<String> {
     Some(format!("{kind_name}/{namespace}/{}", target.resource_name.as_deref().unwrap_or_default()))
 }
 
+/// Returns the kind of the target, such as `Deployment`.
+pub fn kind(execution: &KubernetesExecution) -> Option<String> {
+    let known = action(execution).and_then(|(_, kind)| kind).map(|kind| kind.name().to_owned());
+    known.or_else(|| execution.spec.action.target.resource_kind.clone())
+}
+
+/// Returns whether the target is a node, which has no namespace.
+pub fn on_a_node(execution: &KubernetesExecution) -> bool {
+    action(execution).is_some_and(|(_, kind)| kind == Some(Kind::Node))
+}
+
+/// Returns the parameters as results show them: after defaults. Those that cannot be read are shown as they are.
+pub fn shown_parameters(execution: &KubernetesExecution) -> Value {
+    let raw = Value::Object(execution.spec.action.parameters.clone().unwrap_or_default());
+    let shown = action(execution).and_then(|(verb, kind)| with_action(verb, kind, Shown(&raw.to_string())));
+    shown.unwrap_or(raw)
+}
+
 fn action(execution: &KubernetesExecution) -> Option<(Verb, Option<Kind>)> {
     let spec = &execution.spec.action;
     let (verb, named) = catalogue::parse_action_type(Some(&spec.r#type), &mut Vec::new())?;
@@ -86,7 +105,7 @@ fn action(execution: &KubernetesExecution) -> Option<(Verb, Option<Kind>)> {
 }
 
 /// Checks an execution.
-pub fn plan(execution: &KubernetesExecution) -> Plan {
+pub fn plan(execution: &KubernetesExecution, limits: &ConditionLimits) -> Plan {
     let mut problems = Vec::new();
     let spec = &execution.spec;
     if spec.cluster.is_some() {
@@ -101,6 +120,7 @@ pub fn plan(execution: &KubernetesExecution) -> Plan {
         problems.push("TARGET_NAMESPACE: a node has no namespace; leave it out".to_owned());
     }
     problems.extend(sizes(execution));
+    problems.extend(conditions(execution, limits));
     if problems.is_empty() && wants_uid(execution) {
         let name = action.target.resource_name.as_deref().unwrap_or_default();
         return Plan::NoTarget(format!(
@@ -159,6 +179,41 @@ fn sizes(execution: &KubernetesExecution) -> Vec<String> {
     all.into_iter().flatten().collect()
 }
 
+/// What the conditions hold beyond what the operator lets them.
+fn conditions(execution: &KubernetesExecution, limits: &ConditionLimits) -> Vec<String> {
+    const SETTING: &str = "this controller's setting conditions";
+    let mut problems = Vec::new();
+    let lists =
+        [("preConditions", &execution.spec.pre_conditions), ("postConditions", &execution.spec.post_conditions)];
+    for (field, list) in lists {
+        if list.len() > limits.most {
+            let (most, has) = (limits.most, list.len());
+            problems.push(format!("spec.{field}: expected at most {most} ({SETTING}.most), has {has}"));
+        }
+        for one in list {
+            let has = one.rego.as_ref().map_or(0, String::len);
+            let name = &one.r#type;
+            if one.rego.is_some() && limits.rego_bytes == 0 {
+                problems.push(format!(
+                    "spec.{field}: {name}: rego: only ready conditions are admitted ({SETTING}.regoBytes is 0); leave rego out"
+                ));
+            } else if has > limits.rego_bytes {
+                let most = limits.rego_bytes;
+                problems.push(format!(
+                    "spec.{field}: {name}: rego: expected at most {most} bytes ({SETTING}.regoBytes), has {has}"
+                ));
+            }
+            if one.timeout.get() > limits.longest_timeout.get() {
+                let (most, has) = (String::from(limits.longest_timeout), String::from(one.timeout));
+                problems.push(format!(
+                    "spec.{field}: {name}: timeout: expected at most {most} ({SETTING}.longestTimeout), has {has}"
+                ));
+            }
+        }
+    }
+    problems
+}
+
 fn invalid(problems: &[String]) -> Plan {
     /// The runner's variables, and the fields that they are made from.
     const FIELDS: [(&str, &str); 8] = [
@@ -210,6 +265,15 @@ impl Visitor for Repeatable {
     }
 }
 
+struct Shown<'a>(&'a str);
+
+impl Visitor for Shown<'_> {
+    type Output = Option<Value>;
+    fn visit<A: Action>(self) -> Option<Value> {
+        Parameters::<A>::parse(self.0).ok().map(|all| all.to_value())
+    }
+}
+
 struct Check<'a> {
     verb: Verb,
     kind: &'a KindInput,
@@ -253,7 +317,11 @@ mod tests {
     use rstest::rstest;
     use serde_json::json;
 
-    pub fn execution(spec: Value) -> KubernetesExecution {
+    fn plan(execution: &KubernetesExecution) -> Plan {
+        super::plan(execution, &ConditionLimits::default())
+    }
+
+    fn execution(spec: Value) -> KubernetesExecution {
         serde_json::from_value(json!({
             "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "KubernetesExecution",
             "metadata": { "name": "x", "namespace": "shop", "uid": "948897b5-4a56-4dcc-bdd4-910732282bc7" }, "spec": spec,
@@ -296,6 +364,19 @@ mod tests {
         let Plan::Invalid(why) = plan(&execution(json!({ "action": action }))) else { panic!("runnable") };
         assert!(why.contains(says), "{why}");
         assert!(!why.contains("TARGET_") && !why.contains("ACTION_"), "{why}");
+    }
+
+    #[test]
+    fn the_operator_may_admit_less_of_conditions() {
+        let mut spec = json!({ "action": { "type": "restart-deployment", "target": { "resourceName": "web" } } });
+        spec["preConditions"] = json!([{ "type": "own", "rego": "package x", "timeout": "5m" }, { "type": "more" }]);
+        let limits =
+            ConditionLimits { most: 1, rego_bytes: 0, longest_timeout: contract::duration::Duration::seconds(60) };
+        let Plan::Invalid(why) = super::plan(&execution(spec), &limits) else { panic!("runnable") };
+        for part in ["expected at most 1 (", "own: rego: only ready conditions", "own: timeout: expected at most 1m ("]
+        {
+            assert!(why.contains(part), "{why}");
+        }
     }
 
     #[test]

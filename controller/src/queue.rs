@@ -32,6 +32,8 @@ pub struct Entry {
     pub target: Option<String>,
     /// What it is about.
     pub place: Place,
+    /// Its phase, for the figures.
+    pub phase: Phase,
 }
 
 /// The place of an execution in the queue.
@@ -69,6 +71,7 @@ impl Entry {
             created: metadata.creation_timestamp.as_ref().map(|time| time.0),
             target: target_key(execution),
             place,
+            phase: phase.unwrap_or(Phase::Pending),
         }
     }
 
@@ -105,7 +108,10 @@ mod tests {
     fn entry(uid: &str, created: i64, target: Option<&str>, place: Place) -> (String, Entry) {
         let created = Some(Timestamp::from_second(created).unwrap());
         let target = target.map(str::to_owned);
-        (uid.to_owned(), Entry { uid: uid.to_owned(), name: format!("ns/{uid}"), created, target, place })
+        (
+            uid.to_owned(),
+            Entry { uid: uid.to_owned(), name: format!("ns/{uid}"), created, target, place, phase: Phase::Pending },
+        )
     }
 
     fn all(entries: &[(String, Entry)]) -> HashMap<String, Entry> {

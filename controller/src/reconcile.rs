@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
-use serde_json::{Value, json};
+use tracing::Instrument;
 
 use crate::act::{Foreign, Pass, Trouble};
-use crate::api::{GROUP, Phase, Reason};
+use crate::api::{KubernetesExecution, Phase, Reason, TRACEPARENT};
 use crate::context::{Context, Stored};
 use crate::next::{Limits, Observed, Source, Step, TheJob, next};
 use crate::observe::{Life, Seen};
@@ -16,9 +16,12 @@ use crate::plan;
 use crate::queue::Turn;
 use crate::requests::Failure;
 use crate::status;
+use crate::unreadable;
 
 /// The most steps of one pass; an execution that would take more waits for its next turn.
 const STEPS: usize = 16;
+/// How far the clocks of two controllers may be apart, where one waits for what the other one sent.
+const CLOCKS: Duration = Duration::from_secs(3);
 /// The longest delay after failed passes.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -26,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Action, Trouble> {
     let cached = match &stored.0 {
         Ok(execution) => execution,
-        Err(invalid) => return unreadable(&context, &invalid.metadata, &invalid.error).await,
+        Err(invalid) => return unreadable::settle(&context, &invalid.metadata, &invalid.error).await,
     };
     // It left the watch after this pass was asked for.
     if !context.watches_this(cached) {
@@ -46,7 +49,7 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
     let began = Instant::now();
     let uid = cached.metadata.uid.clone().unwrap_or_default();
     let mut pass = Pass::new(context.shared.newest(cached));
-    let result = steps(&mut pass, &context).await;
+    let result = steps(&mut pass, &context).instrument(span(cached)).await;
     context.shared.metrics.pass(began.elapsed());
     match result {
         Ok(action) => {
@@ -67,10 +70,20 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
     }
 }
 
+/// What every line of a pass carries: which execution it is about, and the trace id that its Job and its runner share.
+fn span(execution: &KubernetesExecution) -> tracing::Span {
+    let metadata = &execution.metadata;
+    let attempt = execution.status.as_ref().map_or(0, |status| status.attempts.len()) + 1;
+    let trace = metadata.annotations.as_ref().and_then(|all| all.get(TRACEPARENT)?.split('-').nth(1));
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (namespace, name, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
+    tracing::info_span!("pass", namespace, name, uid, attempt, trace_id = trace)
+}
+
 async fn steps(pass: &mut Pass, context: &Context) -> Result<Action, Trouble> {
     for _ in 0..STEPS {
         let step = look_and_decide(pass, context);
-        tracing::debug!(?step, execution = pass.execution.metadata.name, "step");
+        tracing::debug!(?step, "step");
         if let Step::Wait(until) = step {
             return Ok(match until {
                 Some(until) => Action::requeue(
@@ -117,6 +130,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
         log: pass.log.as_deref(),
         intended: pass.intended,
         lost_until: context.shared.lost_until(&uid),
+        audit: context.shared.audit.delivery(execution, Timestamp::now()),
         turn: &if waits { context.shared.turn(&uid) } else { Turn::Now },
         plan: pass.plan.as_ref().filter(|_| pass.source == Source::Server),
         repeatable: plan::repeatable(execution) && context.shared.settings.repeatable(action_type),
@@ -127,6 +141,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
             backoff: timing.backoff,
             start_deadline: timing.start_deadline,
             stop_after: timing.stop_after,
+            arrives_within: context.shared.requests.horizon() + CLOCKS,
         },
         now: Timestamp::now(),
     })
@@ -165,37 +180,4 @@ pub fn after_trouble(stored: Arc<Stored>, trouble: &Trouble, context: Arc<Contex
     let delay = Duration::from_millis(250).saturating_mul(1 << count.min(10)).min(LONGEST);
     tracing::warn!(%trouble, namespace = metadata.namespace, name = metadata.name, again = ?delay, "a pass failed");
     Action::requeue(delay)
-}
-
-/// A stored object that cannot be read fails alone: it says so in its status, unless it had a phase already, which
-/// whoever could read it has written.
-async fn unreadable(
-    context: &Context,
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-    error: &str,
-) -> Result<Action, Trouble> {
-    context.shared.metrics.unreadable();
-    let (namespace, name) =
-        (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
-    tracing::error!(namespace, name, error, "a stored execution cannot be read");
-    let path = format!("/apis/{GROUP}/v1alpha1/namespaces/{namespace}/kubernetesexecutions/{name}");
-    let what = |failure| Trouble::Request { what: "write the status".to_owned(), failure };
-    let stored: Value = context.shared.requests.get(&path, "kubernetesexecutions").await.map_err(what)?;
-    if stored.pointer("/status/phase").is_some() || !context.shared.gate.allows(context.shared.requests.horizon()) {
-        return Ok(Action::await_change());
-    }
-    let message = format!("the stored object cannot be read, and nothing was started: {error}");
-    let status = status::with_phase(
-        status::Status { settled: Some(true), ..status::Status::default() },
-        Phase::Failed,
-        Reason::Unreadable.name(),
-        &message,
-        Timestamp::now(),
-    );
-    let patch = json!({
-        "metadata": { "resourceVersion": stored.pointer("/metadata/resourceVersion") }, "status": status,
-    });
-    let answer =
-        context.shared.requests.patch::<Value>(&format!("{path}/status"), "kubernetesexecutions/status", &patch).await;
-    answer.map(|_| Action::await_change()).map_err(what)
 }

@@ -15,7 +15,10 @@ use kube::runtime::{WatchStreamExt, applier, reflector, watcher as watch};
 use kube::{Api, Resource};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::context::{Context, Shared, Stored, Timing};
+use crate::audit::event::Origin;
+use crate::audit::spool::Spool;
+use crate::audit::{Destination, Lane, Store as AuditStore};
+use crate::context::{Context, Stored};
 use crate::job::{EXECUTION_ANNOTATION, MANAGED_BY, MANAGER};
 use crate::late;
 use crate::lease::{Gate, Lease};
@@ -25,7 +28,8 @@ use crate::observe::{Denied, Ours, Store, trimmed};
 use crate::reconcile::{after_trouble, reconcile};
 use crate::requests::{self, Requests, chain, permission};
 use crate::serve::{self, Health};
-use crate::settings::{RunFlags, Settings};
+use crate::settings::{AuditFlags, RunFlags, Settings};
+use crate::shared::{Remembered, Shared, Timing};
 use crate::sweep;
 
 /// The most passes at once: each has at most one request, and each request a connection.
@@ -43,17 +47,8 @@ pub async fn run(flags: &RunFlags) -> Result<()> {
     let settings =
         Settings::read(flags.settings.as_deref(), flags.policy_dir.as_deref()).map_err(|why| anyhow!(why))?;
     settings.policies().map_err(|why| anyhow!(why))?;
-    if flags.lease_duration.subsec_nanos() > 0 {
-        return Err(anyhow!("--lease-duration: expected whole seconds, as a Lease has them"));
-    }
-    let least = flags.lease_renewal * 2 + requests::horizon(flags.write_limit);
-    if least >= flags.lease_duration {
-        return Err(anyhow!(
-            "--lease-duration: expected more than {} s: a write may take --write-limit and 2 s, and two of --lease-renewal must fit \
-             beside it",
-            least.as_secs_f32()
-        ));
-    }
+    check_lease(flags)?;
+    let destination = destination(&flags.audit).map_err(|why| anyhow!(why))?;
     let (metrics, health) = (Metrics::default(), Health::default());
     serve::health(flags.health, &health)?;
     serve::metrics(flags.metrics, &metrics)?;
@@ -83,8 +78,46 @@ pub async fn run(flags: &RunFlags) -> Result<()> {
         start_deadline: flags.start_deadline,
         stop_after: flags.stop_after,
     };
-    let shared = Arc::new(Shared::new(requests, gate, settings, timing, metrics, identity));
+    let origin = Origin { cluster: flags.audit.cluster.clone(), created_by_is_stamped: flags.audit.trust_created_by };
+    let audit = Arc::new(Lane::new(destination, origin, flags.audit.patience, flags.audit.spool, metrics.clone()));
+    let spool = Spool { requests: requests.clone(), gate: gate.clone(), namespace };
+    let remembered = Remembered::default();
+    let shared = Arc::new(Shared { requests, gate, settings, timing, metrics, identity, audit, spool, remembered });
     lead(client, shared, &flags.namespaces, lease, &mut signals).await
+}
+
+fn check_lease(flags: &RunFlags) -> Result<()> {
+    if flags.lease_duration.subsec_nanos() > 0 {
+        return Err(anyhow!("--lease-duration: expected whole seconds, as a Lease has them"));
+    }
+    let least = flags.lease_renewal * 2 + requests::horizon(flags.write_limit);
+    if least >= flags.lease_duration {
+        return Err(anyhow!(
+            "--lease-duration: expected more than {} s: a write may take --write-limit and 2 s, and two of --lease-renewal must fit \
+             beside it",
+            least.as_secs_f32()
+        ));
+    }
+    Ok(())
+}
+
+/// Sets the figures, for ever.
+async fn figures(shared: &Shared) -> std::convert::Infallible {
+    const PAUSE: Duration = Duration::from_secs(1);
+    loop {
+        shared.figures();
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Where audit events go.
+fn destination(flags: &AuditFlags) -> Result<Destination, String> {
+    if flags.address == "none" {
+        return Ok(Destination::Log);
+    }
+    let store = AuditStore::new(&flags.address, flags.ca.as_deref(), flags.token_file.as_deref())?;
+    tracing::info!(address = store.address(), "audit events are posted");
+    Ok(Destination::Store(Box::new(store)))
 }
 
 /// Carries out executions as long as the Lease is held.
@@ -107,6 +140,9 @@ async fn lead(
         () = signals.told_to_stop() => false,
         _ = &mut work => return Err(anyhow!("the watches ended")),
         never = sweep::sweep(shared.clone(), namespaces.clone()) => match never {},
+        never = shared.audit.keep() => match never {},
+        never = figures(&shared) => match never {},
+        never = shared.spool.clone().drain(shared.audit.clone()) => match never {},
     };
     shared.metrics.leads(false);
     if lost {

@@ -86,6 +86,9 @@ pub struct RunFlags {
     /// Folder of `.rego` files that may deny any action (a mounted ConfigMap): passed to every Job
     #[arg(long)]
     pub policy_dir: Option<PathBuf>,
+    /// Where audit events go
+    #[command(flatten)]
+    pub audit: AuditFlags,
     /// Address of /livez and /readyz
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub health: std::net::SocketAddr,
@@ -98,6 +101,32 @@ pub struct RunFlags {
     /// `json`, or `text`
     #[arg(long, env = "LOG_FORMAT", default_value = "json", value_parser = ["json", "text"])]
     pub log_format: String,
+}
+
+/// Flags about audit events.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AuditFlags {
+    /// Address of the storage service that audit events are posted to; `none`: they are lines of the log
+    #[arg(long = "audit", env = "AUDIT", default_value = "none")]
+    pub address: String,
+    /// Certificate authorities (PEM) of the storage service; by default the machine's
+    #[arg(long = "audit-ca")]
+    pub ca: Option<PathBuf>,
+    /// File with the bearer token for the storage service; read again for each event
+    #[arg(long = "audit-token-file")]
+    pub token_file: Option<PathBuf>,
+    /// Time after which an event goes into the spool, when its execution is deleted or the store refuses it for good
+    #[arg(long = "audit-patience", default_value = "60s", value_parser = parse_duration)]
+    pub patience: Duration,
+    /// The most events in the spool; when it is full, executions wait for the store also when they are deleted
+    #[arg(long = "audit-spool", default_value_t = 10_000)]
+    pub spool: usize,
+    /// Name of this cluster in audit events
+    #[arg(long = "cluster-name", env = "CLUSTER_NAME")]
+    pub cluster: Option<String>,
+    /// Take the annotation created-by into audit events: only where an admission policy stamps it
+    #[arg(long = "trust-created-by")]
+    pub trust_created_by: bool,
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -127,6 +156,26 @@ struct File {
     target_events: bool,
     /// Hosts that `collect-logs` may send to.
     upload_hosts: Option<String>,
+    /// What conditions may hold; an execution that has more is refused before anything starts.
+    conditions: ConditionLimits,
+}
+
+/// What the conditions of an execution may hold. The definition's own limits, and 100 KiB in all, stand above these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ConditionLimits {
+    /// The most conditions of one list.
+    pub most: usize,
+    /// The most bytes of one condition's `rego`; 0 admits ready conditions only.
+    pub rego_bytes: usize,
+    /// The longest `timeout` of one condition.
+    pub longest_timeout: duration::Duration,
+}
+
+impl Default for ConditionLimits {
+    fn default() -> Self {
+        Self { most: 10, rego_bytes: 16 << 10, longest_timeout: duration::Duration::seconds(24 * 60 * 60) }
+    }
 }
 
 /// The settings that decide what a Job looks like.
@@ -179,6 +228,11 @@ impl Settings {
         }
         let registry = self.file.image_registry.as_ref().map(|registry| format!("{registry}/")).unwrap_or_default();
         format!("{registry}{name}:{}", self.file.image_tag.as_deref().unwrap_or(env!("CARGO_PKG_VERSION")))
+    }
+
+    /// Returns what conditions may hold.
+    pub fn conditions(&self) -> &ConditionLimits {
+        &self.file.conditions
     }
 
     /// Returns whether a second pod of this action type cannot apply the action twice, as far as the operator says.
@@ -293,9 +347,16 @@ mod tests {
     }
 
     #[test]
+    fn conditions_have_the_definitions_limits_but_for_what_is_set() {
+        let limits = *read("conditions: { regoBytes: 0 }").unwrap().conditions();
+        assert_eq!(limits, ConditionLimits { rego_bytes: 0, ..ConditionLimits::default() });
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         assert!(read("imagess: {}").unwrap_err().contains("imagess"));
         assert!(read("timeouts: { scael: 1m }").unwrap_err().ends_with("did you mean scale?"));
+        assert!(read("conditions: { most: 2, longest: 1m }").unwrap_err().contains("longest"));
         assert!(read("timeouts: { scale: soon }").unwrap_err().contains("expected a duration such as 90s"));
     }
 }

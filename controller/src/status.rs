@@ -38,6 +38,15 @@ pub fn with_phase(mut status: Status, phase: Phase, reason: &str, message: &str,
     bounded(status)
 }
 
+/// The same of an attempt that has just ended: what followed from it is kept with it.
+#[must_use]
+pub fn decided(mut status: Status, phase: Phase, reason: &str, message: &str, now: Timestamp) -> Status {
+    if let Some(attempt) = status.attempts.last_mut() {
+        attempt.phase = Some(phase);
+    }
+    with_phase(status, phase, reason, message, now)
+}
+
 /// Returns the conditions of a phase. One whose status stays the same keeps its time.
 fn conditions(status: &Status, phase: Phase, reason: &str, message: &str, now: Timestamp) -> Vec<Condition> {
     let good = phase == Phase::Completed;
@@ -98,6 +107,9 @@ pub fn with_attempt(
         error: ended.error.clone().filter(|_| !ended.success()),
         start_time,
         end_time: end_time.or(Some(now)),
+        phase: None,
+        image_id: ended.image_id.clone(),
+        usage: ended.result.as_ref().and_then(|result| result.usage),
     });
     if let Some(result) = &ended.result {
         let ActionResult { pre_condition_results, post_condition_results, .. } = result;
@@ -267,6 +279,7 @@ mod tests {
             exit_code: Some(i32::from(!success)),
             effect,
             pod_name: Some("pod".to_owned()),
+            image_id: None,
         }
     }
 

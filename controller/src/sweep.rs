@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use crate::act::EXPIRES;
 use crate::api::GROUP;
-use crate::context::Shared;
 use crate::requests::Failure;
+use crate::shared::Shared;
 
 /// Time between two sweeps.
 const PAUSE: Duration = Duration::from_secs(30);

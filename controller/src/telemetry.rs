@@ -11,7 +11,7 @@ pub fn start(level: &str, format: &str) -> Result<()> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         "text" => builder.init(),
-        _ => builder.json().init(),
+        _ => builder.json().with_span_list(false).init(),
     }
     Ok(())
 }

@@ -26,14 +26,15 @@ const RUNNER_FLOORS: [&[&str]; 4] =
     [&["request", "image_lock", "output", "telemetry", "usage"], &["conditions"], &["run"], &["cli"]];
 
 /// The controller's: what is pure stands below what asks and writes.
-const CONTROLLER_FLOORS: [&[&str]; 8] = [
+const CONTROLLER_FLOORS: [&[&str]; 9] = [
     &["api", "names", "metrics", "telemetry", "settings"],
     &["observe", "requests", "crd", "events", "plan"],
     &["job", "outcome", "queue", "lease", "serve"],
-    &["retry", "status"],
-    &["next", "context"],
+    &["retry", "status", "audit"],
+    &["next", "shared", "context"],
     &["act", "late"],
-    &["reconcile", "sweep"],
+    &["unreadable", "sweep"],
+    &["reconcile"],
     &["run"],
 ];
 

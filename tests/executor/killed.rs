@@ -456,6 +456,7 @@ async fn unreadable(e: &E) -> Result<()> {
     let mut versions = e.world.get(&path).await?["spec"]["versions"].clone();
     let properties = &mut versions[0]["schema"]["openAPIV3Schema"]["properties"];
     properties["spec"]["properties"]["maxRetries"] = json!({ "x-kubernetes-int-or-string": true });
+    properties["status"]["properties"]["retryCount"] = json!({ "x-kubernetes-int-or-string": true });
     properties["status"]["x-kubernetes-preserve-unknown-fields"] = json!(true);
     properties["status"]["properties"]["phase"] = json!({ "type": "string" });
     e.world.merge(&path, &json!({ "spec": { "versions": versions } })).await?;
@@ -466,6 +467,14 @@ async fn unreadable(e: &E) -> Result<()> {
     }
     let odd = e.reason("odd", "Unreadable").await?;
     ensure!(odd["status"]["phase"] == "Failed" && odd["status"]["message"].to_string().contains("many"), "{odd:#}");
+    // One that became so while it was held, as after a downgrade, can be deleted all the same.
+    let mut elsewhere = scale_with(7, json!({ "maxRetries": 1, "suspend": true }));
+    elsewhere["action"]["target"]["resourceName"] = json!("third");
+    e.execute("held", elsewhere).await?;
+    e.reason("held", "Suspended").await?;
+    e.world.merge(&format!("{}/status", e.execution("held")), &json!({ "status": { "retryCount": "many" } })).await?;
+    e.world.delete(&e.execution("held")).await?;
+    e.world.gone(&e.execution("held")).await?;
     // A newer controller's phase is left to it, and its fields are left alone.
     let newer = json!({ "status": { "phase": "Paused", "novel": { "a": 1 } } });
     let mut elsewhere = scale_with(7, json!({ "maxRetries": 1, "suspend": true }));

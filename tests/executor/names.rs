@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{E, check, scale, scale_with, scenarios};
 
 scenarios!("names": long_and_dotted, somebody_elses_job, deleted_and_made_again, a_job_relabelled_by_hand, a_pod_relabelled_by_hand,
-    text_arrives_as_it_was_written, too_much_text);
+    text_arrives_as_it_was_written, too_much_text, as_much_text_as_may_be);
 
 async fn long_and_dotted(e: E) -> Result<()> {
     let controller = e.controller()?;
@@ -114,6 +114,33 @@ async fn text_arrives_as_it_was_written(e: E) -> Result<()> {
     let variables = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().context("no variables")?;
     let value = variables.iter().find(|one| one["name"] == "ACTION_REASON").context("no reason")?;
     ensure!(value["value"] == reason.replace('$', "$$"), "{value}");
+    controller.stop().await
+}
+
+/// Nearly 100 KiB of conditions, and as much of parameters: what the API server takes, the kernel and the runner take too.
+async fn as_much_text_as_may_be(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    let rego = format!("package c\nallow := true\n# {}", "x".repeat(16_200));
+    let many: Vec<Value> = (0..6).map(|number| json!({ "type": format!("c{number}"), "rego": rego })).collect();
+    ensure!(json!(many).to_string().len() > 97_000, "too little");
+    e.execute("up", scale_with(3, json!({ "preConditions": many }))).await?;
+    let up = e.ended("up").await?;
+    check(&up, "Completed", "Changed", "applied")?;
+    let results = up["status"]["validationResults"]["preConditionResults"].as_array().context("no results")?;
+    ensure!(results.len() == 6 && results.iter().all(|one| one["passed"] == true), "{results:?}");
+    ensure!(e.replicas().await? == 3, "it was not scaled");
+    // The same of parameters is only too much for the action itself, which has no such field; a byte more is too much at all.
+    for (name, length, says) in [("odd", 102_000, "unknown field"), ("long", 102_400, "expected at most 102400 bytes")]
+    {
+        let mut spec = scale(4);
+        spec["action"]["parameters"]["x"] = json!("y".repeat(length));
+        e.execute(name, spec).await?;
+        let ended = e.ended(name).await?;
+        ensure!(ended["status"]["reason"] == "InvalidRequest", "{name}: {}", ended["status"]);
+        ensure!(ended["status"]["message"].as_str().is_some_and(|text| text.contains(says)), "{}", ended["status"]);
+    }
+    ensure!(e.jobs_created().await? == ["up-job"], "something else was started");
     controller.stop().await
 }
 

@@ -1,5 +1,7 @@
 //! Creates, stops and cleans away Jobs.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -31,9 +33,12 @@ impl Pass {
             }
         };
         let body = job::job(&self.execution, plan, start, &context.shared.settings, policies.as_deref());
+        let sent = std::time::Instant::now();
         match context.shared.requests.create::<SlimJob>(&self.jobs(), "jobs", &body).await {
             Ok(job) => {
-                context.shared.metrics.job("created");
+                let created = self.execution.metadata.creation_timestamp.as_ref().map(|time| time.0);
+                let waited = created.and_then(|time| Duration::try_from(Timestamp::now().duration_since(time)).ok());
+                context.shared.metrics.job_created(sent.elapsed(), waited.filter(|_| start.attempt == 1));
                 self.found(context, job);
                 Ok(())
             }

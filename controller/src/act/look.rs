@@ -33,7 +33,8 @@ impl Pass {
         }
     }
 
-    pub(super) async fn look(&mut self, context: &Context) -> Result<(), Trouble> {
+    /// Asks for the execution alone.
+    pub(super) async fn read(&mut self, context: &Context) -> Result<(), Trouble> {
         let path = self.path();
         let answer = context.shared.requests.get::<KubernetesExecution>(&path, "kubernetesexecutions").await;
         let execution = match answer {
@@ -44,6 +45,11 @@ impl Pass {
             Err(failure) => return Err(trouble("read the execution")(failure)),
         };
         self.take(context, execution);
+        Ok(())
+    }
+
+    pub(super) async fn look(&mut self, context: &Context) -> Result<(), Trouble> {
+        self.read(context).await?;
         self.look_at_job(context).await?;
         let uid = self.uid();
         for job in context.jobs.of(&uid) {

@@ -1,5 +1,6 @@
 //! Carries out one step: the only place that writes. The answer is a part of what is known from then on.
 
+mod audit;
 mod jobs;
 mod look;
 
@@ -7,10 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::api::{FINALIZER, GROUP, KubernetesExecution, KubernetesExecutionStatus, Phase, Reason};
+use crate::api::{FINALIZER, GROUP, KubernetesExecution, KubernetesExecutionStatus, Phase, Reason, TRACEPARENT};
 use crate::context::Context;
 use crate::events;
-use crate::job::TRACEPARENT;
 use crate::next::{Source, Step};
 use crate::plan::{self, Plan};
 use crate::requests::Failure;
@@ -107,14 +107,14 @@ impl Pass {
     /// Takes the API server's answer about the execution.
     fn take(&mut self, context: &Context, execution: KubernetesExecution) {
         context.shared.answered(&execution);
-        self.plan = Some(plan::plan(&execution));
+        self.plan = Some(plan::plan(&execution, context.shared.settings.conditions()));
         self.execution = execution;
         self.source = Source::Server;
     }
 
     /// Carries out a step.
     pub async fn act(&mut self, context: &Context, step: Step) -> Result<(), Trouble> {
-        let writes = !matches!(step, Step::Wait(_) | Step::Look | Step::ReadLog(_));
+        let writes = !matches!(step, Step::Wait(_) | Step::Look | Step::ReadLog(_) | Step::Deliver(_));
         if writes && !context.shared.gate.allows(context.shared.requests.horizon()) {
             return Err(trouble("write")(Failure::NotLeading));
         }
@@ -129,6 +129,8 @@ impl Pass {
             Step::Clean { name, uid } => self.clean(context, &name, &uid).await,
             Step::Release => self.release(context).await,
             Step::Settle => self.settle(context).await,
+            Step::Deliver(attempt) => self.deliver(context, attempt).await,
+            Step::Spool(attempt) => self.spool(context, attempt).await,
         }
     }
 
@@ -209,6 +211,10 @@ impl Pass {
             }
             if phase == Phase::Retrying {
                 metrics.retried(&attempt.code);
+            }
+            let lag = attempt.end_time.map(|end| Duration::try_from(jiff::Timestamp::now().duration_since(end)));
+            if let Some(Ok(lag)) = lag {
+                metrics.collected(lag);
             }
         }
         if phase.is_final() {

@@ -13,3 +13,7 @@ pub use status::{Attempt, Condition, ExecutionResult, KubernetesExecutionStatus}
 pub const GROUP: &str = "kubernetesexecution.kubernaut.io";
 /// The finalizer: an execution goes only when what became of it is recorded.
 pub const FINALIZER: &str = "kubernetesexecution.kubernaut.io/audit";
+/// Annotation of an execution: the W3C trace context that its runner takes part in.
+pub const TRACEPARENT: &str = "kubernetesexecution.kubernaut.io/traceparent";
+/// Annotation of an execution: the user who created it, where an admission policy stamps that.
+pub const CREATED_BY: &str = "kubernetesexecution.kubernaut.io/created-by";

@@ -29,6 +29,17 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All phases that this release writes.
+    pub const ALL: [Phase; 7] = [
+        Phase::Pending,
+        Phase::Executing,
+        Phase::Retrying,
+        Phase::Completed,
+        Phase::Failed,
+        Phase::TimedOut,
+        Phase::Cancelled,
+    ];
+
     /// Returns whether the phase is never left.
     pub const fn is_final(self) -> bool {
         matches!(self, Phase::Completed | Phase::Failed | Phase::TimedOut | Phase::Cancelled)

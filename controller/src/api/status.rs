@@ -194,6 +194,9 @@ pub struct Attempt {
     pub exit_code: Option<i32>,
     /// The runner's code, or `NoResult`, `NeverStarted`.
     pub code: String,
+    /// Phase of the execution after the attempt: `Retrying`, or a final one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
     /// Effect of the attempt on the cluster.
     pub effect: Effect,
     /// What went wrong: at most 300 bytes.
@@ -207,6 +210,12 @@ pub struct Attempt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "time")]
     pub end_time: Option<Timestamp>,
+    /// The image that ran, with its digest, as the node reported it.
+    #[serde(rename = "imageID", default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// CPU time and memory that the runner used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<contract::result::Usage>,
 }
 
 /// A condition, as Kubernetes' objects have them.

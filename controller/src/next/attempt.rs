@@ -107,13 +107,14 @@ fn ended_pods(seen: &Observed<'_>) -> Status {
     let ended = if over { seen.pods } else { seen.pods.split_last().map_or(&[][..], |(_, earlier)| earlier) };
     ended.iter().fold(seen.status(), |status, pod| {
         let metadata = &pod.object.metadata;
-        let text = pod.object.terminated().and_then(|one| one.message.as_deref()).unwrap_or_default();
-        let undo = outcome::result_of(text, id).and_then(|result| result.rollback_information);
+        // The log that was read is the newest pod's.
+        let newest = seen.pods.last().is_some_and(|last| last.object.metadata.uid == metadata.uid);
+        let result = outcome::result_of_pod(&pod.object, seen.log.filter(|_| newest), id);
         let ended = EndedPod {
             pod_name: metadata.name.clone().unwrap_or_default(),
             pod_uid: metadata.uid.clone().unwrap_or_default(),
-            effect: outcome::effect_of(pod, id),
-            rollback_information: undo.map(RollbackInformation::from),
+            effect: outcome::effect_of(pod, result.as_ref()),
+            rollback_information: result.and_then(|one| one.rollback_information).map(RollbackInformation::from),
         };
         status::with_ended_pod(status, ended)
     })
@@ -145,7 +146,7 @@ pub(super) fn record_attempt(
     let sentence = status.result.as_ref().and_then(|result| result.output.clone().or_else(|| result.error.clone()));
     let sentence = sentence.unwrap_or_else(|| "no result".to_owned());
     let end = |status: Status, phase: Phase, reason: &str, message: &str| {
-        Step::Record(Box::new(status::with_phase(status, phase, reason, message, seen.now)))
+        Step::Record(Box::new(status::decided(status, phase, reason, message, seen.now)))
     };
     // What was done is done, also if somebody meant to stop it.
     if ended.success() {
@@ -170,7 +171,7 @@ pub(super) fn record_attempt(
             let at = after(seen.now, delay);
             status.next_attempt_time = Some(at);
             let message = format!("attempt {} failed: {sentence}", status.attempts.len());
-            let status = status::with_phase(status, Phase::Retrying, &ended.code, &message, seen.now);
+            let status = status::decided(status, Phase::Retrying, &ended.code, &message, seen.now);
             Step::Record(Box::new(Status { next_attempt_time: Some(at), ..status }))
         }
         Retry::No(why) => {

@@ -11,9 +11,6 @@ use crate::plan::Plan;
 use crate::queue::Turn;
 use crate::status;
 
-/// Time after which a Job that was sent does not arrive any more: the server-side limit of the write, and some.
-const LATEST: Duration = Duration::from_secs(15);
-
 /// No Job of the present attempt is known.
 pub(super) fn absent(seen: &Observed<'_>) -> Step {
     let status = seen.execution.status.clone().unwrap_or_default();
@@ -48,7 +45,7 @@ fn vanished(seen: &Observed<'_>, status: &KubernetesExecutionStatus) -> Step {
         if seen.repeatable && ending(seen.execution).is_none() {
             return start(seen);
         }
-        let arrives_by = status.next_attempt_time.map(|sent| after(sent, LATEST));
+        let arrives_by = status.next_attempt_time.map(|sent| after(sent, seen.limits.arrives_within));
         if let Some(until) = arrives_by.filter(|until| seen.now < *until) {
             return Step::Wait(Some(until));
         }

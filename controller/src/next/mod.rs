@@ -14,6 +14,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{FINALIZER, KubernetesExecution, Phase, Reason};
+use crate::audit::Delivery;
 use crate::job::Start;
 use crate::names;
 use crate::observe::slim::{SlimJob, SlimPod};
@@ -55,6 +56,8 @@ pub struct Limits {
     pub start_deadline: Option<Duration>,
     /// Time after the timeout at which the Job is deleted.
     pub stop_after: Duration,
+    /// Time after which a Job that was sent does not arrive any more: the server-side limit of the write, and some.
+    pub arrives_within: Duration,
 }
 
 /// All that is known about one execution.
@@ -81,6 +84,8 @@ pub struct Observed<'a> {
     pub lost_until: Option<Timestamp>,
     /// Whose turn it is.
     pub turn: &'a Turn,
+    /// What is to be done about its audit events.
+    pub audit: Delivery,
     /// Result of the check without a pod; known only when the API server has answered, as the cache has no parameters.
     pub plan: Option<&'a Plan>,
     /// Whether a second pod cannot apply the action twice.
@@ -128,10 +133,29 @@ pub enum Step {
     Release,
     /// Write that all is done: the execution is not watched any more.
     Settle,
+    /// Hand the audit event of this attempt to the lane.
+    Deliver(i32),
+    /// Put the audit event of this attempt into the spool.
+    Spool(i32),
 }
 
-/// Returns what is to be done next.
+/// Returns what is to be done next. Audit events hold up nothing but the end: the finalizer stays until all are kept.
 pub fn next(seen: &Observed<'_>) -> Step {
+    let step = decide(seen);
+    let until = match step {
+        Step::Release => None,
+        Step::Wait(until) if held(seen.execution) => until,
+        _ => return step,
+    };
+    match seen.audit {
+        Delivery::Done => step,
+        Delivery::Offer(attempt) => Step::Deliver(attempt),
+        Delivery::Spool(attempt) => Step::Spool(attempt),
+        Delivery::Outstanding(again) => Step::Wait([until, again].into_iter().flatten().min()),
+    }
+}
+
+fn decide(seen: &Observed<'_>) -> Step {
     let execution = seen.execution;
     let status = execution.status.as_ref();
     let phase = status.and_then(|status| status.phase);

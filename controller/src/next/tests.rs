@@ -10,6 +10,7 @@ mod histories;
 
 use std::time::Duration;
 
+use contract::result::Effect;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -17,6 +18,7 @@ use super::*;
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Life, Seen};
 use crate::plan;
+use crate::settings::ConditionLimits;
 
 /// When the execution was created, and its Job.
 pub const CREATED: &str = "2026-11-25T03:00:00Z";
@@ -54,6 +56,7 @@ struct Case {
     intended: bool,
     lost_until: Option<Timestamp>,
     turn: Turn,
+    audit: Delivery,
     plan: Option<Plan>,
     repeatable: bool,
     start_deadline: Option<Duration>,
@@ -67,7 +70,7 @@ fn new() -> Case {
         "metadata": { "name": "up", "namespace": "shop", "uid": UID, "creationTimestamp": CREATED, "finalizers": [FINALIZER] },
         "spec": { "action": { "type": "scale-deployment", "parameters": { "replicas": 3 }, "target": { "resourceName": "web" } } },
     });
-    let plan = Some(plan::plan(&serde_json::from_value(execution.clone()).unwrap()));
+    let plan = Some(plan::plan(&serde_json::from_value(execution.clone()).unwrap(), &ConditionLimits::default()));
     Case {
         execution,
         source: Source::Server,
@@ -81,6 +84,7 @@ fn new() -> Case {
         intended: false,
         lost_until: None,
         turn: Turn::Now,
+        audit: Delivery::Done,
         plan,
         repeatable: true,
         start_deadline: None,
@@ -226,6 +230,7 @@ impl Case {
             intended: self.intended,
             lost_until: self.lost_until,
             turn: &self.turn,
+            audit: self.audit,
             plan: self.plan.as_ref(),
             repeatable: self.repeatable,
             release: true,
@@ -234,6 +239,7 @@ impl Case {
                 backoff: Duration::from_secs(10),
                 start_deadline: self.start_deadline,
                 stop_after: Duration::from_secs(90),
+                arrives_within: Duration::from_secs(15),
             },
             now: self.now,
         })
@@ -260,6 +266,8 @@ fn short(step: &Step) -> String {
         Step::Look => "Look".to_owned(),
         Step::Release => "Release".to_owned(),
         Step::Settle => "Settle".to_owned(),
+        Step::Deliver(attempt) => format!("Deliver {attempt}"),
+        Step::Spool(attempt) => format!("Spool {attempt}"),
     }
 }
 
@@ -341,6 +349,52 @@ fn what_is_not_repeatable() {
             once().executing().job(&failed()).pod(&ended(137, "")).set(|c| c.log = Some("")),
             "Record Failed NoResult unknown",
         ),
+    ]);
+}
+
+/// What a drained pod said goes with it: where its message is cut, its log is read before its successor comes.
+#[test]
+fn what_a_drained_pod_wrote_into_its_log_is_kept() {
+    let mut trimmed: Value = serde_json::from_str(&message("Changed", true, "applied", false)).unwrap();
+    trimmed.as_object_mut().unwrap().remove("rollbackInformation");
+    trimmed["trimmed"] = json!(["rollbackInformation"]);
+    let mut drained = ended(0, &trimmed.to_string());
+    drained["conditions"] = json!([{ "type": "DisruptionTarget", "status": "True" }]);
+    let whole: &'static str = message("Changed", true, "applied", false).leak();
+    let case = new().executing().pod(&drained);
+    assert_eq!(short(&case.next()), "ReadLog pod-0");
+    let Step::Show(status) = case.set(|c| c.log = Some(whole)).next() else { panic!("not shown") };
+    let pod = &status.ended_pods[0];
+    assert_eq!((pod.effect, pod.rollback_information.as_ref().unwrap().available), (Effect::Applied, true));
+}
+
+/// Events hold up nothing but the end.
+#[test]
+fn what_is_recorded_is_told() {
+    let audit = |case: Case, audit: Delivery| case.set(|c| c.audit = audit);
+    let over = || new().status(json!({ "phase": "Completed", "endTime": CREATED }));
+    let later = Some(at(50));
+    hold_to(vec![
+        (
+            "an event is due, and the attempt runs",
+            audit(new().executing().pod(&running_pod()), Delivery::Offer(1)),
+            "Deliver 1",
+        ),
+        (
+            "what is to be done comes first",
+            audit(new().job(&json!({})), Delivery::Offer(1)),
+            "Show Executing JobCreated",
+        ),
+        (
+            "it is on its way, and the attempt runs",
+            audit(new().executing().pod(&running_pod()), Delivery::Outstanding(later)),
+            "Wait until 50",
+        ),
+        ("it is over, and an event is due", audit(over(), Delivery::Offer(2)), "Deliver 2"),
+        ("on its way: the finalizer stays", audit(over(), Delivery::Outstanding(None)), "Wait"),
+        ("nobody can wait any longer", audit(over(), Delivery::Spool(2)), "Spool 2"),
+        ("all are kept", audit(over(), Delivery::Done), "Release"),
+        ("it is let go already", audit(over().metadata(json!({ "finalizers": null })), Delivery::Offer(1)), "Settle"),
     ]);
 }
 

@@ -128,6 +128,9 @@ pub struct ContainerStatus {
     /// Identity of the container, as soon as there is one.
     #[serde(rename = "containerID")]
     pub container_id: String,
+    /// The image that it runs, with its digest.
+    #[serde(rename = "imageID")]
+    pub image_id: String,
     /// State.
     pub state: ContainerState,
 }
@@ -181,6 +184,12 @@ impl SlimPod {
     /// Returns the state of the container that runs the action.
     pub fn executor(&self) -> Option<&ContainerState> {
         self.status.container_statuses.iter().find(|one| one.name == CONTAINER).map(|one| &one.state)
+    }
+
+    /// Returns the image that that container ran, with its digest, as its node reported it.
+    pub fn image_id(&self) -> Option<String> {
+        let status = self.status.container_statuses.iter().find(|one| one.name == CONTAINER)?;
+        Some(status.image_id.clone()).filter(|id| !id.is_empty())
     }
 
     /// Returns how that container ended, if there was one.

@@ -1,12 +1,13 @@
 //! Random histories: a model of the API server, its Job controller and a kubelet, in which writes are lost or land late, caches
 //! are stale, controllers are killed, and people delete, cancel and relabel. Whatever happens, what is promised holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::api::KubernetesExecutionStatus;
+use crate::audit;
 use crate::names;
 use crate::status;
 
@@ -51,6 +52,8 @@ enum Event {
     Delete,
     /// The pod's label is changed: the watch says that it is gone.
     Relabel,
+    /// The audit store goes away, or comes back.
+    Store(bool),
 }
 
 /// A Job and its pod.
@@ -79,7 +82,12 @@ struct World {
     gone: bool,
     repeatable: bool,
     final_phase: Option<String>,
+    store_away: bool,
+    /// Events in the store, and in the spool.
+    kept: BTreeSet<i32>,
     // The controller.
+    /// What it remembers of its events.
+    told: BTreeMap<i32, audit::Known>,
     cached: Value,
     jobs_seen: BTreeMap<String, Seen<SlimJob>>,
     pods_seen: BTreeMap<String, Seen<SlimPod>>,
@@ -115,6 +123,9 @@ impl World {
             gone: false,
             repeatable,
             final_phase: None,
+            store_away: false,
+            kept: BTreeSet::new(),
+            told: BTreeMap::new(),
             jobs_seen: BTreeMap::new(),
             pods_seen: BTreeMap::new(),
             pass: FRESH,
@@ -142,7 +153,7 @@ impl World {
         let before =
             value["status"]["attempts"].as_array().and_then(|all| all.last()).map(|one| one["jobName"].clone());
         let before = before.and_then(|name| self.jobs_seen.get(name.as_str().unwrap()));
-        let plan = self.pass.execution.is_some().then(|| plan::plan(&execution));
+        let plan = self.pass.execution.is_some().then(|| plan::plan(&execution, &ConditionLimits::default()));
         next(&Observed {
             execution: &execution,
             source: if self.pass.execution.is_some() { Source::Server } else { Source::Cache },
@@ -154,6 +165,7 @@ impl World {
             intended: self.pass.intended,
             lost_until: None,
             turn: &Turn::Now,
+            audit: audit::delivery(&execution, Some(&self.told), true, Duration::from_mins(1), at(self.now)),
             plan: plan.as_ref(),
             repeatable: self.repeatable,
             release: true,
@@ -162,6 +174,7 @@ impl World {
                 backoff: Duration::from_secs(10),
                 start_deadline: None,
                 stop_after: Duration::from_secs(90),
+                arrives_within: Duration::from_secs(15),
             },
             now: at(self.now),
         })
@@ -181,6 +194,16 @@ impl World {
                 for job in self.jobs.values_mut().filter(|job| job.uid == *uid) {
                     job.going = true;
                 }
+                return true;
+            }
+            Step::Deliver(attempt) => {
+                if !self.store_away {
+                    self.kept.insert(*attempt);
+                }
+                return true;
+            }
+            Step::Spool(attempt) => {
+                self.kept.insert(*attempt);
                 return true;
             }
             Step::Wait(_) | Step::Look | Step::ReadLog(_) => return true,
@@ -235,18 +258,28 @@ impl World {
                 "started in {status}"
             );
         }
+        // An event is built from the API server's own answer.
+        if matches!(step, Step::Deliver(_) | Step::Spool(_)) && self.pass.execution.is_none() {
+            self.pass.execution = Some(self.versioned());
+            return;
+        }
         match fate {
-            Fate::Lost => self.pass = FRESH,
+            Fate::Lost => self.killed(),
             Fate::Unanswered => {
                 self.serve(&step, decided_on);
-                self.pass = FRESH;
+                self.killed();
             }
             Fate::Late(later) => {
                 self.late.push((later, step, decided_on));
-                self.pass = FRESH;
+                self.killed();
             }
             Fate::Answered => self.answered(step, decided_on),
         }
+    }
+
+    fn killed(&mut self) {
+        self.pass = FRESH;
+        self.told.clear();
     }
 
     fn answered(&mut self, step: Step, decided_on: u64) {
@@ -258,6 +291,13 @@ impl World {
             Step::Stop { .. } | Step::Clean { .. } => self.observe_jobs(),
             Step::Start(_) if taken => self.observe_jobs(),
             Step::Look => self.look(),
+            Step::Deliver(attempt) | Step::Spool(attempt) => {
+                let now = at(self.now);
+                let known = self.told.entry(attempt).or_insert(audit::Known::new(now));
+                let kept = !self.store_away || matches!(step, Step::Spool(_));
+                known.state =
+                    if kept { audit::State::Kept } else { audit::State::Failing(now + SignedDuration::from_secs(5)) };
+            }
             _ if !taken => self.look(),
             Step::Show(wanted) => {
                 self.pass.intended = wanted.job_uid.is_none() && wanted.phase == Some(Phase::Executing);
@@ -374,6 +414,7 @@ impl World {
             }
             Event::Cancel => self.person("spec", &json!({ "cancel": true })),
             Event::Delete => self.person("metadata", &json!({ "deletionTimestamp": CREATED })),
+            Event::Store(away) => self.store_away = away,
             Event::Relabel => {
                 for (pod, _) in self.jobs.values_mut().filter_map(|job| job.pod.as_mut()) {
                     pod.metadata.labels = Some([("app.kubernetes.io/managed-by".to_owned(), "x".to_owned())].into());
@@ -394,6 +435,7 @@ impl World {
     fn finish(&mut self) {
         const ROUNDS: usize = 120;
         self.pass = FRESH;
+        self.store_away = false;
         for _ in 0..ROUNDS {
             self.happen(Event::Catch);
             for _ in 0..8 {
@@ -419,6 +461,7 @@ fn events() -> impl Strategy<Value = Event> {
         5 => Just(Event::Catch),
         4 => Just(Event::Pod),
         3 => (1_u16..40).prop_map(Event::Time),
+        1 => any::<bool>().prop_map(Event::Store),
     ]
 }
 
@@ -447,6 +490,9 @@ fn ends() -> impl Strategy<Value = Vec<Ends>> {
 fn promised(world: &World, undisturbed: bool) {
     let status = &world.server["status"];
     let attempts = status["attempts"].as_array().map_or(0, Vec::len);
+    // Nothing is forgotten by the record: what is let go was told before, whoever was killed and whatever was away.
+    let due = audit::due(&World::execution(&world.server));
+    assert!(due.iter().all(|one| world.kept.contains(one)), "due {due:?}, kept {:?}", world.kept);
     if !world.repeatable {
         assert!(world.runs <= attempts.max(1), "it ran {} times in {attempts} attempts", world.runs);
     }

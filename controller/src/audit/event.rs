@@ -1,0 +1,155 @@
+//! The event of an attempt, built from the execution alone: the same again after a restart, but for what a newer release
+//! says in other words.
+
+use contract::event::{AuditEvent, EVENT_TYPE, EventResult, EventTarget, JobInfo, LARGEST, ResourceUsage};
+use contract::result::Effect;
+use contract::text::shorten;
+use jiff::Timestamp;
+
+use super::hide;
+use crate::api::{Attempt, CREATED_BY, KubernetesExecution, KubernetesExecutionStatus, Phase, TRACEPARENT};
+use crate::plan;
+
+/// An event on its way: its body, and what the headers say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Its id: `<UID>/<attempt>`.
+    pub id: String,
+    /// `CloudEvents` source.
+    pub source: String,
+    /// `CloudEvents` subject: the execution.
+    pub subject: String,
+    /// Time of the attempt's end.
+    pub time: String,
+    /// The event as JSON.
+    pub body: String,
+}
+
+/// What the operator says about events.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// Name of this cluster.
+    pub cluster: Option<String>,
+    /// Whether an admission policy stamps `created-by`: without one it is only a claim, and left out.
+    pub created_by_is_stamped: bool,
+}
+
+/// Returns the event of an attempt that has ended; attempt 0 is the end that no attempt brought.
+pub fn of(execution: &KubernetesExecution, attempt: i32, origin: &Origin) -> AuditEvent {
+    let status = execution.status.clone().unwrap_or_default();
+    let one = status.attempts.iter().find(|one| one.attempt == attempt);
+    let (metadata, spec) = (&execution.metadata, &execution.spec);
+    let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
+    let uid = metadata.uid.clone().unwrap_or_default();
+    let target = &spec.action.target;
+    let phase = one.map_or(status.phase, |one| one.phase.or(status.phase)).unwrap_or(Phase::Pending);
+    let mut parameters = plan::shown_parameters(execution);
+    hide::value(&mut parameters);
+    let event = AuditEvent {
+        event_type: EVENT_TYPE.to_owned(),
+        id: AuditEvent::key(&uid, attempt),
+        timestamp: ended(&status, one, metadata.creation_timestamp.as_ref().map(|time| time.0)).to_string(),
+        execution_name: metadata.name.clone().unwrap_or_default(),
+        execution_uid: uid,
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        cluster: origin.cluster.clone(),
+        action_type: spec.action.r#type.clone(),
+        target: EventTarget {
+            namespace: target
+                .namespace
+                .clone()
+                .or_else(|| metadata.namespace.clone().filter(|_| !plan::on_a_node(execution))),
+            resource_kind: plan::kind(execution),
+            resource_name: target.resource_name.clone(),
+            selector: target.selector.clone(),
+        },
+        parameters: Some(parameters),
+        dry_run: spec.dry_run,
+        reason: spec.reason.as_deref().map(hide::text),
+        attempt,
+        r#final: phase.is_final(),
+        phase: phase.name().to_owned(),
+        code: one.map_or_else(|| status.reason.clone().unwrap_or_default(), |one| one.code.clone()),
+        effect: one.map_or(Effect::None, |one| one.effect),
+        retry_count: if attempt > 0 { attempt - 1 } else { status.retry_count.unwrap_or(0) },
+        max_retries: spec.max_retries,
+        result: result(&status, one),
+        job_info: one.map(job_info),
+        image_id: one.and_then(|one| one.image_id.clone()),
+        workflow: spec.workflow_execution_ref.as_ref().map(|workflow| workflow.name.clone()),
+        step_index: spec.step_index,
+        requested_by: annotation(CREATED_BY).filter(|_| origin.created_by_is_stamped),
+        approved_by: spec.approved_by.clone(),
+        trace_id: annotation(TRACEPARENT).and_then(|text| text.split('-').nth(1).map(str::to_owned)),
+        trimmed: Vec::new(),
+    };
+    bounded(event)
+}
+
+/// Returns what is posted.
+pub fn envelope(event: &AuditEvent) -> Envelope {
+    let cluster = event.cluster.as_deref().unwrap_or("local");
+    let subject = format!("{}/{}", event.namespace, event.execution_name);
+    Envelope {
+        id: event.id.clone(),
+        source: format!(
+            "/clusters/{cluster}/namespaces/{}/kubernetesexecutions/{}",
+            event.namespace, event.execution_name
+        ),
+        subject,
+        time: event.timestamp.clone(),
+        body: serde_json::to_string(event).unwrap_or_default(),
+    }
+}
+
+fn ended(status: &KubernetesExecutionStatus, attempt: Option<&Attempt>, created: Option<Timestamp>) -> Timestamp {
+    let ended = attempt.map_or(status.end_time, |one| one.end_time);
+    ended.or(status.end_time).or(created).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn result(status: &KubernetesExecutionStatus, attempt: Option<&Attempt>) -> EventResult {
+    let said = |text: Option<&String>| text.map(|text| hide::text(text)).unwrap_or_default();
+    let Some(one) = attempt else {
+        return EventResult { error: said(status.message.as_ref()), ..EventResult::default() };
+    };
+    // The status keeps the newest attempt's sentences whole, and of the earlier ones the beginning.
+    let newest = status.attempts.last().is_some_and(|last| last.attempt == one.attempt);
+    let whole = status.result.as_ref().filter(|_| newest);
+    let took = one.start_time.zip(one.end_time).map(|(start, end)| end.duration_since(start).as_nanos());
+    EventResult {
+        success: one.phase.map_or(whole.is_some_and(|whole| whole.success), |phase| phase == Phase::Completed),
+        output: said(whole.and_then(|whole| whole.output.as_ref())),
+        error: said(whole.and_then(|whole| whole.error.as_ref()).or(one.error.as_ref())),
+        duration: took.and_then(|nanos| i64::try_from(nanos).ok()).unwrap_or(0).max(0),
+    }
+}
+
+fn job_info(attempt: &Attempt) -> JobInfo {
+    let took = attempt.start_time.zip(attempt.end_time).map(|(start, end)| end.duration_since(start).as_millis());
+    let took = took.and_then(|millis| u64::try_from(millis).ok()).filter(|millis| *millis > 0);
+    JobInfo {
+        name: attempt.job_name.clone(),
+        pod_name: attempt.pod_name.clone(),
+        exit_code: attempt.exit_code,
+        resource_usage: attempt.usage.map(|usage| ResourceUsage {
+            cpu_millicores: took.map_or(0, |millis| usage.cpu_ms * 1000 / millis),
+            memory_bytes: usage.memory_peak_bytes,
+        }),
+    }
+}
+
+/// Leaves out what is long, and says so, until the event is small enough for a store and for a ConfigMap.
+fn bounded(mut event: AuditEvent) -> AuditEvent {
+    const SENTENCE: usize = 2000;
+    let size = |event: &AuditEvent| serde_json::to_string(event).map(|text| text.len()).unwrap_or_default();
+    if size(&event) > LARGEST {
+        event.parameters = None;
+        event.trimmed.push("parameters".to_owned());
+    }
+    if size(&event) > LARGEST {
+        event.result.output = shorten(&event.result.output, SENTENCE);
+        event.result.error = shorten(&event.result.error, SENTENCE);
+        event.trimmed.push("result".to_owned());
+    }
+    event
+}

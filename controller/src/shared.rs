@@ -1,0 +1,207 @@
+//! What all passes of this controller share. Nothing in it decides alone: it is lost with the process, and found again in
+//! the cluster.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::{KubernetesExecution, Phase};
+use crate::audit::Lane;
+use crate::audit::spool::Spool;
+use crate::lease::Gate;
+use crate::metrics::Metrics;
+use crate::observe::{trimmed, version};
+use crate::queue::{self, Entry, Place, Turn};
+use crate::requests::Requests;
+use crate::settings::Settings;
+
+/// What the flags say about time and number.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// The most executions that run at once.
+    pub max_active: usize,
+    /// Delay before the first retry.
+    pub backoff: Duration,
+    /// Time within which a container must have started.
+    pub start_deadline: Option<Duration>,
+    /// Time after the timeout at which the Job is deleted.
+    pub stop_after: Duration,
+}
+
+/// What all passes share.
+pub struct Shared {
+    /// Sends requests.
+    pub requests: Requests,
+    /// Says whether a write may be sent.
+    pub gate: Gate,
+    /// What Jobs look like.
+    pub settings: Settings,
+    /// Time and number.
+    pub timing: Timing,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Name of this controller.
+    pub identity: String,
+    /// Delivers audit events.
+    pub audit: Arc<Lane>,
+    /// Keeps those that nobody can wait for.
+    pub spool: Spool,
+    /// What is lost with the process.
+    pub remembered: Remembered,
+}
+
+/// What is lost with the process, and found again in the cluster.
+#[derive(Default)]
+pub struct Remembered(Mutex<Memory>);
+
+#[derive(Default)]
+struct Memory {
+    queue: HashMap<String, Entry>,
+    claims: HashSet<String>,
+    answers: HashMap<String, KubernetesExecution>,
+    lost: HashMap<String, Timestamp>,
+    failures: HashMap<String, u32>,
+}
+
+impl Shared {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.remembered.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a state of an execution into the queue.
+    pub fn note(&self, execution: &KubernetesExecution) {
+        let Some(uid) = execution.metadata.uid.clone() else { return };
+        let mut memory = self.memory();
+        let mut entry = Entry::of(execution, memory.claims.contains(&uid));
+        if entry.place == Place::Out {
+            memory.claims.remove(&uid);
+            entry = Entry::of(execution, false);
+        }
+        memory.queue.insert(uid, entry);
+    }
+
+    /// Sets the figures about what is known.
+    pub fn figures(&self) {
+        let memory = self.memory();
+        let count = |place| memory.queue.values().filter(|one| one.place == place).count();
+        self.metrics.queue(count(Place::Started), count(Place::Waits));
+        let in_phase = |phase| memory.queue.values().filter(|one| one.phase == phase).count();
+        self.metrics.phases(&Phase::ALL.map(|phase| (phase.name(), in_phase(phase))));
+    }
+
+    /// Keeps an answer of the API server until the watch has caught up with it.
+    pub fn answered(&self, execution: &KubernetesExecution) {
+        self.note(execution);
+        if let Some(uid) = execution.metadata.uid.clone() {
+            self.memory().answers.insert(uid, trimmed(execution.clone()));
+        }
+    }
+
+    /// Returns the newer one of what the watch and what the API server's answers say.
+    pub fn newest(&self, cached: &KubernetesExecution) -> KubernetesExecution {
+        let Some(uid) = cached.metadata.uid.as_deref() else { return cached.clone() };
+        let mut memory = self.memory();
+        match memory.answers.get(uid) {
+            Some(answer) if version(answer) > version(cached) => answer.clone(),
+            _ => {
+                memory.answers.remove(uid);
+                cached.clone()
+            }
+        }
+    }
+
+    /// Returns whose turn it is.
+    pub fn turn(&self, uid: &str) -> Turn {
+        queue::turn(uid, &self.memory().queue, self.timing.max_active)
+    }
+
+    /// Takes the turn, if it is still this execution's: two passes cannot both take the last place.
+    pub fn claim(&self, uid: &str) -> Turn {
+        let mut memory = self.memory();
+        let turn = queue::turn(uid, &memory.queue, self.timing.max_active);
+        if turn == Turn::Now {
+            memory.claims.insert(uid.to_owned());
+            if let Some(entry) = memory.queue.get_mut(uid) {
+                entry.place = Place::Started;
+            }
+        }
+        turn
+    }
+
+    /// Gives the turn back: what was to be started was refused, and holds nobody up.
+    pub fn unclaim(&self, execution: &KubernetesExecution) {
+        if let Some(uid) = &execution.metadata.uid {
+            self.memory().claims.remove(uid);
+        }
+        self.note(execution);
+    }
+
+    /// Returns the executions that may start now that another one has ended: names with their namespaces.
+    pub fn waiting(&self) -> Vec<String> {
+        /// More than become free at once; those behind them are asked when these have started.
+        const MOST: usize = 20;
+        let memory = self.memory();
+        let mut waiting: Vec<_> = memory.queue.values().filter(|one| one.place == Place::Waits).collect();
+        waiting.sort_by_key(|one| (one.created, one.uid.clone()));
+        // Who waits for a target that is busy still has nothing to be woken for.
+        let busy = memory.queue.values().filter(|one| one.place == Place::Started).filter_map(|one| one.target.clone());
+        let mut targets: HashSet<_> = busy.collect();
+        waiting.retain(|one| one.target.as_ref().is_none_or(|target| targets.insert(target.clone())));
+        waiting.into_iter().take(MOST).map(|one| one.name.clone()).collect()
+    }
+
+    /// Remembers that the creation of a Job was not answered: it may arrive until the write's own limit is over.
+    pub fn lost(&self, uid: &str) {
+        let until = Timestamp::now() + self.requests.horizon();
+        self.memory().lost.insert(uid.to_owned(), until);
+    }
+
+    /// Returns until when a Job may still arrive.
+    pub fn lost_until(&self, uid: &str) -> Option<Timestamp> {
+        self.memory().lost.get(uid).copied()
+    }
+
+    /// Forgets that: the Job is there, or was looked for after that time.
+    pub fn found(&self, uid: &str) {
+        self.memory().lost.remove(uid);
+    }
+
+    /// Counts a failed pass, and returns how many have failed in a row.
+    pub fn failed(&self, uid: &str) -> u32 {
+        let mut memory = self.memory();
+        let count = memory.failures.entry(uid.to_owned()).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Resets that count.
+    pub fn passed(&self, uid: &str) {
+        self.memory().failures.remove(uid);
+    }
+
+    /// Forgets an execution.
+    pub fn forget(&self, uid: &str) {
+        self.audit.forget(uid);
+        let mut memory = self.memory();
+        memory.queue.remove(uid);
+        memory.claims.remove(uid);
+        memory.answers.remove(uid);
+        memory.lost.remove(uid);
+        memory.failures.retain(|key, _| !key.starts_with(uid));
+    }
+
+    /// Forgets what is kept of executions that are not there any more, as far as they are in this namespace.
+    pub fn prune(&self, namespace: Option<&str>, there: &HashSet<String>) {
+        let ours = |entry: &Entry| namespace.is_none_or(|own| entry.name.split('/').next() == Some(own));
+        let gone: Vec<String> = {
+            let memory = self.memory();
+            let gone = memory.queue.values().filter(|entry| ours(entry) && !there.contains(&entry.uid));
+            gone.map(|entry| entry.uid.clone()).collect()
+        };
+        for uid in &gone {
+            self.forget(uid);
+        }
+    }
+}
