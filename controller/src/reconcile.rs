@@ -76,8 +76,8 @@ fn span(execution: &KubernetesExecution) -> tracing::Span {
     let attempt = execution.status.as_ref().map_or(0, |status| status.attempts.len()) + 1;
     let trace = metadata.annotations.as_ref().and_then(|all| all.get(TRACEPARENT)?.split('-').nth(1));
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let (namespace, name, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
-    tracing::info_span!("pass", namespace, name, uid, attempt, trace_id = trace)
+    let (namespace, execution, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
+    tracing::info_span!("pass", namespace, execution, uid, attempt, trace_id = trace)
 }
 
 async fn steps(pass: &mut Pass, context: &Context) -> Result<Action, Trouble> {

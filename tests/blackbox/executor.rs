@@ -32,6 +32,22 @@ fn tables_of_the_executor() {
     hold(&page, &markdown::fill(&page, &[("spec", &spec), ("status", &status), ("flags", &flags())]));
 }
 
+/// Every field of an audit event.
+#[test]
+fn the_table_of_the_audit_event() {
+    let generator = schemars::generate::SchemaSettings::default().with(|one| one.inline_subschemas = true);
+    let schema = generator.into_generator().into_root_schema_for::<contract::event::AuditEvent>();
+    let mut all = Vec::new();
+    rows("", schema.as_value(), &mut all);
+    let optional = |row: Vec<String>| {
+        let needed = if row[2].is_empty() { "" } else { "always" };
+        vec![row[0].clone(), needed.to_owned(), row[3].clone()]
+    };
+    let event = markdown::table(&["field", "", "meaning"], all.into_iter().map(optional));
+    let page = root().join("docs/audit.md");
+    hold(&page, &markdown::fill(&page, &[("event", &event)]));
+}
+
 /// Every field, with those of the objects in it.
 fn rows(path: &str, schema: &Value, all: &mut Vec<Vec<String>>) {
     let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -118,9 +134,11 @@ fn an_executions_pod_is_that_of_the_template() {
             "spec": { "action": { "type": name, "parameters": parameters, "target": { "resourceName": "web", "uid": "948897b5-4a56-4dcc-bdd4-910732282bc8" } } },
         }))
         .unwrap();
-        let Plan::Runnable(plan) = plan::plan(&execution) else { panic!("{name}: {:?}", plan::plan(&execution)) };
+        let settings = Settings::default();
+        let planned = plan::plan(&execution, settings.conditions());
+        let Plan::Runnable(plan) = planned else { panic!("{name}: {planned:?}") };
         let start = Start { attempt: 1, timeout: std::time::Duration::from_mins(5) };
-        let mut made = job::job(&execution, &plan, &start, &Settings::default(), None);
+        let mut made = job::job(&execution, &plan, &start, &settings, None);
         let own = made["spec"]["template"]["spec"]["containers"][0]["env"].take();
         for (pod, seconds) in [(&mut template, 420), (&mut made, 330)] {
             assert_eq!(pod["spec"]["template"]["spec"]["activeDeadlineSeconds"].take(), seconds, "{name}");

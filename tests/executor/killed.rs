@@ -22,7 +22,7 @@ scenarios!("killed": carried_out, tried_again, a_pod_restarted, counted, cancell
     deleted_in_the_foreground, out_of_time, read_from_the_log, frozen, held_back, watches_that_expire, the_api_server_is_killed);
 
 /// Flags that make a takeover quick.
-const QUICK: [&str; 6] = ["--lease-duration", "6s", "--write-limit", "1s", "--lease-renewal", "1s"];
+pub const QUICK: [&str; 6] = ["--lease-duration", "6s", "--write-limit", "1s", "--lease-renewal", "1s"];
 
 /// What a person does, from the creation on.
 type Story = fn(&E) -> Pin<Box<dyn Future<Output = Result<()>> + '_>>;
@@ -54,11 +54,11 @@ struct Score {
 static SCORE: Mutex<Option<Score>> = Mutex::new(None);
 
 #[expect(clippy::disallowed_methods, reason = "how much of the matrix is to be done")]
-fn whole() -> bool {
+pub fn whole() -> bool {
     std::env::var("KILLS").is_ok_and(|value| value == "whole")
 }
 
-fn faults() -> [(&'static str, Fault); 3] {
+pub fn faults() -> [(&'static str, Fault); 3] {
     [
         ("before it arrived", Fault::StallBefore),
         ("after it was applied", Fault::Stall),
@@ -190,8 +190,7 @@ async fn matrix_with(e: E, name: &'static str, story: Story, flags: &[&str]) -> 
                 test_cluster::assets::tell(&format!("not killed, the request was not sent this time: {what}"));
                 continue;
             }
-            let mut score = SCORE.lock().unwrap_or_else(PoisonError::into_inner);
-            *score.get_or_insert_default().runs.entry((name, fault_name)).or_default() += 1;
+            score_kill(name, fault_name);
         }
     }
     Ok(())
@@ -231,9 +230,7 @@ async fn tell(e: &E, story: Story, flags: &[&str], fault: Option<(Shape, Fault)>
         }
         let log = first.log()?;
         first.kill().await?;
-        if let Some(step) = last_step(&log) {
-            SCORE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().steps.insert(step);
-        }
+        note_step(&log);
         e.controller_with(&e.kubeconfig, flags)
     };
     let (controller, ()) = tokio::try_join!(kill, story(e))?;
@@ -319,6 +316,19 @@ fn judge(end: &End, undisturbed: &End, repeatable: bool, late: bool) -> Result<(
     Ok(())
 }
 
+/// Counts a kill for the table.
+pub fn score_kill(story: &'static str, fault: &'static str) {
+    let mut score = SCORE.lock().unwrap_or_else(PoisonError::into_inner);
+    *score.get_or_insert_default().runs.entry((story, fault)).or_default() += 1;
+}
+
+/// Notes the step that a controller was killed in.
+pub fn note_step(log: &str) {
+    if let Some(step) = last_step(log) {
+        SCORE.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().steps.insert(step);
+    }
+}
+
 /// The step that a controller was about: its log says it before it is done.
 fn last_step(log: &str) -> Option<String> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -341,7 +351,9 @@ pub fn score() -> Result<()> {
             faults().map(|(fault, _)| score.runs.get(&(story, fault)).copied().unwrap_or_default().to_string());
         test_cluster::assets::tell(&format!("| {story} | {} |", counts.join(" | ")));
     }
-    for step in ["Hold", "Look", "Start", "Show", "Record", "ReadLog", "Stop", "Clean", "Release", "Settle"] {
+    for step in [
+        "Hold", "Read", "Look", "Start", "Show", "Record", "ReadLog", "Stop", "Clean", "Release", "Settle", "Deliver", "Spool",
+    ] {
         ensure!(score.steps.contains(step), "no controller was killed in {step}");
     }
     Ok(())

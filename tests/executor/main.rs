@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 
 mod admission;
+mod audit;
 mod ends;
 mod flow;
 mod killed;
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
     let own: Vec<_> = std::env::args_os().collect();
     if own.get(1).is_some_and(|argument| argument == support::CONTROLLER) {
         return controller::program(own.into_iter().skip(1));
+    }
+    if own.get(1).is_some_and(|argument| argument == audit::store::RECEIVER) {
+        return receiver::program(own.into_iter().skip(1));
     }
     let mut arguments = Arguments::from_args();
     if arguments.list {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials(Some(&cluster.connection)));
     let used = permissions::every_one_was_used(&cluster.connection, &arguments).and_then(|()| killed::score());
     drop(cluster);
+    audit::store::end();
     match used {
         Ok(()) => conclusion.exit_code(),
         Err(error) => {
@@ -58,8 +63,18 @@ fn main() -> ExitCode {
 
 fn trials(connection: Option<&Connection>) -> Vec<Trial> {
     let all: Vec<Scenario> =
-        [killed::all(), permissions::all(), stopped::all(), ends::all(), flow::all(), names::all(), admission::all()]
-            .concat();
+        [
+            killed::all(),
+            audit::killed::all(),
+            audit::all(),
+            permissions::all(),
+            stopped::all(),
+            ends::all(),
+            flow::all(),
+            names::all(),
+            admission::all(),
+        ]
+        .concat();
     let trial = |(name, scenario): Scenario| {
         let connection = connection.cloned();
         Trial::test(name, move || {

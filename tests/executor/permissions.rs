@@ -56,7 +56,9 @@ async fn for_executions(e: E) -> Result<()> {
 }
 
 async fn for_the_rest(e: E) -> Result<()> {
-    each_is_needed(&e, |resource| !matches!(resource, "jobs" | "pods" | "kubernetesexecutions" | "leases")).await
+    // The spool's are in `audit`.
+    let others = |resource: &str| !matches!(resource, "jobs" | "pods" | "kubernetesexecutions" | "leases" | "configmaps");
+    each_is_needed(&e, others).await
 }
 
 /// One permission is taken away at a time. The controller says which is missing, in the execution's status where it can, in
@@ -86,10 +88,19 @@ fn needs(resource: &str, verb: &str, replicas: i64) -> Value {
     }
 }
 
+/// Takes one permission away, and waits until the API server knows.
+pub async fn take_away(e: &E, group: &str, resource: &str, verb: &str) -> Result<()> {
+    e.world.merge(&e.role(), &json!({ "rules": without(group, resource, verb)? })).await?;
+    e.allowed(group, resource, verb, false).await
+}
+
+/// Gives all of them back.
+pub async fn give_back(e: &E) -> Result<()> {
+    e.world.merge(&e.role(), &json!({ "rules": rules()? })).await.map(|_| ())
+}
+
 async fn needed(e: &E, number: usize, group: &str, resource: &str, verb: &str) -> Result<()> {
-    let role = e.role();
-    e.world.merge(&role, &json!({ "rules": without(group, resource, verb)? })).await?;
-    e.allowed(group, resource, verb, false).await?;
+    take_away(e, group, resource, verb).await?;
     let controller = e.controller_with(&e.kubeconfig, &["--metrics", "127.0.0.1:0"])?;
     let name = format!("up-{number}");
     let before = e.replicas().await?;
@@ -120,7 +131,7 @@ async fn needed(e: &E, number: usize, group: &str, resource: &str, verb: &str) -
     let before_the_job =
         matches!(resource, "kubernetesexecutions" | "jobs" | "pods") && !matches!(verb, "get" | "delete");
     ensure!(!before_the_job || e.replicas().await? == before, "something was done without it");
-    e.world.merge(&role, &json!({ "rules": rules()? })).await?;
+    give_back(e).await?;
     if verb == "delete" && resource == "kubernetesexecutions" {
         e.world.gone(&e.execution(&name)).await?;
     } else {

@@ -114,13 +114,15 @@ impl Pass {
 
     /// Carries out a step.
     pub async fn act(&mut self, context: &Context, step: Step) -> Result<(), Trouble> {
-        let writes = !matches!(step, Step::Wait(_) | Step::Look | Step::ReadLog(_) | Step::Deliver(_));
+        let writes =
+            !matches!(step, Step::Wait(_) | Step::Read | Step::Look | Step::ReadLog(_) | Step::Deliver(_));
         if writes && !context.shared.gate.allows(context.shared.requests.horizon()) {
             return Err(trouble("write")(Failure::NotLeading));
         }
         match step {
             Step::Wait(_) => Ok(()),
             Step::Hold => self.hold(context).await,
+            Step::Read => self.read(context).await,
             Step::Look => self.look(context).await,
             Step::Start(start) => self.start(context, &start).await,
             Step::Show(status) | Step::Record(status) => self.write(context, &status).await,
@@ -134,17 +136,17 @@ impl Pass {
         }
     }
 
-    /// Changes the execution's metadata, on the basis of what was read.
-    async fn change(&mut self, context: &Context, what: &str, path: &str, patch: &Value) -> Result<(), Trouble> {
+    /// Changes the execution, on the basis of what was read. Returns whether that was the newest, so that it is done.
+    async fn change(&mut self, context: &Context, what: &str, path: &str, patch: &Value) -> Result<bool, Trouble> {
         let resource = if path.ends_with("/status") { "kubernetesexecutions/status" } else { "kubernetesexecutions" };
         match context.shared.requests.patch::<KubernetesExecution>(path, resource, patch).await {
             Ok(execution) => {
                 self.take(context, execution);
-                Ok(())
+                Ok(true)
             }
             Err(failure) if failure.code() == Some(404) => Err(Trouble::Gone),
-            // What was read was not the newest: look, and decide again.
-            Err(failure) if failure.code() == Some(409) => self.look(context).await,
+            // Look, and decide again.
+            Err(failure) if failure.code() == Some(409) => self.look(context).await.map(|()| false),
             Err(failure) => Err(trouble(what)(failure)),
         }
     }
@@ -166,7 +168,7 @@ impl Pass {
             "resourceVersion": metadata.resource_version, "finalizers": finalizers, "annotations": annotations,
         } });
         let path = self.path();
-        self.change(context, "hold the execution", &path, &patch).await
+        self.change(context, "hold the execution", &path, &patch).await.map(drop)
     }
 
     /// Name of the present attempt's Job.
@@ -181,9 +183,8 @@ impl Pass {
         let attempts = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());
         let patch = status::patch(&self.execution, wanted);
         let (path, seen) = (format!("{}/status", self.path()), self.execution.metadata.resource_version.clone());
-        self.change(context, "write the status", &path, &patch).await?;
-        // A conflict was answered by looking: what was wanted is not there.
-        let written = self.execution.status.as_ref().is_some_and(|status| status == wanted);
+        let written = self.change(context, "write the status", &path, &patch).await?;
+        // Nothing new was in it: no Event, and nothing to count.
         if !written || seen == self.execution.metadata.resource_version {
             return Ok(());
         }
@@ -241,7 +242,7 @@ impl Pass {
             "annotations": { EXPIRES: expires.map(|time| time.to_string()) },
         } });
         let path = self.path();
-        self.change(context, "let the execution go", &path, &patch).await
+        self.change(context, "let the execution go", &path, &patch).await.map(drop)
     }
 
     async fn settle(&mut self, context: &Context) -> Result<(), Trouble> {
@@ -249,7 +250,7 @@ impl Pass {
             "metadata": { "resourceVersion": self.execution.metadata.resource_version }, "status": { "settled": true },
         });
         let path = format!("{}/status", self.path());
-        self.change(context, "settle the execution", &path, &patch).await
+        self.change(context, "settle the execution", &path, &patch).await.map(drop)
     }
 }
 

@@ -98,7 +98,7 @@ fn first(seen: &Observed<'_>) -> Step {
     // Not only that it can be started is checked: a bad request is told at once, also if it would have to wait.
     let checked = execution.status.as_ref().is_some_and(|status| status.phase == Some(Phase::Pending));
     if !checked && seen.plan.is_none() {
-        return Step::Look;
+        return Step::Read;
     }
     if let Some(Plan::Invalid(why)) = seen.plan {
         return seen.end(Phase::Failed, Reason::InvalidRequest.name(), why);
@@ -139,7 +139,8 @@ fn first(seen: &Observed<'_>) -> Step {
 /// Creates the Job, if the API server has answered in this pass; asks it else.
 fn start(seen: &Observed<'_>) -> Step {
     if seen.source == Source::Cache || seen.plan.is_none() {
-        return Step::Look;
+        // Whether there is a Job already is answered by its creation: 201 or 409.
+        return Step::Read;
     }
     let attempt = seen.attempt();
     let intent = seen.execution.status.as_ref().is_some_and(|status| {

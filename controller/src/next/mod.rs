@@ -105,7 +105,9 @@ pub enum Step {
     Wait(Option<Timestamp>),
     /// Set our finalizer: the execution then goes only when what became of it is recorded.
     Hold,
-    /// Ask the API server for the execution, its Job and its pods.
+    /// Ask the API server for the execution.
+    Read,
+    /// Ask it for the execution, its Job and its pods.
     Look,
     /// Create the Job of an attempt.
     Start(Start),

@@ -263,6 +263,7 @@ fn short(step: &Step) -> String {
         Step::Stop { name, uid } => format!("Stop {name} {uid}"),
         Step::Clean { name, uid } => format!("Clean {name} {uid}"),
         Step::Hold => "Hold".to_owned(),
+        Step::Read => "Read".to_owned(),
         Step::Look => "Look".to_owned(),
         Step::Release => "Release".to_owned(),
         Step::Settle => "Settle".to_owned(),
@@ -284,7 +285,7 @@ fn before_anything_is_started() {
     hold_to(vec![
         ("it is new", bare.clone().cached(), "Hold"),
         ("it is new, and deleted", bare.metadata(json!({ "deletionTimestamp": CREATED })).cached(), "Wait"),
-        ("only the cache speaks", new().cached(), "Look"),
+        ("only the cache speaks", new().cached(), "Read"),
         ("the API server has answered", new(), "Start 1 with 300 s"),
         (
             "the request is bad",
@@ -536,7 +537,7 @@ fn between_attempts_and_after_all() {
             new().retrying().at(20).set(|c| c.job_before = before()),
             "Clean up-job j",
         ),
-        ("only the cache speaks", new().retrying().at(20).cached(), "Look"),
+        ("only the cache speaks", new().retrying().at(20).cached(), "Read"),
         ("it is time", new().retrying().at(20), "Start 2 with 280 s"),
         ("suspended", new().retrying().at(20).spec(json!({ "suspend": true })), "Wait until 300"),
         ("out of time", new().retrying().at(300), "Look"),

@@ -206,7 +206,7 @@ impl World {
                 self.kept.insert(*attempt);
                 return true;
             }
-            Step::Wait(_) | Step::Look | Step::ReadLog(_) => return true,
+            Step::Wait(_) | Step::Read | Step::Look | Step::ReadLog(_) => return true,
         }
         self.version += 1;
         let deleted = !self.server["metadata"]["deletionTimestamp"].is_null();
@@ -290,6 +290,7 @@ impl World {
             Step::ReadLog(_) => self.pass.log = true,
             Step::Stop { .. } | Step::Clean { .. } => self.observe_jobs(),
             Step::Start(_) if taken => self.observe_jobs(),
+            Step::Read => self.pass.execution = Some(self.versioned()),
             Step::Look => self.look(),
             Step::Deliver(attempt) | Step::Spool(attempt) => {
                 let now = at(self.now);
