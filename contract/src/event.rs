@@ -23,7 +23,7 @@ pub const LARGEST: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
-    /// Always [`EVENT_TYPE`].
+    /// Always `kubernetes.execution`.
     pub event_type: String,
     /// `<UID of the execution>/<attempt>`: the key under which the event is kept once.
     pub id: String,

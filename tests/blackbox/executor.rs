@@ -98,6 +98,21 @@ fn the_deployment_fits_the_program() {
     controller::settings::Settings::read(Some(&settings), None).unwrap();
 }
 
+/// The arguments that the audit component adds are the program's.
+#[test]
+fn the_audit_component_fits_the_program() {
+    let file = root().join("controller/deploy/components/audit/kustomization.yaml");
+    let component: Value = serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let patch: Value = serde_saphyr::from_str(component["patches"][0]["patch"].as_str().unwrap()).unwrap();
+    let added = patch.as_array().unwrap().iter().filter(|one| one["path"].as_str().unwrap().ends_with("/args/-"));
+    let arguments: Vec<_> = added.map(|one| one["value"].as_str().unwrap()).collect();
+    let flags = Flags::try_parse_from(["execution-controller", "run"].into_iter().chain(arguments)).unwrap();
+    let controller::settings::Command::Run(flags) = flags.command else { panic!("not run") };
+    assert!(
+        flags.audit.address.starts_with("https://") && flags.audit.token_file.is_some() && flags.audit.ca.is_some()
+    );
+}
+
 /// The account must be the same in every file that names it.
 #[test]
 fn what_is_shipped_names_one_account() {

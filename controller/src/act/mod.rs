@@ -114,8 +114,7 @@ impl Pass {
 
     /// Carries out a step.
     pub async fn act(&mut self, context: &Context, step: Step) -> Result<(), Trouble> {
-        let writes =
-            !matches!(step, Step::Wait(_) | Step::Read | Step::Look | Step::ReadLog(_) | Step::Deliver(_));
+        let writes = !matches!(step, Step::Wait(_) | Step::Read | Step::Look | Step::ReadLog(_) | Step::Deliver(_));
         if writes && !context.shared.gate.allows(context.shared.requests.horizon()) {
             return Err(trouble("write")(Failure::NotLeading));
         }

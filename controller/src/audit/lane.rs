@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 
 use super::event::{Envelope, Origin};
 use super::{Answer, Delivery, Destination, Known, State, Store, delivery};
@@ -34,6 +35,8 @@ pub struct Lane {
     patience: Duration,
     largest_spool: usize,
     metrics: Metrics,
+    /// Told when something came into the spool.
+    filled: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -47,7 +50,6 @@ struct Inner {
     failures: u32,
     closed_until: Option<Timestamp>,
     spooled: usize,
-    spool_waits: bool,
 }
 
 impl Lane {
@@ -60,7 +62,7 @@ impl Lane {
         largest_spool: usize,
         metrics: Metrics,
     ) -> Self {
-        Self { destination, origin, patience, largest_spool, metrics, inner: Mutex::default() }
+        Self { destination, origin, patience, largest_spool, metrics, filled: Notify::new(), inner: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -148,23 +150,18 @@ impl Lane {
     /// Takes that an event is in the spool.
     pub fn spooled(&self, uid: &str, attempt: i32) {
         self.set(uid, attempt, State::Kept, Timestamp::now());
-        let mut inner = self.inner();
-        inner.spooled += 1;
-        inner.spool_waits = true;
+        self.inner().spooled += 1;
+        self.filled.notify_one();
     }
 
-    /// Returns whether something in the spool waits for the store, as far as is known.
-    pub fn spool_waits(&self) -> bool {
-        self.inner().spool_waits
+    /// Waits until something comes into the spool.
+    pub async fn spool_filled(&self) {
+        self.filled.notified().await;
     }
 
     /// Takes how many events the spool holds.
     pub fn spool_holds(&self, waiting: usize, refused: usize) {
-        {
-            let mut inner = self.inner();
-            inner.spooled = waiting + refused;
-            inner.spool_waits = waiting > 0;
-        }
+        self.inner().spooled = waiting + refused;
         self.metrics.spool(waiting, refused);
     }
 

@@ -24,6 +24,8 @@ pub const REFUSED: &str = "refused";
 /// Annotation with the store's own words.
 const WHY: &str = "kubernetesexecution.kubernaut.io/refused-because";
 
+/// Time between two looks at least: many events may come at once.
+const LEAST: Duration = Duration::from_secs(1);
 /// Time between two looks while something waits.
 const SOON: Duration = Duration::from_secs(10);
 /// Time between two looks while nothing is known to wait: a person may have put something back.
@@ -85,7 +87,10 @@ impl Spool {
                     true
                 }
             };
-            tokio::time::sleep(if left || lane.spool_waits() { SOON } else { SELDOM }).await;
+            tokio::time::sleep(LEAST).await;
+            let pause = if left { SOON } else { SELDOM };
+            // What comes into it is counted at once; whether the store takes it is then known too.
+            drop(tokio::time::timeout(pause, lane.spool_filled()).await);
         }
     }
 
