@@ -130,7 +130,7 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
 }
 
 /// Returns whether the request that undoes the effect was left out for lack of space.
-fn lacks_rollback(result: &ActionResult) -> bool {
+pub fn lacks_rollback(result: &ActionResult) -> bool {
     result.trimmed.iter().any(|field| field == "rollbackInformation")
 }
 
@@ -247,7 +247,7 @@ fn without_pod(facts: &Facts<'_>) -> Ended {
         (
             Reason::NeverStarted,
             Effect::None,
-            "no pod was ever made of it: a quota, an admission policy, or a missing ServiceAccount",
+            "no pod was ever made of it: a quota, an admission policy, or a missing ServiceAccount; the Job's Events say which",
         )
     } else if exit_code == Some(2) && facts.release {
         (Reason::NoResult, Effect::None, "its pod is gone, and its result was not seen")

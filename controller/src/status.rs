@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::status::{EndedPod, RollbackInformation, ValidationResults};
 use crate::api::{Attempt, Condition, ExecutionResult, KubernetesExecution, KubernetesExecutionStatus, Phase};
-use crate::outcome::{Ended, strongest};
+use crate::outcome::{Ended, lacks_rollback, strongest};
 
 /// The most bytes of a status: far below what etcd takes, with room for the spec beside it.
 pub const LARGEST: usize = 32 << 10;
@@ -92,7 +92,7 @@ pub fn with_attempt(
     let number = i32::try_from(status.attempts.len()).unwrap_or(i32::MAX).saturating_add(1);
     status.retry_count = Some(number - 1);
     let earlier = status.ended_pods.iter().find_map(|pod| pod.rollback_information.clone());
-    let own = ended.result.as_ref().and_then(|result| result.rollback_information.clone()).map(Into::into);
+    let own = ended.result.as_ref().and_then(way_back);
     keep_rollback(&mut status, earlier);
     keep_rollback(&mut status, own);
     status.ended_pods.clear();
@@ -122,6 +122,20 @@ pub fn with_attempt(
     }
     status.result = Some(result(ended, before, start_time, end_time));
     status
+}
+
+/// Returns the request that undoes what a result tells of, or why it is not known.
+pub fn way_back(result: &ActionResult) -> Option<RollbackInformation> {
+    let left_out = || RollbackInformation {
+        available: false,
+        rollback_action: None,
+        rollback_parameters: None,
+        failure_reason: Some(
+            "it was left out of a termination message that was too long, and no log had it".to_owned(),
+        ),
+    };
+    let known = result.rollback_information.clone().map(Into::into);
+    known.or_else(|| lacks_rollback(result).then(left_out))
 }
 
 /// Keeps the earliest request that undoes the effect: a later attempt may have found it done, and knows of none.

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use test_cluster::executor::mutating_policy;
 
 use crate::support::{E, check, scale, scale_with, scenarios};
 
@@ -166,7 +167,7 @@ async fn drained_and_replaced(e: E) -> Result<()> {
 /// nothing had been.
 async fn a_ttl_added_by_a_policy(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
-    e.mutating_policy("JSONPatch{op: \"add\", path: \"/spec/ttlSecondsAfterFinished\", value: 0}").await?;
+    mutating_policy(&e.world, "JSONPatch{op: \"add\", path: \"/spec/ttlSecondsAfterFinished\", value: 0}").await?;
     let controller = e.controller()?;
     e.execute("up", scale(3)).await?;
     let up = e.ended("up").await?;

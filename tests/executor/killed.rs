@@ -352,7 +352,8 @@ pub fn score() -> Result<()> {
         test_cluster::assets::tell(&format!("| {story} | {} |", counts.join(" | ")));
     }
     for step in [
-        "Hold", "Read", "Look", "Start", "Show", "Record", "ReadLog", "Stop", "Clean", "Release", "Settle", "Deliver", "Spool",
+        "Hold", "Read", "Look", "Start", "Show", "Record", "ReadLog", "Stop", "Clean", "Release", "Settle", "Deliver",
+        "Spool",
     ] {
         ensure!(score.steps.contains(step), "no controller was killed in {step}");
     }

@@ -62,19 +62,18 @@ fn main() -> ExitCode {
 }
 
 fn trials(connection: Option<&Connection>) -> Vec<Trial> {
-    let all: Vec<Scenario> =
-        [
-            killed::all(),
-            audit::killed::all(),
-            audit::all(),
-            permissions::all(),
-            stopped::all(),
-            ends::all(),
-            flow::all(),
-            names::all(),
-            admission::all(),
-        ]
-        .concat();
+    let all: Vec<Scenario> = [
+        killed::all(),
+        audit::killed::all(),
+        audit::all(),
+        permissions::all(),
+        stopped::all(),
+        ends::all(),
+        flow::all(),
+        names::all(),
+        admission::all(),
+    ]
+    .concat();
     let trial = |(name, scenario): Scenario| {
         let connection = connection.cloned();
         Trial::test(name, move || {

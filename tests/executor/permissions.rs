@@ -57,7 +57,8 @@ async fn for_executions(e: E) -> Result<()> {
 
 async fn for_the_rest(e: E) -> Result<()> {
     // The spool's are in `audit`.
-    let others = |resource: &str| !matches!(resource, "jobs" | "pods" | "kubernetesexecutions" | "leases" | "configmaps");
+    let others =
+        |resource: &str| !matches!(resource, "jobs" | "pods" | "kubernetesexecutions" | "leases" | "configmaps");
     each_is_needed(&e, others).await
 }
 

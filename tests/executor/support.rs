@@ -362,39 +362,6 @@ impl E {
         self.world.create(&format!("/apis/{rbac}/clusterrolebindings"), &binding).await.map(|_| ())
     }
 
-    /// A policy of the cluster that changes every Job of this namespace, and works.
-    pub async fn mutating_policy(&self, expression: &str) -> Result<()> {
-        let (name, group) = (&self.world.namespace, "admissionregistration.k8s.io");
-        let policy = json!({
-            "apiVersion": format!("{group}/v1"), "kind": "MutatingAdmissionPolicy", "metadata": { "name": name },
-            "spec": {
-                "matchConstraints": {
-                    "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } },
-                    "resourceRules": [{ "apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"] }],
-                },
-                "failurePolicy": "Fail", "reinvocationPolicy": "Never",
-                "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": format!("[{expression}]") } }],
-            },
-        });
-        let binding = json!({
-            "apiVersion": format!("{group}/v1"), "kind": "MutatingAdmissionPolicyBinding", "metadata": { "name": name },
-            "spec": { "policyName": name },
-        });
-        self.world.create(&format!("/apis/{group}/v1/mutatingadmissionpolicies"), &policy).await?;
-        self.world.create(&format!("/apis/{group}/v1/mutatingadmissionpolicybindings"), &binding).await?;
-        let probe = json!({
-            "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "probe" },
-            "spec": { "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "x", "image": "x" }] } } },
-        });
-        let path = format!("{}?dryRun=All", self.world.path("batch/v1", "jobs"));
-        let limit = std::time::Instant::now() + Duration::from_mins(1);
-        while self.world.create(&path, &probe).await?["spec"]["ttlSecondsAfterFinished"].is_null() {
-            ensure!(std::time::Instant::now() < limit, "the policy does not work");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    }
-
     /// The names of the Jobs that were created, one for each time.
     pub async fn jobs_created(&self) -> Result<Vec<String>> {
         let seen = self.seen().await?;

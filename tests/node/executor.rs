@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::manifests::kubectl;
 use crate::support::{N, scenarios};
@@ -30,37 +31,45 @@ async fn for_single_namespaces(n: N) -> Result<()> {
 
 const GROUP: &str = "kubernetesexecution.kubernaut.io";
 
-/// A kustomization of a user's own on top of what is shipped: two settings, and a flag.
-fn overlay(n: &N) -> Result<String> {
+/// A kustomization of a user's own on top of what is shipped: settings, and flags.
+fn overlay(n: &N, settings: &Value, flags: &[&str]) -> Result<String> {
     let folder = n.world.folder().join("executor");
     fs::create_dir_all(&folder)?;
     let up = "../".repeat(folder.components().count() - 1);
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("controller/deploy/base").display().to_string();
-    let text = format!(
-        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- {up}{}\npatches:\n\
-         - target: {{ kind: ConfigMap, name: execution-controller }}\n  patch: |\n    \
-         - {{ op: replace, path: /data/settings.yaml, value: \"images: {{ collect-logs: 127.0.0.1:1/none:1 }}\" }}\n\
-         - target: {{ kind: Deployment, name: execution-controller }}\n  patch: |\n    \
-         - {{ op: add, path: /spec/template/spec/containers/0/args/-, value: --start-deadline=20s }}\n",
-        base.trim_start_matches('/')
-    );
-    fs::write(folder.join("kustomization.yaml"), text)?;
+    let arguments = flags
+        .iter()
+        .map(|flag| json!({ "op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": flag }));
+    // JSON is YAML, also for the settings.
+    let settings = json!([{ "op": "replace", "path": "/data/settings.yaml", "value": settings.to_string() }]);
+    let patch = |kind: &str, patch: Value| json!({ "target": { "kind": kind, "name": "execution-controller" }, "patch": patch.to_string() });
+    let text = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": [format!("{up}{}", base.trim_start_matches('/'))],
+        "patches": [patch("ConfigMap", settings), patch("Deployment", arguments.collect())],
+    });
+    fs::write(folder.join("kustomization.yaml"), text.to_string())?;
     Ok(folder.display().to_string())
 }
 
-async fn installed_used_and_removed(n: N) -> Result<()> {
-    let overlay = overlay(&n)?;
+/// Installs the executor, uses it, and removes it. There is one at a time: its namespace has one name.
+pub async fn with_executor(
+    n: &N,
+    settings: &Value,
+    flags: &[&str],
+    used: impl AsyncFnOnce(&N) -> Result<()>,
+) -> Result<()> {
+    static INSTALLED: Mutex<()> = Mutex::const_new(());
+    let _one = INSTALLED.lock().await;
+    let overlay = overlay(n, settings, flags)?;
     // The definition has to be there before the API server takes objects of it; kubectl applies in the right order.
-    kubectl(&n, &["apply", "--validate=strict", "--kustomize", &overlay])?;
+    kubectl(n, &["apply", "--validate=strict", "--kustomize", &overlay])?;
     let deployment = "/apis/apps/v1/namespaces/execution-controller/deployments/execution-controller";
     n.world.until(deployment, "ready", |one| one["status"]["readyReplicas"] == 2).await?;
-    for action in ["scale-deployment", "restart-deployment", "collect-logs-pod"] {
-        n.world.account(&n.print(&["rbac", action])?).await?;
-    }
-    let outcome = used(&n).await;
+    let outcome = used(n).await;
     if outcome.is_err() {
         let logs = kubectl(
-            &n,
+            n,
             &[
                 "logs",
                 "--namespace=execution-controller",
@@ -71,8 +80,8 @@ async fn installed_used_and_removed(n: N) -> Result<()> {
         return outcome.context(logs);
     }
     // As docs/executor.md says: first what it holds, then the rest.
-    kubectl(&n, &["delete", "kubernetesexecutions", "--all", "--all-namespaces"])?;
-    kubectl(&n, &["delete", "--kustomize", &overlay])?;
+    kubectl(n, &["delete", "kubernetesexecutions", "--all", "--all-namespaces"])?;
+    kubectl(n, &["delete", "--kustomize", &overlay])?;
     n.world.gone("/api/v1/namespaces/execution-controller").await?;
     n.world
         .gone(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/kubernetesexecutions.{GROUP}"))
@@ -83,7 +92,21 @@ async fn installed_used_and_removed(n: N) -> Result<()> {
         .map(|_| ())
 }
 
+/// Makes the accounts of these actions.
+pub async fn accounts(n: &N, actions: &[&str]) -> Result<()> {
+    for action in actions {
+        n.world.account(&n.print(&["rbac", action])?).await?;
+    }
+    Ok(())
+}
+
+async fn installed_used_and_removed(n: N) -> Result<()> {
+    let settings = json!({ "images": { "collect-logs": "127.0.0.1:1/none:1" } });
+    with_executor(&n, &settings, &["--start-deadline=20s"], used).await
+}
+
 async fn used(n: &N) -> Result<()> {
+    accounts(n, &["scale-deployment", "restart-deployment", "collect-logs-pod"]).await?;
     carried_out(n).await.context("carried out")?;
     refused(n).await.context("refused")?;
     never_started(n).await.context("never started")?;
@@ -92,16 +115,16 @@ async fn used(n: &N) -> Result<()> {
     other_settings(n).await.context("other settings")
 }
 
-fn execution(n: &N, name: &str) -> String {
+pub fn execution(n: &N, name: &str) -> String {
     format!("{}/{name}", n.world.path(&format!("{GROUP}/v1alpha1"), "kubernetesexecutions"))
 }
 
-async fn execute(n: &N, name: &str, spec: Value) -> Result<()> {
+pub async fn execute(n: &N, name: &str, spec: Value) -> Result<()> {
     let object = json!({ "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "KubernetesExecution", "metadata": { "name": name }, "spec": spec });
     n.world.create(&n.world.path(&format!("{GROUP}/v1alpha1"), "kubernetesexecutions"), &object).await.map(|_| ())
 }
 
-async fn ended(n: &N, name: &str, phase: &str, code: &str, effect: &str) -> Result<Value> {
+pub async fn ended(n: &N, name: &str, phase: &str, code: &str, effect: &str) -> Result<Value> {
     let one = n.world.until(&execution(n, name), "settled", |one| one["status"]["settled"] == true).await?;
     let (status, result) = (&one["status"], &one["status"]["result"]);
     ensure!(
@@ -111,7 +134,7 @@ async fn ended(n: &N, name: &str, phase: &str, code: &str, effect: &str) -> Resu
     Ok(one["status"].clone())
 }
 
-fn scale(target: &str, replicas: i64) -> Value {
+pub fn scale(target: &str, replicas: i64) -> Value {
     json!({ "action": { "type": "scale-deployment", "parameters": { "replicas": replicas, "settle": "1s" }, "target": { "resourceName": target } } })
 }
 

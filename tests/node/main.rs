@@ -5,6 +5,7 @@
 
 mod by_hand;
 mod conditions;
+mod endings;
 mod executor;
 mod interruptions;
 mod jobs;
@@ -64,6 +65,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn trials(connection: Option<&Connection>) -> Vec<Trial> {
     let all: Vec<Scenario> = [
         executor::all(),
+        endings::all(),
         jobs::all(),
         limits::all(),
         upload::all(),

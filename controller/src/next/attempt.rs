@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Observed, Step, after, ending, stop};
-use crate::api::status::{EndedPod, RollbackInformation};
+use crate::api::status::EndedPod;
 use crate::api::{Phase, Reason};
 use crate::job::{MANAGED_BY, MANAGER};
 use crate::observe::slim::{SlimJob, SlimPod};
@@ -28,6 +28,8 @@ pub(super) fn running(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
 }
 
 fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<String>) -> Step {
+    /// Time after which it is told that no pod of a Job is there: most have one within a second.
+    const LONG: Duration = Duration::from_secs(15);
     let metadata = &job.object.metadata;
     let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
     let start = seen.execution.status.as_ref().and_then(|status| status.start_time).or(created).unwrap_or(seen.now);
@@ -49,13 +51,22 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
     status.start_time = Some(start);
     status.next_attempt_time = None;
     status.timeout = Some(String::from(contract::duration::Duration::from(seen.limits.timeout)));
-    let message = trouble.unwrap_or_else(|| {
-        let attempt = seen.attempt();
-        format!("attempt {attempt} runs as job {}", metadata.name.as_deref().unwrap_or_default())
-    });
+    let (attempt, name) = (seen.attempt(), metadata.name.as_deref().unwrap_or_default());
+    let tell_at = created.map(|created| after(created, LONG)).filter(|_| seen.pods.is_empty());
+    let message = match (trouble, tell_at.is_some_and(|at| seen.now >= at)) {
+        (Some(trouble), _) => trouble,
+        (None, true) => format!(
+            "job {name} has no pod yet; a quota, an admission policy or a missing ServiceAccount would keep it from \
+             being made: the Job's Events say which"
+        ),
+        (None, false) => format!("attempt {attempt} runs as job {name}"),
+    };
     let wanted = status::with_phase(status, Phase::Executing, "JobCreated", &message, seen.now);
     match seen.show(wanted) {
-        Step::Wait(_) => watch_closely(seen, job, Some(due)),
+        Step::Wait(_) => {
+            let tell_at = tell_at.filter(|at| seen.now < *at);
+            watch_closely(seen, job, Some(tell_at.map_or(due, |at| at.min(due))))
+        }
         step => step,
     }
 }
@@ -114,7 +125,7 @@ fn ended_pods(seen: &Observed<'_>) -> Status {
             pod_name: metadata.name.clone().unwrap_or_default(),
             pod_uid: metadata.uid.clone().unwrap_or_default(),
             effect: outcome::effect_of(pod, result.as_ref()),
-            rollback_information: result.and_then(|one| one.rollback_information).map(RollbackInformation::from),
+            rollback_information: result.as_ref().and_then(status::way_back),
         };
         status::with_ended_pod(status, ended)
     })

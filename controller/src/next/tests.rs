@@ -411,6 +411,8 @@ fn while_an_attempt_runs() {
     hold_to(vec![
         ("its Job is there, and not in the status", new().job(&json!({})), "Show Executing JobCreated"),
         ("all is told", new().executing().pod(&running_pod()), "Wait until 390"),
+        ("it has no pod", new().executing(), "Wait until 15"),
+        ("and still has none, which is told", new().executing().at(15), "Show Executing JobCreated"),
         ("its pod cannot start", new().executing().pod(&pull), "Show Executing JobCreated"),
         ("it ended well", new().executing().pod(&ended(0, &good)), "Record Completed Changed applied"),
         (
@@ -574,6 +576,20 @@ fn an_effect_is_not_forgotten() {
     assert_eq!(json!(status.result.as_ref().unwrap().effect), "applied");
     assert_eq!(json!(status.rollback_information)["rollbackParameters"]["replicas"], 7);
     assert_eq!((status.attempts.len(), json!(status.attempts[1].effect)), (2, json!("none")));
+}
+
+/// A message from which the way back was left out, and a log that is rotated away: that it is not known is said, and why.
+#[test]
+fn a_way_back_that_is_lost_is_told() {
+    let mut trimmed: Value = serde_json::from_str(&message("Changed", true, "applied", false)).unwrap();
+    trimmed["trimmed"] = json!(["rollbackInformation"]);
+    trimmed["rollbackInformation"].take();
+    let case = new().executing().pod(&ended(0, &trimmed.to_string()));
+    assert_eq!(short(&case.next()), "ReadLog pod-0");
+    let Step::Record(status) = case.set(|c| c.log = Some("")).next() else { panic!() };
+    let way = status.rollback_information.unwrap();
+    assert!(!way.available && way.failure_reason.unwrap().contains("left out"));
+    assert_eq!(status.phase, Some(Phase::Completed));
 }
 
 /// A drained pod's replacement leaves no trace in the Job: what the first one did is kept in the status.

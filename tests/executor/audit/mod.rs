@@ -65,7 +65,9 @@ async fn every_end_has_its_event(e: E) -> Result<()> {
     let between = e.execute("between", spec).await?;
     e.phase("between", "Retrying").await?;
     // The event of an attempt does not wait for the end of its execution.
-    let rows = until(|| store.rows(between["metadata"]["uid"].as_str().unwrap_or_default()), |rows| rows.len() == 1, "one").await?;
+    let rows =
+        until(|| store.rows(between["metadata"]["uid"].as_str().unwrap_or_default()), |rows| rows.len() == 1, "one")
+            .await?;
     ensure!(of(&rows, 1)?["phase"] == "Retrying" && of(&rows, 1)?["final"] == false, "{rows:?}");
     e.patch("between", json!({ "spec": { "cancel": true } })).await?;
     let between = e.ended("between").await?;
@@ -73,9 +75,15 @@ async fn every_end_has_its_event(e: E) -> Result<()> {
     ensure!(rows.len() == 2, "{rows:#?}");
     let (first, end) = (of(&rows, 1)?, of(&rows, 0)?);
     ensure!((&first["code"], &first["jobInfo"]["exitCode"]) == (&json!("NoResult"), &json!(9)), "{first:#}");
-    ensure!((&end["phase"], &end["code"], &end["final"]) == (&json!("Cancelled"), &json!("Cancelled"), &json!(true)), "{end:#}");
+    ensure!(
+        (&end["phase"], &end["code"], &end["final"]) == (&json!("Cancelled"), &json!("Cancelled"), &json!(true)),
+        "{end:#}"
+    );
     ensure!(end["jobInfo"].is_null() && end["effect"] == "none", "{end:#}");
-    ensure!((&first["workflow"], &first["stepIndex"], &first["cluster"]) == (&json!("w"), &json!(4), &json!("west")), "{first:#}");
+    ensure!(
+        (&first["workflow"], &first["stepIndex"], &first["cluster"]) == (&json!("w"), &json!(4), &json!("west")),
+        "{first:#}"
+    );
     ensure!(!first.to_string().contains("abcdefghijkl"), "a secret: {first:#}");
     e.player.forget();
     let up = e.execute("up", scale(3)).await?;
@@ -85,12 +93,15 @@ async fn every_end_has_its_event(e: E) -> Result<()> {
     let event = of(&rows, 1)?;
     ensure!(rows.len() == 1 && event["final"] == true && event["result"]["success"] == true, "{rows:#?}");
     ensure!((&event["effect"], &event["parameters"]["replicas"]) == (&json!("applied"), &json!(3)), "{event:#}");
-    let trace = ended["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/traceparent"].as_str().unwrap_or_default();
+    let trace =
+        ended["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/traceparent"].as_str().unwrap_or_default();
     ensure!(event["traceId"].as_str().is_some_and(|id| trace.contains(id)), "{event:#}");
     ensure!(event["result"]["duration"].as_i64().is_some_and(|nanos| nanos > 0), "{event:#}");
     ensure!(event["requestedBy"].is_null(), "nobody stamps who asked: {event:#}");
     // Whatever is refused before anything starts is an end too.
-    let odd = e.execute("odd", scale_with(3, json!({ "action": { "type": "scale-node", "target": { "resourceName": "n" } } }))).await?;
+    let odd = e
+        .execute("odd", scale_with(3, json!({ "action": { "type": "scale-node", "target": { "resourceName": "n" } } })))
+        .await?;
     e.ended("odd").await?;
     let rows = store.rows(&uid(&odd)?).await?;
     ensure!(rows.len() == 1 && of(&rows, 0)?["code"] == "InvalidRequest", "{rows:#?}");
@@ -204,14 +215,18 @@ async fn refused_for_good(e: E) -> Result<()> {
     let store = Store::start(&e).await?;
     e.world.workload("Deployment", "web", 1, json!({})).await?;
     let controller = controller(&e, &with(store.flags(), &["--audit-patience=3s"]))?;
-    let spec = scale_with(2, json!({ "reason": "a\u{0}b", "action": { "type": "scale-node", "target": { "resourceName": "n" } } }));
+    let spec = scale_with(
+        2,
+        json!({ "reason": "a\u{0}b", "action": { "type": "scale-node", "target": { "resourceName": "n" } } }),
+    );
     let uid = uid(&e.execute("up", spec).await?)?;
     e.ended_within("up", Duration::from_mins(1)).await?;
     let kept = spool(&e).await?;
     ensure!(kept.into_iter().collect::<Vec<_>>() == [(format!("{uid}/0"), true)], "it is not in the spool as refused");
     let path = format!("{}/audit-{uid}-0-refused", e.world.path("v1", "configmaps"));
     let one = e.world.get(&path).await?;
-    let why = one["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/refused-because"].as_str().unwrap_or_default();
+    let why =
+        one["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/refused-because"].as_str().unwrap_or_default();
     ensure!(why.contains("422"), "{one:#}");
     ensure!(store.rows(&uid).await?.is_empty(), "it was kept");
     // Others are not held up by it.
@@ -241,7 +256,11 @@ async fn answers_that_are_none(e: E) -> Result<()> {
         e.ended_within(&name, Duration::from_mins(1)).await?;
         // Who says 200 is believed: that is what an acknowledgement is.
         let expected = usize::from(!lies);
-        ensure!(store.rows(&uid).await?.len() == expected && proxy.hits() >= 1, "{name}: {:?}", store.rows(&uid).await?);
+        ensure!(
+            store.rows(&uid).await?.len() == expected && proxy.hits() >= 1,
+            "{name}: {:?}",
+            store.rows(&uid).await?
+        );
         controller.stop().await?;
     }
     Ok(())
@@ -380,7 +399,11 @@ async fn the_spool_needs_its_permissions(e: E) -> Result<()> {
         }
         let metric = format!("resource=\"configmaps\",verb=\"{}\"", if verb == "list" { "get" } else { verb });
         controller.measures("kubernetesexecution_forbidden_total", &metric).await?;
-        ensure!(controller.log()?.contains(&format!("cannot {verb} resource \\\"configmaps\\\"")), "{}", controller.log()?);
+        ensure!(
+            controller.log()?.contains(&format!("cannot {verb} resource \\\"configmaps\\\"")),
+            "{}",
+            controller.log()?
+        );
         crate::permissions::give_back(&e).await?;
         if verb == "create" {
             e.world.gone(&e.execution(&name)).await?;

@@ -135,7 +135,7 @@ impl Module {
     fn folder(&self) -> String {
         let version = if self.name == WORKLOAD.name {
             let mut hasher = std::hash::DefaultHasher::new();
-            include_str!("../go/workload/main.go").hash(&mut hasher);
+            (include_str!("../go/workload/main.go"), include_str!("../go/workload/play.go")).hash(&mut hasher);
             format!("{:016x}", hasher.finish())
         } else {
             self.version.to_owned()

@@ -1,8 +1,9 @@
 //! What is shipped to run the executor, put into a test cluster: the definition, and an account with exactly its permissions.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::Connection;
@@ -65,4 +66,37 @@ pub async fn account(world: &World, rules: &[Value]) -> Result<PathBuf> {
     // JSON is YAML.
     let yaml = documents.map(|document| document.to_string()).join("\n---\n");
     world.account(&yaml).await
+}
+
+/// A policy of the cluster that changes every Job of this namespace, and works.
+pub async fn mutating_policy(world: &World, expression: &str) -> Result<()> {
+    let (name, group) = (&world.namespace, "admissionregistration.k8s.io");
+    let policy = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "MutatingAdmissionPolicy", "metadata": { "name": name },
+        "spec": {
+            "matchConstraints": {
+                "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": name } },
+                "resourceRules": [{ "apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"] }],
+            },
+            "failurePolicy": "Fail", "reinvocationPolicy": "Never",
+            "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": format!("[{expression}]") } }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "MutatingAdmissionPolicyBinding", "metadata": { "name": name },
+        "spec": { "policyName": name },
+    });
+    world.create(&format!("/apis/{group}/v1/mutatingadmissionpolicies"), &policy).await?;
+    world.create(&format!("/apis/{group}/v1/mutatingadmissionpolicybindings"), &binding).await?;
+    let probe = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "probe" },
+        "spec": { "template": { "spec": { "restartPolicy": "Never", "containers": [{ "name": "x", "image": "x" }] } } },
+    });
+    let path = format!("{}?dryRun=All", world.path("batch/v1", "jobs"));
+    let limit = Instant::now() + Duration::from_mins(1);
+    while world.create(&path, &probe).await?["spec"]["ttlSecondsAfterFinished"].is_null() {
+        ensure!(Instant::now() < limit, "the policy does not work");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
 }

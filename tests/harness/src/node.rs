@@ -257,10 +257,14 @@ SystemdCgroup = false
 
     /// Builds the image of the test's own workload, and gives it to the node.
     pub fn load_workload(&self) -> Result<()> {
-        let archive = self.folder.join("workload.tar");
-        let context = self.folder.display().to_string();
-        run("buildah", &["build", "--quiet", "--isolation", "chroot", "--tag", WORKLOAD, &context])?;
-        run("buildah", &["push", "--quiet", WORKLOAD, &format!("oci-archive:{}:{WORKLOAD}", archive.display())])?;
+        self.build(&self.folder, WORKLOAD)
+    }
+
+    /// Builds the image of a folder's Containerfile, which may be made from that of the workload, and gives it to the node.
+    pub fn build(&self, folder: &Path, tag: &str) -> Result<()> {
+        let (context, archive) = (folder.display().to_string(), folder.join("image.tar"));
+        run("buildah", &["build", "--quiet", "--pull=never", "--isolation", "chroot", "--tag", tag, &context])?;
+        run("buildah", &["push", "--quiet", tag, &format!("oci-archive:{}:{tag}", archive.display())])?;
         self.load(&archive)
     }
 

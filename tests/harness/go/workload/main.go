@@ -1,5 +1,5 @@
 // The program in the pods of a real node: it is the sandbox's pause, a container that waits, one that takes its time to end
-// or ends by itself, one that writes logs, and a server that takes an upload.
+// or ends by itself, one that writes logs, a server that takes an upload, and one that plays an action (play.go).
 package main
 
 import (
@@ -27,6 +27,8 @@ func main() {
 	case "receive":
 		// receive PORT [CERTIFICATE KEY]: takes every PUT, and says on stdout what came.
 		go receive(args[1 : len(args)-1])
+	case "play":
+		play(ended)
 	case "fail":
 		// fail SECONDS: ends with 1 by itself, after so long.
 		go func() {
