@@ -1,17 +1,22 @@
 #!/usr/bin/env bash
-# Installs what the images and the real node of the tests need, on Debian or Ubuntu, as root: packages, a Rust target, and
-# three cargo tools. What is there already is left alone.
+# Installs what the images, the real node and the database of the tests need, on Debian or Ubuntu, as root: packages, a Rust
+# target, and three cargo tools. What is there already is left alone.
 set -euo pipefail
 
-packages=(runc containernetworking-plugins nftables iproute2 util-linux procps buildah podman musl-tools)
+packages=(runc containernetworking-plugins nftables iproute2 util-linux procps buildah podman musl-tools postgresql)
 missing=()
 for package in "${packages[@]}"; do
     dpkg --status "$package" 2>/dev/null | grep -q '^Status: install ok installed' || missing+=("$package")
 done
 if [[ ${#missing[@]} -gt 0 ]]; then
     echo "installing ${missing[*]}"
+    # PostgreSQL's package would make a database and start it; tests make their own.
+    no_cluster=/etc/postgresql-common/createcluster.d/action-runner-tests.conf
+    mkdir -p "${no_cluster%/*}"
+    echo 'create_main_cluster = false' >"$no_cluster"
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    rm "$no_cluster"
 fi
 
 cd "$(dirname "$0")/../.."

@@ -15,6 +15,7 @@ pub mod fixtures;
 mod inputs;
 pub mod node;
 pub mod player;
+pub mod postgres;
 pub mod proxy;
 pub mod recorder;
 pub mod result;
