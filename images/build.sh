@@ -85,7 +85,7 @@ cargo cyclonedx --quiet --format json --target "$target" --no-build-deps --manif
 mv sbom.json "$out/action-runner-$arch.cdx.json"
 mv controller/sbom.json "$out/execution-controller-$arch.cdx.json"
 # One for each member of the workspace.
-rm -f {actions,contract,images,tests/harness,tests/fuzz}/sbom.json
+rm -f {actions,contract,controller/receiver,images,tests/harness,tests/fuzz}/sbom.json
 
 # A storage of its own: nothing of the machine's images is touched, and none of its layers is used.
 storage=$(mktemp -d)

@@ -1,0 +1,155 @@
+//! Connections to PostgreSQL: made when they are needed, used again while they work.
+//!
+//! A connection after whose use anything but an answer of PostgreSQL came is not used again. So nothing has to notice that
+//! the database was restarted, or that another one took its place.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::AbortHandle;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config, NoTls};
+
+/// The longest time to connect, where the URL sets none.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The database.
+#[derive(Debug)]
+pub struct Database {
+    config: Config,
+    idle: Mutex<Vec<Session>>,
+    permits: Semaphore,
+}
+
+/// A connection, which is closed with it.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    task: AbortHandle,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // One whose other side does not answer would wait for ever.
+        self.task.abort();
+    }
+}
+
+impl Session {
+    /// Returns the client.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+/// A connection that is taken from the others.
+#[derive(Debug)]
+pub struct Lease<'a> {
+    database: &'a Database,
+    session: Session,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Lease<'_> {
+    /// Returns the client.
+    pub fn client(&self) -> &Client {
+        &self.session.client
+    }
+
+    /// Gives the connection back: it works. Without that it is closed.
+    pub fn give_back(self) {
+        if let Ok(mut idle) = self.database.idle.lock() {
+            idle.push(self.session);
+        }
+    }
+}
+
+impl Database {
+    /// Takes the address. No error repeats any of it: a password with a character that means something in a URL would be
+    /// read as another part.
+    pub fn new(url: &str, connections: usize) -> Result<Self, String> {
+        let mut config: Config = url.parse().map_err(|_| {
+            "--database (DATABASE_URL): not an address of PostgreSQL: expected postgresql://user:password@host:5432/name (a \
+             password's special characters as %XX), or \"host=/run/postgresql dbname=name user=user\""
+                .to_owned()
+        })?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(
+                "--database (DATABASE_URL): expected a host, or the folder of a unix socket: it names none".to_owned()
+            );
+        }
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(
+                "--database (DATABASE_URL): sslmode=require: connections to PostgreSQL are without TLS; use a unix \
+                        socket, or a proxy beside this program, and sslmode=disable"
+                    .to_owned(),
+            );
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("audit-receiver");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT);
+        }
+        Ok(Self { config, idle: Mutex::default(), permits: Semaphore::new(connections) })
+    }
+
+    /// Connects, beside the connections that are shared.
+    pub async fn connect(&self) -> Result<Session, tokio_postgres::Error> {
+        let (client, connection) = self.config.connect(NoTls).await?;
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = explain(&error), "a connection to the database ended");
+            }
+        });
+        Ok(Session { client, task: task.abort_handle() })
+    }
+
+    /// Takes a connection that is free, or makes one; waits while the most are in use.
+    pub async fn take(&self) -> Result<Lease<'_>, Away> {
+        let permit = self.permits.acquire().await.map_err(|_| Away("this program ends".to_owned()))?;
+        let free = || self.idle.lock().ok().and_then(|mut idle| idle.pop());
+        let working = std::iter::from_fn(free).find(|session| !session.client.is_closed());
+        let session = match working {
+            Some(session) => session,
+            None => self.connect().await?,
+        };
+        Ok(Lease { database: self, session, _permit: permit })
+    }
+}
+
+/// Why the database does not do what it should: it is not there, or not well.
+#[derive(Debug)]
+pub struct Away(pub String);
+
+impl From<tokio_postgres::Error> for Away {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(explain(&error))
+    }
+}
+
+/// Returns an error with its causes, which tokio-postgres leaves out.
+pub fn explain(error: &tokio_postgres::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    // The end of the password would be read as an option, and named as one that is unknown.
+    #[case("postgresql://user:ge@im?heim=@host/name", "%XX")]
+    #[case("ge heim", "not an address")]
+    #[case("mysql://user:geheim@host/name", "not an address")]
+    #[case("postgresql://user:geheim@host/name?sslmode=require", "without TLS")]
+    #[case("dbname=geheim", "names none")]
+    fn an_address_that_is_wrong_is_not_repeated(#[case] url: &str, #[case] says: &str) {
+        let error = Database::new(url, 1).unwrap_err();
+        assert!(error.starts_with("--database (DATABASE_URL): ") && error.contains(says), "{error}");
+        assert!(!error.contains("heim"), "{error}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Keeps one event.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{Json, Type};
+
+use crate::database::{Away, Database};
+use crate::event::Event;
+
+/// The longest time for one event, the wait for a connection included: below the time after which who posts gives up.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Why an event is not kept.
+#[derive(Debug)]
+pub enum Failure {
+    /// PostgreSQL will never take it: the reason, in its words.
+    Content(String),
+    /// The database is away or not well: nothing is wrong with the event.
+    Away(String),
+}
+
+/// Keeps an event. Returns true when it is kept now, false when one by this id is there already; either way it is committed.
+pub async fn keep(database: &Database, event: &Event<'_>) -> Result<bool, Failure> {
+    match tokio::time::timeout(LIMIT, insert(database, event)).await {
+        Ok(kept) => kept,
+        Err(_) => Err(Failure::Away(format!("no answer within {} s", LIMIT.as_secs()))),
+    }
+}
+
+async fn insert(database: &Database, event: &Event<'_>) -> Result<bool, Failure> {
+    let lease = database.take().await.map_err(|Away(why)| Failure::Away(why))?;
+    // Types are given, so that nothing is prepared: one request, and a pooler between us does not mind.
+    let inserted = lease
+        .client()
+        .execute_typed(
+            include_str!("sql/keep.sql"),
+            &[
+                (&event.read.id, Type::TEXT),
+                (&event.end, Type::TIMESTAMPTZ),
+                (&Json(&event.read), Type::JSONB),
+                (&event.text, Type::TEXT),
+            ],
+        )
+        .await;
+    match inserted {
+        Ok(rows) => {
+            lease.give_back();
+            Ok(rows > 0)
+        }
+        Err(error) => match error.as_db_error() {
+            Some(answer) if is_content(answer.code()) => {
+                lease.give_back();
+                Err(Failure::Content(answer.message().to_owned()))
+            }
+            _ => Err(Away::from(error).into()),
+        },
+    }
+}
+
+impl From<Away> for Failure {
+    fn from(Away(why): Away) -> Self {
+        Self::Away(why)
+    }
+}
+
+/// Returns whether the reason lies in the row: what it holds (class 22: a NUL, a number that is too large), what it breaks
+/// (23), or that it is too large for an index or too deep (54). All others may pass: no table yet, no right, no room.
+fn is_content(code: &SqlState) -> bool {
+    matches!(code.code().get(..2), Some("22" | "23" | "54"))
+}
+
+/// Returns whether events can be kept: the database answers, and has the table.
+pub async fn ready(database: &Database) -> Result<(), Away> {
+    let ask = async {
+        let lease = database.take().await?;
+        lease.client().query_typed("SELECT FROM kubernetes_execution_audit LIMIT 0", &[]).await?;
+        lease.give_back();
+        Ok(())
+    };
+    match tokio::time::timeout(LIMIT, ask).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Away(format!("no answer within {} s", LIMIT.as_secs()))),
+    }
+}

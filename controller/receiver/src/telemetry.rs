@@ -1,0 +1,32 @@
+//! Logs, to stderr; and what is printed, to stdout.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use tracing_subscriber::EnvFilter;
+
+/// Starts logging.
+pub fn start(level: &str, format: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(level).with_context(|| format!("--log-level: not a filter: {level:?}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        "text" => builder.init(),
+        _ => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Prints the lines of a query.
+pub fn print(lines: &[String]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    for line in lines {
+        writeln!(stdout, "{line}")?;
+    }
+    Ok(stdout.flush()?)
+}
+
+/// Says why the program ends.
+pub fn complain(message: &str) {
+    // Where stderr is closed nobody can be told.
+    let _closed = writeln!(std::io::stderr(), "audit-receiver: {message}");
+}
