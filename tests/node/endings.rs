@@ -163,19 +163,7 @@ async fn evicted(n: &N) -> Result<()> {
     }
     // The next attempt may write as it likes.
     n.world.delete(&format!("{limits}/small")).await?;
-    let mut last = Vec::new();
-    for pod in &pods {
-        let pod = n.world.until(pod, "to its end", |pod| !terminated(pod).is_null()).await?;
-        let told = |list: &Value| {
-            list["items"].as_array().into_iter().flatten().any(|one| {
-                one["involvedObject"]["uid"] == pod["metadata"]["uid"]
-                    && one["reason"] == "Evicted"
-                    && one["message"].as_str().is_some_and(|text| text.contains("ephemeral local storage"))
-            })
-        };
-        n.world.until(&n.world.path("v1", "events"), "its eviction", told).await?;
-        last.push(pod);
-    }
+    let last = by_its_node(n, &pods).await?;
     for (name, pod) in ["stays", "silent"].into_iter().zip(&last) {
         let status = ended(n, name, "Failed", "NoResult", "unknown").await?;
         ensure!(status["result"]["success"] == false && status["retryCount"] == 0, "{status:#}");
@@ -198,6 +186,24 @@ async fn evicted(n: &N) -> Result<()> {
     let made = created(n, &audit).await?;
     ensure!(made == ["again-job", "again-job-2", "said-job", "silent-job", "stays-job"], "{made:?}");
     Ok(())
+}
+
+/// Waits until the node has evicted these pods, and returns them as they were last.
+async fn by_its_node(n: &N, pods: &[String]) -> Result<Vec<Value>> {
+    let mut last = Vec::new();
+    for pod in pods {
+        let pod = n.world.until(pod, "to its end", |pod| !terminated(pod).is_null()).await?;
+        let told = |list: &Value| {
+            list["items"].as_array().into_iter().flatten().any(|one| {
+                one["involvedObject"]["uid"] == pod["metadata"]["uid"]
+                    && one["reason"] == "Evicted"
+                    && one["message"].as_str().is_some_and(|text| text.contains("ephemeral local storage"))
+            })
+        };
+        n.world.until(&n.world.path("v1", "events"), "its eviction", told).await?;
+        last.push(pod);
+    }
+    Ok(last)
 }
 
 /// A policy of the cluster lets Jobs go as soon as they have ended: what became of them is seen, and nothing runs twice.

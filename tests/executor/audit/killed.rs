@@ -3,7 +3,7 @@
 //!
 //! A sample by default; `KILLS=whole` does all.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,7 @@ use test_cluster::proxy::{Fault, Proxy, Script, Shape};
 use super::store::{Store, spool};
 use super::{uid, until, with};
 use crate::killed::{QUICK, faults, score_kill, whole};
-use crate::support::{E, scale_with, scenarios};
+use crate::support::{Controller, E, scale_with, scenarios};
 
 scenarios!("audit_killed": at_each_post, at_each_write_to_the_spool, while_the_spool_is_delivered);
 
@@ -81,26 +81,43 @@ fn folder(e: &E, name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The proxies, one before the API server and one before the store; one of them has the fault.
+struct Proxies {
+    api: Proxy,
+    store: Proxy,
+}
+
+impl Proxies {
+    fn start(e: &E, store: &Store, kill: &Kill) -> Result<Self> {
+        let script = |here: bool| Script {
+            names: vec![(e.world.namespace.clone(), "NAMESPACE")],
+            prefixes: vec![("up-job-", "POD-OR-JOB"), ("audit-", "EVENT")],
+            fault: here.then(|| (kill.shape.clone(), kill.fault.clone())),
+        };
+        let (server, authority) = (&e.world.connection.server, &e.world.connection.authority);
+        let api = Proxy::scripted(server, authority, &folder(e, "api")?, script(kill.before == Before::ApiServer))?;
+        let here = script(kill.before == Before::Store);
+        let store = Proxy::scripted(&store.address(), &store.authority(), &folder(e, "to-store")?, here)?;
+        Ok(Self { api, store })
+    }
+
+    fn with_the_fault(&self, kill: &Kill) -> &Proxy {
+        if kill.before == Before::Store { &self.store } else { &self.api }
+    }
+}
+
+fn controller(e: &E, kubeconfig: &Path, flags: Vec<String>) -> Result<Controller> {
+    let flags = with(with(flags, &QUICK), &["--audit-patience=2s"]);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    e.controller_with(kubeconfig, &flags)
+}
+
 async fn tell(e: &E, kill: &Kill) -> Result<()> {
     let mut store = Store::start(e).await?;
-    let script = |here: bool| Script {
-        names: vec![(e.world.namespace.clone(), "NAMESPACE")],
-        prefixes: vec![("up-job-", "POD-OR-JOB"), ("audit-", "EVENT")],
-        fault: here.then(|| (kill.shape.clone(), kill.fault.clone())),
-    };
-    let (server, authority) = (&e.world.connection.server, &e.world.connection.authority);
-    let api = Proxy::scripted(server, authority, &folder(e, "api")?, script(kill.before == Before::ApiServer))?;
-    let to_store = Proxy::scripted(
-        &store.address(),
-        &store.authority(),
-        &folder(e, "to-store")?,
-        script(kill.before == Before::Store),
-    )?;
-    let kubeconfig = e.world.token_kubeconfig(ACCOUNT, &api.server, &api.authority).await?;
-    let flags = with(store.flags_at(&to_store.server, &to_store.authority), &QUICK);
-    let flags = with(flags, &["--audit-patience=2s"]);
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let first = e.controller_with(&kubeconfig, &flags)?;
+    let proxies = Proxies::start(e, &store, kill)?;
+    let proxy = proxies.with_the_fault(kill);
+    let kubeconfig = e.world.token_kubeconfig(ACCOUNT, &proxies.api.server, &proxies.api.authority).await?;
+    let first = controller(e, &kubeconfig, store.flags_at(&proxies.store.server, &proxies.store.authority))?;
     if kill.away {
         store.down().await?;
     }
@@ -115,7 +132,6 @@ async fn tell(e: &E, kill: &Kill) -> Result<()> {
             store.up().await?;
         }
     }
-    let proxy = if kill.before == Before::Store { &to_store } else { &api };
     let limit = std::time::Instant::now() + Duration::from_mins(2);
     while proxy.hits() == 0 {
         ensure!(std::time::Instant::now() < limit, "{} was not sent: {:?}", kill.shape.what, proxy.log());
@@ -127,21 +143,23 @@ async fn tell(e: &E, kill: &Kill) -> Result<()> {
     let log = first.log()?;
     first.kill().await?;
     crate::killed::note_step(&log);
-    let flags = with(store.flags(), &QUICK);
-    let flags = with(flags, &["--audit-patience=2s"]);
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let second = e.controller_with(&e.kubeconfig, &flags)?;
-    if kill.away {
-        e.world.gone(&e.execution("up")).await?;
-        store.up().await?;
-    } else {
-        let up = e.ended_within("up", Duration::from_mins(2)).await?;
-        ensure!(up["status"]["phase"] == "Completed", "{up:#}");
-    }
+    let second = controller(e, &e.kubeconfig, store.flags())?;
+    goes_on(e, kill, &mut store).await?;
     proxy.settled().await;
     until(|| spool(e), std::collections::BTreeMap::is_empty, "the spool is not delivered").await?;
     let rows = store.rows(&uid).await?;
     ensure!(rows.keys().copied().collect::<Vec<_>>() == [1, 2], "{rows:#?}");
     ensure!(e.jobs_created().await? == ["up-job", "up-job-2"], "{:?}", e.jobs_created().await?);
     second.stop().await
+}
+
+/// Another controller brings it to the end that it would have had.
+async fn goes_on(e: &E, kill: &Kill, store: &mut Store) -> Result<()> {
+    if kill.away {
+        e.world.gone(&e.execution("up")).await?;
+        return store.up().await;
+    }
+    let up = e.ended_within("up", Duration::from_mins(2)).await?;
+    ensure!(up["status"]["phase"] == "Completed", "{up:#}");
+    Ok(())
 }

@@ -74,6 +74,9 @@ impl Store {
 
     /// Starts the receiver, at the address that it had.
     pub async fn up(&mut self) -> Result<()> {
+        if self.child.is_some() {
+            return Ok(());
+        }
         let log = self.folder.join("receiver.log");
         let file = |name: &str| self.folder.join(name).display().to_string();
         let child = Command::new(std::env::current_exe()?)
