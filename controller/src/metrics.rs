@@ -13,6 +13,18 @@ use prometheus_client::registry::{Metric, Registry};
 
 type Labels = Vec<(&'static str, String)>;
 
+/// What the controller asks the API server for: with each of these, `forbidden` is there before anything was.
+const ASKED: [(&str, &[&str]); 8] = [
+    ("kubernetesexecutions", &["get", "list", "watch", "patch", "delete"]),
+    ("kubernetesexecutions/status", &["patch"]),
+    ("jobs", &["get", "list", "watch", "create", "delete"]),
+    ("pods", &["get", "list", "watch"]),
+    ("pods/log", &["get"]),
+    ("events", &["create"]),
+    ("leases", &["get", "create", "update"]),
+    ("configmaps", &["get", "list", "create", "delete"]),
+];
+
 /// The figures.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -46,7 +58,11 @@ impl Default for Metrics {
         let r = &mut registry;
         let all = Self {
             registry: Arc::default(),
-            executions: metric(r, "action_execution", "Executions that have ended"),
+            executions: metric(
+                r,
+                "action_execution",
+                "Executions that have ended, by action type, final phase and code",
+            ),
             durations: durations(r, "action_execution_duration_seconds", "Time from the first Job to the final phase"),
             jobs: metric(r, "job_creation", "Jobs that were created, or refused"),
             job_creation: histogram(
@@ -78,6 +94,7 @@ impl Default for Metrics {
             leader: metric(r, "leader", "1 while this controller leads"),
             reconciles: histogram(r, "reconcile_duration_seconds", "Time of one pass", 0.001),
         };
+        all.begin();
         Self { registry: Arc::new(registry), ..all }
     }
 }
@@ -109,6 +126,26 @@ fn known(action_type: &str) -> String {
 }
 
 impl Metrics {
+    /// Sets to 0 what alerts are about and whose labels are known: a counter that appears with its first count shows no
+    /// increase, and one that is absent must not be taken for one that is fine.
+    fn begin(&self) {
+        for (resource, verbs) in ASKED {
+            for verb in verbs {
+                let labels = vec![("resource", resource.to_owned()), ("verb", (*verb).to_owned())];
+                drop(self.forbidden.get_or_create(&labels));
+            }
+        }
+        let each = |family: &Family<Labels, Counter>, label: &'static str, values: &[&str]| {
+            for value in values {
+                drop(family.get_or_create(&vec![(label, (*value).to_owned())]));
+            }
+        };
+        each(&self.no_result, "reason", &["NoResult", "NeverStarted"]);
+        each(&self.jobs, "status", &["created", "refused"]);
+        each(&self.deliveries, "answer", &["kept", "refused", "later"]);
+        self.spool(0, 0);
+    }
+
     /// Returns the text that Prometheus reads.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -220,6 +257,24 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Reason;
+
+    #[test]
+    fn what_alerts_are_about_is_there_from_the_start() {
+        let text = Metrics::default().text();
+        for line in [
+            &format!("no_result_total{{reason=\"{}\"}} 0", Reason::NoResult.name()),
+            &format!("no_result_total{{reason=\"{}\"}} 0", Reason::NeverStarted.name()),
+            "forbidden_total{resource=\"jobs\",verb=\"create\"} 0",
+            "job_creation_total{status=\"refused\"} 0",
+            "audit_spool{state=\"refused\"} 0",
+            "audit_oldest_seconds 0.0",
+            "unreadable_total 0",
+            "leader 0",
+        ] {
+            assert!(text.contains(&format!("\nkubernetesexecution_{line}\n")), "{line}: {text}");
+        }
+    }
 
     #[test]
     fn labels_hold_no_text_of_users() {

@@ -450,7 +450,9 @@ impl Controller {
         let mut text = String::new();
         while std::time::Instant::now() < limit {
             text = self.metrics().await.unwrap_or_default();
-            if text.lines().any(|line| line.starts_with(name) && line.contains(labels)) {
+            // Some are there from the start, and have counted nothing yet.
+            let counted = |line: &str| line.starts_with(name) && line.contains(labels) && !line.ends_with(" 0");
+            if text.lines().any(counted) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
