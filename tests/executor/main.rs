@@ -8,6 +8,7 @@ mod ends;
 mod flow;
 mod killed;
 mod names;
+mod operations;
 mod permissions;
 mod stopped;
 mod support;
@@ -72,6 +73,7 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         flow::all(),
         names::all(),
         admission::all(),
+        operations::all(),
     ]
     .concat();
     let trial = |(name, scenario): Scenario| {
