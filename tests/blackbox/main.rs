@@ -12,6 +12,7 @@ mod executor;
 mod generated;
 mod house;
 mod markdown;
+mod operations;
 mod rego;
 
 use std::path::PathBuf;
