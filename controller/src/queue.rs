@@ -1,7 +1,7 @@
 //! Whose turn it is, as a pure function of all executions that are known: the oldest first, one at a time for a target
 //! (a courtesy, no lock: another controller or a person may be at it), and no more at once than is set.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
@@ -75,34 +75,133 @@ impl Entry {
         }
     }
 
-    fn order(&self) -> (Option<Timestamp>, &str) {
-        (self.created, &self.uid)
+    fn order(&self) -> Order {
+        (self.created, self.uid.clone())
     }
 }
 
-/// Returns whether the execution with this UID may start.
-#[expect(clippy::implicit_hasher, reason = "only ever called with the one map")]
-pub fn turn(uid: &str, all: &HashMap<String, Entry>, most: usize) -> Turn {
-    let Some(own) = all.get(uid) else { return Turn::Full(0) };
-    let others = || all.values().filter(|one| one.uid != own.uid);
-    let earlier = |one: &&Entry| one.place == Place::Waits && one.order() < own.order();
-    let same_target = |one: &&Entry| own.target.is_some() && one.target == own.target;
-    let before = others().filter(same_target).find(|one| one.place == Place::Started || earlier(one));
-    if let Some(before) = before {
-        return Turn::Behind(before.name.clone());
+/// Place in the order: time of creation, then UID.
+type Order = (Option<Timestamp>, String);
+
+/// All executions that are known. Every question is answered by looking at few of them, whatever their number: with 5,000 at
+/// once each is asked about several times, and each one's end asks for those that may follow.
+#[derive(Debug, Default)]
+pub struct Queue {
+    entries: HashMap<String, Entry>,
+    /// Those that wait and that no other one with their target is before, oldest first.
+    ready: BTreeSet<Order>,
+    started: usize,
+    targets: HashMap<String, Target>,
+}
+
+/// Those that have been started and those that wait for one target.
+#[derive(Debug, Default)]
+struct Target {
+    started: BTreeSet<Order>,
+    waits: BTreeSet<Order>,
+}
+
+impl Target {
+    /// Returns the one that may start: the oldest, when none is at it.
+    fn ready(&self) -> Option<&Order> {
+        if self.started.is_empty() { self.waits.first() } else { None }
     }
-    let started = others().filter(|one| one.place == Place::Started).count();
-    // Who waits for a target holds no place back from who could start.
-    let mut busy: HashSet<&str> =
-        others().filter(|one| one.place == Place::Started).filter_map(|one| one.target.as_deref()).collect();
-    let mut waiting: Vec<&Entry> = others().filter(earlier).collect();
-    waiting.sort_by(|one, other| one.order().cmp(&other.order()));
-    let ready = waiting.iter().filter(|one| one.target.as_deref().is_none_or(|target| busy.insert(target))).count();
-    if started + ready >= most { Turn::Full(started) } else { Turn::Now }
+}
+
+impl Queue {
+    /// Returns what is known of an execution.
+    pub fn get(&self, uid: &str) -> Option<&Entry> {
+        self.entries.get(uid)
+    }
+
+    /// Returns all entries.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// Takes a state of an execution, in place of an earlier one.
+    pub fn put(&mut self, entry: Entry) {
+        self.remove(&entry.uid);
+        self.placed(&entry, true);
+        self.entries.insert(entry.uid.clone(), entry);
+    }
+
+    /// Forgets an execution.
+    pub fn remove(&mut self, uid: &str) {
+        if let Some(entry) = self.entries.remove(uid) {
+            self.placed(&entry, false);
+        }
+    }
+
+    /// Takes an entry into the sets that it belongs to, or out of them.
+    fn placed(&mut self, entry: &Entry, there: bool) {
+        let order = entry.order();
+        match entry.place {
+            Place::Out => return,
+            Place::Started if there => self.started += 1,
+            Place::Started => self.started -= 1,
+            Place::Waits => {}
+        }
+        let Some(name) = &entry.target else {
+            if entry.place == Place::Waits {
+                set(&mut self.ready, order, there);
+            }
+            return;
+        };
+        let target = self.targets.entry(name.clone()).or_default();
+        if let Some(before) = target.ready() {
+            self.ready.remove(before);
+        }
+        let own = if entry.place == Place::Started { &mut target.started } else { &mut target.waits };
+        set(own, order, there);
+        if let Some(now) = target.ready() {
+            self.ready.insert(now.clone());
+        }
+        if target.started.is_empty() && target.waits.is_empty() {
+            self.targets.remove(name);
+        }
+    }
+
+    /// Returns whether the execution with this UID may start, when at most so many may run at once.
+    pub fn turn(&self, uid: &str, most: usize) -> Turn {
+        let Some(own) = self.entries.get(uid) else { return Turn::Full(0) };
+        let order = own.order();
+        let target = own.target.as_ref().and_then(|name| self.targets.get(name));
+        let before = target.and_then(|target| {
+            let started = target.started.iter().find(|one| **one != order);
+            started.or_else(|| target.waits.first().filter(|one| **one < order))
+        });
+        if let Some(before) = before.and_then(|(_, uid)| self.entries.get(uid)) {
+            return Turn::Behind(before.name.clone());
+        }
+        let started = self.started - usize::from(own.place == Place::Started);
+        let free = most.saturating_sub(started);
+        // Who waits for a target holds no place back from who could start.
+        let earlier = self.ready.range(..order).take(free).count();
+        if earlier >= free { Turn::Full(started) } else { Turn::Now }
+    }
+
+    /// Returns those for whom there is a place when at most so many may run at once, oldest first.
+    pub fn next(&self, most: usize) -> impl Iterator<Item = &Entry> {
+        let free = most.saturating_sub(self.started);
+        self.ready.iter().take(free).filter_map(|(_, uid)| self.entries.get(uid))
+    }
+}
+
+fn set(of: &mut BTreeSet<Order>, one: Order, there: bool) {
+    if there {
+        of.insert(one);
+    } else {
+        of.remove(&one);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn entry(uid: &str, created: i64, target: Option<&str>, place: Place) -> (String, Entry) {
@@ -114,8 +213,90 @@ mod tests {
         )
     }
 
-    fn all(entries: &[(String, Entry)]) -> HashMap<String, Entry> {
-        entries.iter().cloned().collect()
+    fn all(entries: &[(String, Entry)]) -> Queue {
+        let mut queue = Queue::default();
+        for (_, entry) in entries {
+            queue.put(entry.clone());
+        }
+        queue
+    }
+
+    fn turn(uid: &str, all: &Queue, most: usize) -> Turn {
+        all.turn(uid, most)
+    }
+
+    /// The same by looking at every entry: what the sets must agree with.
+    fn by_looking_at_all(uid: &str, all: &HashMap<String, Entry>, most: usize) -> Turn {
+        let own = &all[uid];
+        let others = || all.values().filter(|one| one.uid != own.uid);
+        let earlier = |one: &&Entry| one.place == Place::Waits && one.order() < own.order();
+        let same_target = |one: &&Entry| own.target.is_some() && one.target == own.target;
+        if let Some(before) = others().filter(same_target).find(|one| one.place == Place::Started || earlier(one)) {
+            return Turn::Behind(before.name.clone());
+        }
+        let started = others().filter(|one| one.place == Place::Started);
+        let mut busy: HashSet<&str> = started.clone().filter_map(|one| one.target.as_deref()).collect();
+        let mut waiting: Vec<&Entry> = others().filter(earlier).collect();
+        waiting.sort_by_key(|one| one.order());
+        let ready = waiting.iter().filter(|one| one.target.as_deref().is_none_or(|target| busy.insert(target))).count();
+        if started.clone().count() + ready >= most { Turn::Full(started.count()) } else { Turn::Now }
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<(u8, i64, Option<u8>, Option<Place>)>> {
+        let place =
+            prop_oneof![Just(None), Just(Some(Place::Started)), Just(Some(Place::Waits)), Just(Some(Place::Out))];
+        let target = proptest::option::of(0..4_u8);
+        proptest::collection::vec((0..12_u8, 0..4_i64, target, place), 0..60)
+    }
+
+    proptest! {
+        /// Whatever came and went: the sets say what looking at every entry says.
+        #[test]
+        fn the_sets_say_what_looking_at_all_says(changes in changes(), most in 0..8_usize) {
+            let (mut queue, mut plain) = (Queue::default(), HashMap::new());
+            for (uid, created, target, place) in changes {
+                let uid = format!("u{uid}");
+                let Some(place) = place else {
+                    queue.remove(&uid);
+                    plain.remove(&uid);
+                    continue;
+                };
+                let target = target.map(|one| format!("t{one}"));
+                let (_, entry) = entry(&uid, created, target.as_deref(), place);
+                queue.put(entry.clone());
+                plain.insert(uid, entry);
+            }
+            for uid in plain.keys() {
+                match (queue.turn(uid, most), by_looking_at_all(uid, &plain, most)) {
+                    // Which of several is named does not matter.
+                    (Turn::Behind(_), Turn::Behind(_)) => {}
+                    (one, other) => prop_assert_eq!(one, other, "{}", uid),
+                }
+            }
+            let waits = plain.values().filter(|one| one.place == Place::Waits);
+            let free = |one: &&Entry| !matches!(by_looking_at_all(&one.uid, &plain, usize::MAX), Turn::Behind(_));
+            let mut ready: Vec<&Entry> = waits.filter(free).collect();
+            ready.sort_by_key(|one| one.order());
+            prop_assert_eq!(queue.next(usize::MAX).collect::<Vec<_>>(), ready);
+        }
+    }
+
+    /// A ratio within one run: looking at all of 4,000 takes hundreds of times as long.
+    #[test]
+    fn many_that_wait_are_no_burden() {
+        let name = |n: i64| format!("u{n:05}");
+        let entries: Vec<_> = (0..4000).map(|n| entry(&name(n), n, Some(&name(n)), Place::Waits)).collect();
+        let (queue, plain) = (all(&entries), entries.into_iter().collect());
+        let took = |ask: &dyn Fn(&str) -> Turn| {
+            let ask = |_| {
+                let began = std::time::Instant::now();
+                assert!((3900..3920).all(|n| ask(&name(n)) == Turn::Full(0)));
+                began.elapsed()
+            };
+            (0..3).map(ask).min().unwrap()
+        };
+        let (sets, looking) = (took(&|uid| queue.turn(uid, 200)), took(&|uid| by_looking_at_all(uid, &plain, 200)));
+        assert!(sets * 10 < looking, "{sets:?}, by looking at all {looking:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::audit::spool::Spool;
 use crate::lease::Gate;
 use crate::metrics::Metrics;
 use crate::observe::{trimmed, version};
-use crate::queue::{self, Entry, Place, Turn};
+use crate::queue::{Entry, Place, Queue, Turn};
 use crate::requests::Requests;
 use crate::settings::Settings;
 
@@ -58,7 +58,7 @@ pub struct Remembered(Mutex<Memory>);
 
 #[derive(Default)]
 struct Memory {
-    queue: HashMap<String, Entry>,
+    queue: Queue,
     claims: HashSet<String>,
     answers: HashMap<String, KubernetesExecution>,
     lost: HashMap<String, Timestamp>,
@@ -79,15 +79,15 @@ impl Shared {
             memory.claims.remove(&uid);
             entry = Entry::of(execution, false);
         }
-        memory.queue.insert(uid, entry);
+        memory.queue.put(entry);
     }
 
     /// Sets the figures about what is known.
     pub fn figures(&self) {
         let memory = self.memory();
-        let count = |place| memory.queue.values().filter(|one| one.place == place).count();
+        let count = |place| memory.queue.entries().filter(|one| one.place == place).count();
         self.metrics.queue(count(Place::Started), count(Place::Waits));
-        let in_phase = |phase| memory.queue.values().filter(|one| one.phase == phase).count();
+        let in_phase = |phase| memory.queue.entries().filter(|one| one.phase == phase).count();
         self.metrics.phases(&Phase::ALL.map(|phase| (phase.name(), in_phase(phase))));
     }
 
@@ -114,17 +114,17 @@ impl Shared {
 
     /// Returns whose turn it is.
     pub fn turn(&self, uid: &str) -> Turn {
-        queue::turn(uid, &self.memory().queue, self.timing.max_active)
+        self.memory().queue.turn(uid, self.timing.max_active)
     }
 
     /// Takes the turn, if it is still this execution's: two passes cannot both take the last place.
     pub fn claim(&self, uid: &str) -> Turn {
         let mut memory = self.memory();
-        let turn = queue::turn(uid, &memory.queue, self.timing.max_active);
+        let turn = memory.queue.turn(uid, self.timing.max_active);
         if turn == Turn::Now {
             memory.claims.insert(uid.to_owned());
-            if let Some(entry) = memory.queue.get_mut(uid) {
-                entry.place = Place::Started;
+            if let Some(entry) = memory.queue.get(uid).cloned() {
+                memory.queue.put(Entry { place: Place::Started, ..entry });
             }
         }
         turn
@@ -142,14 +142,8 @@ impl Shared {
     pub fn waiting(&self) -> Vec<String> {
         /// More than become free at once; those behind them are asked when these have started.
         const MOST: usize = 20;
-        let memory = self.memory();
-        let mut waiting: Vec<_> = memory.queue.values().filter(|one| one.place == Place::Waits).collect();
-        waiting.sort_by_key(|one| (one.created, one.uid.clone()));
         // Who waits for a target that is busy still has nothing to be woken for.
-        let busy = memory.queue.values().filter(|one| one.place == Place::Started).filter_map(|one| one.target.clone());
-        let mut targets: HashSet<_> = busy.collect();
-        waiting.retain(|one| one.target.as_ref().is_none_or(|target| targets.insert(target.clone())));
-        waiting.into_iter().take(MOST).map(|one| one.name.clone()).collect()
+        self.memory().queue.next(self.timing.max_active).take(MOST).map(|one| one.name.clone()).collect()
     }
 
     /// Remembers that the creation of a Job was not answered: it may arrive until the write's own limit is over.
@@ -197,7 +191,7 @@ impl Shared {
         let ours = |entry: &Entry| namespace.is_none_or(|own| entry.name.split('/').next() == Some(own));
         let gone: Vec<String> = {
             let memory = self.memory();
-            let gone = memory.queue.values().filter(|entry| ours(entry) && !there.contains(&entry.uid));
+            let gone = memory.queue.entries().filter(|entry| ours(entry) && !there.contains(&entry.uid));
             gone.map(|entry| entry.uid.clone()).collect()
         };
         for uid in &gone {
