@@ -26,12 +26,13 @@ const RUNNER_FLOORS: [&[&str]; 4] =
     [&["request", "image_lock", "output", "telemetry", "usage"], &["conditions"], &["run"], &["cli"]];
 
 /// The controller's: what is pure stands below what asks and writes.
-const CONTROLLER_FLOORS: [&[&str]; 9] = [
+const CONTROLLER_FLOORS: [&[&str]; 10] = [
     &["api", "names", "metrics", "telemetry", "settings"],
     &["observe", "requests", "crd", "events", "plan"],
     &["job", "outcome", "queue", "lease", "serve"],
     &["retry", "status", "audit"],
-    &["next", "shared", "context"],
+    &["next", "shared"],
+    &["context"],
     &["act", "late"],
     &["unreadable", "sweep"],
     &["reconcile"],

@@ -49,7 +49,7 @@ fn figures(text: &str) -> BTreeMap<String, Figure> {
         let words: Vec<&str> = line.splitn(4, ' ').collect();
         match words[..] {
             ["#", "HELP", name, help] => {
-                help.trim_end_matches('.').clone_into(&mut all.entry(name.to_owned()).or_default().help)
+                help.trim_end_matches('.').clone_into(&mut all.entry(name.to_owned()).or_default().help);
             }
             ["#", "TYPE", name, kind] => kind.clone_into(&mut all.entry(name.to_owned()).or_default().kind),
             _ => {
@@ -139,7 +139,7 @@ impl ExprVisitor for Read {
             Expr::VectorSelector(series) => self.series.push(series.clone()),
             Expr::MatrixSelector(range) => self.series.push(range.vs.clone()),
             Expr::Aggregate(AggregateExpr { modifier: Some(by), .. }) => {
-                self.grouped.extend(by.labels().labels.iter().cloned())
+                self.grouped.extend(by.labels().labels.iter().cloned());
             }
             _ => {}
         }

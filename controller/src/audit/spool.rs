@@ -58,8 +58,11 @@ impl Spool {
     /// Keeps an event. One that is there already is as good.
     pub async fn put(&self, envelope: &Envelope, refused: Option<&str>) -> Result<(), Failure> {
         let state = if refused.is_some() { REFUSED } else { WAITING };
-        // The id holds the UID and the number, and a slash between them.
-        let name = format!("audit-{}-{state}", envelope.id.replace('/', "-"));
+        self.keep(&name(&envelope.id, state), envelope, refused).await
+    }
+
+    async fn keep(&self, name: &str, envelope: &Envelope, refused: Option<&str>) -> Result<(), Failure> {
+        let state = if refused.is_some() { REFUSED } else { WAITING };
         let body = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {
@@ -113,7 +116,8 @@ impl Spool {
                             "the store refused a spooled audit event: a person has to look at it"
                         );
                         self.writes()?;
-                        self.put(&envelope, Some(&why)).await?;
+                        let name = another_name(&kept, &envelope.id);
+                        self.keep(&name, &envelope, Some(&why)).await?;
                         self.remove(&kept).await?;
                     }
                     Answer::Later(why, _) => {
@@ -168,6 +172,18 @@ impl Spool {
         lane.spool_holds(waiting, refused);
         Ok(())
     }
+}
+
+/// Returns the name of an event: its id holds the UID and the number, and a slash between them.
+fn name(id: &str, state: &str) -> String {
+    format!("audit-{}-{state}", id.replace('/', "-"))
+}
+
+/// Returns the name under which a refused event is kept on: never its present one, which is removed then. A person may have
+/// put a refused one back.
+fn another_name(kept: &ConfigMap, id: &str) -> String {
+    let refused = name(id, REFUSED);
+    if kept.metadata.name.as_deref() == Some(&refused) { format!("{refused}-again") } else { refused }
 }
 
 /// Returns the event in a ConfigMap; one that somebody changed beyond reading is left alone.

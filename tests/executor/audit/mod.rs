@@ -238,12 +238,29 @@ async fn refused_for_good(e: E) -> Result<()> {
         one["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/refused-because"].as_str().unwrap_or_default();
     ensure!(why.contains("422"), "{one:#}");
     ensure!(store.rows(&uid).await?.is_empty(), "it was kept");
+    controller.measures("kubernetesexecution_audit_spool", "state=\"refused\"} 1").await?;
     // Others are not held up by it.
     e.player.forget();
     e.execute("next", scale(3)).await?;
     e.ended("next").await?;
-    controller.measures("kubernetesexecution_audit_spool", "state=\"refused\"} 1").await?;
-    controller.stop().await
+    controller.stop().await?;
+    put_back(&e, &store, &uid, &path).await
+}
+
+/// A person puts it back, as the runbook says: it is sent again, refused again, and still there; twice, and whatever its name is.
+async fn put_back(e: &E, store: &Store, uid: &str, path: &str) -> Result<()> {
+    let again = format!("{path}-again");
+    for (from, to) in [(path, again.as_str()), (again.as_str(), path)] {
+        let label = json!({ "metadata": { "labels": { "kubernetesexecution.kubernaut.io/spool": "waiting" } } });
+        e.world.merge(from, &label).await?;
+        let controller = controller(e, &store.flags())?;
+        e.world.gone(from).await?;
+        let kept = e.world.get(to).await?;
+        ensure!(kept["metadata"]["labels"]["kubernetesexecution.kubernaut.io/spool"] == "refused", "{kept:#}");
+        ensure!(spool(e).await?.into_iter().collect::<Vec<_>>() == [(format!("{uid}/0"), true)], "it is lost");
+        controller.stop().await?;
+    }
+    Ok(())
 }
 
 /// 500 for everything, then 429 that asks for time, a page of a gateway, 409: only the last one is an acknowledgement.

@@ -4,9 +4,14 @@
 //! Success is one thing only: exit code 0, and an `ActionResult` of this execution that says so. Everything else that
 //! cannot be read is `NoResult`, and its effect is unknown unless no container can have started.
 
+mod pod;
+
 use contract::code::Code;
-use contract::result::{ActionResult, Effect, KIND};
+use contract::result::{ActionResult, Effect};
 use contract::text::shorten;
+
+use pod::waits_for;
+pub use pod::{effect_of, lacks_rollback, never_started, result_of_pod, strongest};
 
 use crate::api::Reason;
 use crate::observe::slim::{SlimJob, SlimPod, Terminated};
@@ -107,8 +112,7 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
             (true, true) => Outcome::Running(None),
         };
     };
-    let from_message = result_of(terminated.message.as_deref().unwrap_or_default(), facts.id);
-    let needs_more = from_message.as_ref().is_none_or(lacks_rollback);
+    let needs_more = result_of_pod(&pod.object, None, facts.id).as_ref().is_none_or(lacks_rollback);
     // A failure waits for its Job, and its log stays until then; that of a pod which is about to go does not.
     let now = over || terminated.exit_code == 0 || pod.object.disrupted();
     if needs_more && now && facts.log.is_none() && pod.life == Life::There {
@@ -127,43 +131,6 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
         None => no_result(facts, pod, Some(terminated)),
     };
     Outcome::Ended(Box::new(ended))
-}
-
-/// Returns whether the request that undoes the effect was left out for lack of space.
-pub fn lacks_rollback(result: &ActionResult) -> bool {
-    result.trimmed.iter().any(|field| field == "rollbackInformation")
-}
-
-/// Returns the result that a pod left: in its termination message, or where that does not do, in its log.
-pub fn result_of_pod(pod: &SlimPod, log: Option<&str>, id: &str) -> Option<ActionResult> {
-    let message = pod.terminated().and_then(|one| one.message.as_deref()).unwrap_or_default();
-    let from_message = result_of(message, id);
-    if from_message.as_ref().is_some_and(|result| !lacks_rollback(result)) {
-        return from_message;
-    }
-    log.and_then(|log| result_of(log, id)).or(from_message)
-}
-
-/// Returns the last line of a text that is a result of this execution.
-fn result_of(text: &str, id: &str) -> Option<ActionResult> {
-    let lines = text.lines().rev().map(str::trim).filter(|line| line.starts_with('{'));
-    let mut results = lines.filter_map(|line| serde_json::from_str::<ActionResult>(line).ok());
-    results.find(|result| result.kind == KIND && result.action_id.as_deref() == Some(id))
-}
-
-/// Returns what keeps a pod from starting.
-fn waits_for(pod: &SlimPod) -> Option<String> {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let sentence = |reason: &str, message: Option<&str>| {
-        let message = message.map(|text| format!(": {}", shorten(text, ERROR_LIMIT))).unwrap_or_default();
-        Some(format!("pod {name} has not started: {reason}{message}"))
-    };
-    let scheduled = pod.status.conditions.iter().find(|one| one.r#type == "PodScheduled" && one.status == "False");
-    if let Some(condition) = scheduled {
-        return sentence(condition.reason.as_deref().unwrap_or("not scheduled"), condition.message.as_deref());
-    }
-    let waiting = pod.waiting()?;
-    sentence(waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref())
 }
 
 fn with_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: &Terminated, result: ActionResult) -> Ended {
@@ -280,40 +247,9 @@ fn exit_code_of(job: &SlimJob) -> Option<i32> {
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Returns whether no container of the pod can have started: it never had a node, or its kubelet said so after it had
-/// learnt that the pod was to go.
-pub fn never_started(pod: &Seen<SlimPod>) -> bool {
-    let object = &pod.object;
-    // Cleaned up without its kubelet: a container may run behind a broken network.
-    let by_force =
-        object.condition("DisruptionTarget").is_some_and(|one| one.reason.as_deref() == Some("DeletionByPodGC"));
-    let never_placed = object.spec.node_name.is_none() && (pod.last_word || object.ended());
-    let kubelet_says = object.metadata.deletion_timestamp.is_some() && object.waiting().is_some() && object.ended();
-    !object.started() && !by_force && (never_placed || kubelet_says)
-}
-
-/// Returns what one pod did to the cluster, as far as it can be told.
-pub fn effect_of(pod: &Seen<SlimPod>, result: Option<&ActionResult>) -> Effect {
-    match result {
-        Some(result) if result.resumed => Effect::Applied,
-        Some(result) => result.effect,
-        None if never_started(pod) => Effect::None,
-        None => Effect::Unknown,
-    }
-}
-
 /// Returns the strongest effect of the newest pod and of those before it.
 fn with_earlier_pods(facts: &Facts<'_>, own: Effect) -> Effect {
     let earlier = facts.pods.split_last().map_or(&[][..], |(_, earlier)| earlier);
     let effect = |pod| effect_of(pod, result_of_pod(&pod.object, None, facts.id).as_ref());
     earlier.iter().map(effect).fold(own, strongest)
-}
-
-/// Returns the effect that says more: applied, unknown, none.
-pub fn strongest(one: Effect, other: Effect) -> Effect {
-    match (one, other) {
-        (Effect::Applied, _) | (_, Effect::Applied) => Effect::Applied,
-        (Effect::Unknown, _) | (_, Effect::Unknown) => Effect::Unknown,
-        (Effect::None, Effect::None) => Effect::None,
-    }
 }
