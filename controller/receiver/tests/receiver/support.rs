@@ -15,6 +15,8 @@ use tokio_postgres::{Client, NoTls};
 /// The longest wait for anything: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_mins(1);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_audit-receiver");
+
 /// A database that no other test has, in the server of all tests.
 pub struct Database {
     pub url: String,
@@ -82,11 +84,11 @@ impl Database {
 }
 
 pub fn run(url: &str, arguments: &[&str]) -> Output {
-    program(url).args(arguments).output().unwrap()
+    command(url, PROGRAM).args(arguments).output().unwrap()
 }
 
-fn program(url: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_audit-receiver"));
+fn command(url: &str, program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("DATABASE_URL", url).env("LOG_LEVEL", "debug");
     command
 }
@@ -116,8 +118,9 @@ impl Receiver {
 
     /// Serves with flags of the test's own.
     pub fn start_with(url: &str, flags: &[&str]) -> Self {
-        let mut child = program(url)
-            .args(["serve", "--listen", "127.0.0.1:0"])
+        // It ends with the test, also when that is killed.
+        let mut child = command(url, "setpriv")
+            .args(["--pdeathsig", "KILL", "--", PROGRAM, "serve", "--listen", "127.0.0.1:0"])
             .args(flags)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
