@@ -283,7 +283,7 @@ fn what_components_add_is_in_the_controllers_namespace() {
     }
 }
 
-/// kustomize moves neither the account in a FlowSchema nor its Lease's namespace.
+/// kustomize moves neither the account in a `FlowSchema` nor its Lease's namespace.
 #[test]
 fn the_controllers_share_is_for_its_account() {
     let file = fs::read_to_string(root().join("controller/deploy/base/priority.yaml")).unwrap();

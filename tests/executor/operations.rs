@@ -10,7 +10,7 @@ scenarios!("operations": the_controllers_requests_have_a_share_of_their_own);
 
 const API: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
 
-/// The UID of the FlowSchema that the API server put this request to.
+/// The UID of the `FlowSchema` that the API server put this request to.
 async fn schema(client: &kube::Client, path: &str) -> Result<String> {
     let request = http::Request::get(path).body(kube::client::Body::empty())?;
     let answer = client.send(request).await?;
