@@ -34,6 +34,7 @@ pub mod status;
 pub mod sweep;
 pub mod telemetry;
 pub mod unreadable;
+pub mod watches;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

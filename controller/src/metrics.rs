@@ -46,6 +46,7 @@ pub struct Metrics {
     backlog: Gauge,
     oldest: Gauge<f64, AtomicU64>,
     spool: Family<Labels, Gauge>,
+    spool_limit: Gauge,
     active: Gauge,
     waiting: Gauge,
     leader: Gauge,
@@ -89,6 +90,7 @@ impl Default for Metrics {
             backlog: metric(r, "audit_backlog", "Audit events that are not acknowledged yet"),
             oldest: metric(r, "audit_oldest_seconds", "Age of the oldest audit event that is not acknowledged yet"),
             spool: metric(r, "audit_spool", "Audit events that are kept as ConfigMaps"),
+            spool_limit: metric(r, "audit_spool_limit", "The most audit events that may be kept so"),
             active: metric(r, "job_active_total", "Executions that have been started and have not ended"),
             waiting: metric(r, "waiting", "Executions that wait for their turn"),
             leader: metric(r, "leader", "1 while this controller leads"),
@@ -227,6 +229,11 @@ impl Metrics {
     pub fn backlog(&self, count: usize, oldest: Duration) {
         self.backlog.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.oldest.set(oldest.as_secs_f64());
+    }
+
+    /// Sets how many the spool may hold.
+    pub fn spool_limit(&self, most: usize) {
+        self.spool_limit.set(i64::try_from(most).unwrap_or(i64::MAX));
     }
 
     /// Sets how many audit events the spool holds.

@@ -26,7 +26,7 @@ const RUNNER_FLOORS: [&[&str]; 4] =
     [&["request", "image_lock", "output", "telemetry", "usage"], &["conditions"], &["run"], &["cli"]];
 
 /// The controller's: what is pure stands below what asks and writes.
-const CONTROLLER_FLOORS: [&[&str]; 10] = [
+const CONTROLLER_FLOORS: [&[&str]; 11] = [
     &["api", "names", "metrics", "telemetry", "settings"],
     &["observe", "requests", "crd", "events", "plan"],
     &["job", "outcome", "queue", "lease", "serve"],
@@ -36,6 +36,7 @@ const CONTROLLER_FLOORS: [&[&str]; 10] = [
     &["act", "late"],
     &["unreadable", "sweep"],
     &["reconcile"],
+    &["watches"],
     &["run"],
 ];
 

@@ -62,6 +62,7 @@ impl Lane {
         largest_spool: usize,
         metrics: Metrics,
     ) -> Self {
+        metrics.spool_limit(largest_spool);
         Self { destination, origin, patience, largest_spool, metrics, filled: Notify::new(), inner: Mutex::default() }
     }
 

@@ -1,6 +1,8 @@
 //! Checks an execution without a pod: what the runner's own parsing would refuse, in the same words, with the names of
 //! the fields in place of the variables'. Rego is left to the runner.
 
+mod limits;
+
 use std::sync::Arc;
 
 use actions::action::parse::Parameters;
@@ -19,9 +21,6 @@ use crate::settings::ConditionLimits;
 /// Annotation of an execution: the UID of the pod that a `restart-pod` is about, as it was at first sight. The same in
 /// every attempt, so that a later one never evicts the replacement.
 pub const TARGET_UID: &str = "kubernetesexecution.kubernaut.io/target-uid";
-
-/// The most bytes of the parameters, and of all conditions: the kernel takes 128 KiB for one variable.
-const LARGEST: usize = 100 << 10;
 
 /// Result of the check.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,8 +118,8 @@ pub fn plan(execution: &KubernetesExecution, limits: &ConditionLimits) -> Plan {
     if node && action.target.namespace.is_some() {
         problems.push("TARGET_NAMESPACE: a node has no namespace; leave it out".to_owned());
     }
-    problems.extend(sizes(execution));
-    problems.extend(conditions(execution, limits));
+    problems.extend(limits::sizes(execution));
+    problems.extend(limits::conditions(execution, limits));
     if problems.is_empty() && wants_uid(execution) {
         let name = action.target.resource_name.as_deref().unwrap_or_default();
         return Plan::NoTarget(format!(
@@ -162,56 +161,6 @@ fn texts(target: &TargetSpec) -> TargetTexts<'_> {
         uid: target.uid.as_deref(),
         resource: None,
     }
-}
-
-fn sizes(execution: &KubernetesExecution) -> Vec<String> {
-    let spec = &execution.spec;
-    let length = |value: serde_json::Result<String>| value.map(|text| text.len()).unwrap_or_default();
-    let parameters = length(serde_json::to_string(&spec.action.parameters));
-    let conditions = length(serde_json::to_string(&(&spec.pre_conditions, &spec.post_conditions)));
-    let too_long = |field: &str, has: usize| {
-        (has > LARGEST).then(|| format!("{field}: expected at most {LARGEST} bytes of JSON, has {has}"))
-    };
-    let all = [
-        too_long("spec.action.parameters", parameters),
-        too_long("spec.preConditions, spec.postConditions", conditions),
-    ];
-    all.into_iter().flatten().collect()
-}
-
-/// What the conditions hold beyond what the operator lets them.
-fn conditions(execution: &KubernetesExecution, limits: &ConditionLimits) -> Vec<String> {
-    const SETTING: &str = "this controller's setting conditions";
-    let mut problems = Vec::new();
-    let lists =
-        [("preConditions", &execution.spec.pre_conditions), ("postConditions", &execution.spec.post_conditions)];
-    for (field, list) in lists {
-        if list.len() > limits.most {
-            let (most, has) = (limits.most, list.len());
-            problems.push(format!("spec.{field}: expected at most {most} ({SETTING}.most), has {has}"));
-        }
-        for one in list {
-            let has = one.rego.as_ref().map_or(0, String::len);
-            let name = &one.r#type;
-            if one.rego.is_some() && limits.rego_bytes == 0 {
-                problems.push(format!(
-                    "spec.{field}: {name}: rego: only ready conditions are admitted ({SETTING}.regoBytes is 0); leave rego out"
-                ));
-            } else if has > limits.rego_bytes {
-                let most = limits.rego_bytes;
-                problems.push(format!(
-                    "spec.{field}: {name}: rego: expected at most {most} bytes ({SETTING}.regoBytes), has {has}"
-                ));
-            }
-            if one.timeout.get() > limits.longest_timeout.get() {
-                let (most, has) = (String::from(limits.longest_timeout), String::from(one.timeout));
-                problems.push(format!(
-                    "spec.{field}: {name}: timeout: expected at most {most} ({SETTING}.longestTimeout), has {has}"
-                ));
-            }
-        }
-    }
-    problems
 }
 
 fn invalid(problems: &[String]) -> Plan {

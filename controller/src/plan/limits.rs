@@ -1,0 +1,58 @@
+//! How much an execution may hold.
+
+use crate::api::KubernetesExecution;
+use crate::settings::ConditionLimits;
+
+/// The most bytes of the parameters, and of all conditions: the kernel takes 128 KiB for one variable.
+const LARGEST: usize = 100 << 10;
+
+/// What is longer than the kernel lets a variable be.
+pub fn sizes(execution: &KubernetesExecution) -> Vec<String> {
+    let spec = &execution.spec;
+    let length = |value: serde_json::Result<String>| value.map(|text| text.len()).unwrap_or_default();
+    let parameters = length(serde_json::to_string(&spec.action.parameters));
+    let conditions = length(serde_json::to_string(&(&spec.pre_conditions, &spec.post_conditions)));
+    let too_long = |field: &str, has: usize| {
+        (has > LARGEST).then(|| format!("{field}: expected at most {LARGEST} bytes of JSON, has {has}"))
+    };
+    let all = [
+        too_long("spec.action.parameters", parameters),
+        too_long("spec.preConditions, spec.postConditions", conditions),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+/// What the conditions hold beyond what the operator lets them.
+pub fn conditions(execution: &KubernetesExecution, limits: &ConditionLimits) -> Vec<String> {
+    const SETTING: &str = "this controller's setting conditions";
+    let mut problems = Vec::new();
+    let lists =
+        [("preConditions", &execution.spec.pre_conditions), ("postConditions", &execution.spec.post_conditions)];
+    for (field, list) in lists {
+        if list.len() > limits.most {
+            let (most, has) = (limits.most, list.len());
+            problems.push(format!("spec.{field}: expected at most {most} ({SETTING}.most), has {has}"));
+        }
+        for one in list {
+            let has = one.rego.as_ref().map_or(0, String::len);
+            let name = &one.r#type;
+            if one.rego.is_some() && limits.rego_bytes == 0 {
+                problems.push(format!(
+                    "spec.{field}: {name}: rego: only ready conditions are admitted ({SETTING}.regoBytes is 0); leave rego out"
+                ));
+            } else if has > limits.rego_bytes {
+                let most = limits.rego_bytes;
+                problems.push(format!(
+                    "spec.{field}: {name}: rego: expected at most {most} bytes ({SETTING}.regoBytes), has {has}"
+                ));
+            }
+            if one.timeout.get() > limits.longest_timeout.get() {
+                let (most, has) = (String::from(limits.longest_timeout), String::from(one.timeout));
+                problems.push(format!(
+                    "spec.{field}: {name}: timeout: expected at most {most} ({SETTING}.longestTimeout), has {has}"
+                ));
+            }
+        }
+    }
+    problems
+}
