@@ -592,6 +592,24 @@ fn a_way_back_that_is_lost_is_told() {
     assert_eq!(status.phase, Some(Phase::Completed));
 }
 
+/// What a kubelet says of a pod whose image came late, that ran unseen by us, and was evicted: without the state before it, it
+/// is word for word what it says of one that never had a container.
+#[test]
+fn a_container_that_its_kubelet_has_lost_had_started() {
+    let pull = json!({ "phase": "Pending", "containerStatuses": [{ "name": "executor", "state": { "waiting": { "reason": "ErrImagePull" } } }] });
+    let unknown = json!({ "terminated": { "exitCode": 137, "reason": "ContainerStatusUnknown", "message": "could not be located" } });
+    for (last, started) in [(unknown.clone(), true), (json!({}), false)] {
+        for state in [unknown.clone(), json!({ "waiting": { "reason": "ContainerCreating" } })] {
+            let status = json!({ "phase": "Failed", "reason": "Evicted", "containerStatuses": [{ "name": "executor", "state": state, "lastState": last }] });
+            let mut after = pod("p", "j", &status);
+            after.metadata.deletion_timestamp = Some(serde_json::from_value(json!(CREATED)).unwrap());
+            after.remember(Some(&pod("p", "j", &pull)));
+            let after = Seen { object: after, life: Life::There, watched: true, last_word: false };
+            assert_eq!((after.object.started(), crate::outcome::never_started(&after)), (started, !started), "{state}");
+        }
+    }
+}
+
 /// A drained pod's replacement leaves no trace in the Job: what the first one did is kept in the status.
 #[test]
 fn a_pod_that_was_replaced_is_kept() {

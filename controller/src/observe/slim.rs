@@ -133,6 +133,9 @@ pub struct ContainerStatus {
     pub image_id: String,
     /// State.
     pub state: ContainerState,
+    /// State of the container before it. One is never started again: what is here is what a kubelet says of a container that
+    /// it saw running and does not find any more, beside a state without a start and without an identity.
+    pub last_state: ContainerState,
 }
 
 /// State of a container: one of these.
@@ -205,7 +208,12 @@ impl SlimPod {
             |one: &Terminated| one.reason.as_deref() == Some("ContainerStatusUnknown") && one.started_at.is_none();
         let told =
             status.is_some_and(|one| one.container_id.is_empty() && one.state.terminated.as_ref().is_some_and(unknown));
-        told && self.waited.is_some()
+        told && self.waited.is_some() && !self.lost()
+    }
+
+    /// Returns whether that container was seen running by its kubelet, which does not find it any more.
+    fn lost(&self) -> bool {
+        self.status.container_statuses.iter().any(|one| one.name == CONTAINER && one.last_state.terminated.is_some())
     }
 
     /// Returns why that container has not started, or had not when that was said last.
@@ -225,7 +233,7 @@ impl SlimPod {
     /// Returns whether that container is known to have started. A pod whose kubelet is silent may have started it
     /// nevertheless.
     pub fn started(&self) -> bool {
-        self.executor().is_some_and(|state| state.running.is_some()) || self.terminated().is_some()
+        self.executor().is_some_and(|state| state.running.is_some()) || self.terminated().is_some() || self.lost()
     }
 
     /// Returns the condition of this type that is true.
