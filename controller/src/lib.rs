@@ -8,6 +8,7 @@
 //! and its pod said. Nothing that decides lives only in memory: killed at any point, the next controller goes on.
 
 pub mod act;
+pub mod admission;
 pub mod api;
 pub mod audit;
 pub mod context;
@@ -54,6 +55,7 @@ pub fn program(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let result = match &flags.command {
         Command::Crd => crd::yaml().map_err(|why| anyhow::anyhow!(why)).and_then(|text| telemetry::print(&text)),
+        Command::Admission(flags) => telemetry::print(&admission::yaml(flags)),
         Command::Run(flags) => telemetry::start(&flags.log_level, &flags.log_format).and_then(|()| {
             // One thread: it waits for the API server nearly all of its time.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -19,6 +19,23 @@ fn the_definition_is_that_of_the_types() {
     hold(&root().join("controller/crds/kubernetesexecutions.yaml"), &controller::crd::yaml().unwrap());
 }
 
+/// The policies of `controller/deploy/components`, as the sub-command prints them.
+#[test]
+fn the_policies_are_those_of_the_catalogue_and_the_job() {
+    use clap::ValueEnum;
+    use controller::settings::{Command, Component};
+
+    for component in Component::value_variants() {
+        let name = component.to_possible_value().unwrap().get_name().to_owned();
+        let flags = Flags::try_parse_from(["execution-controller", "admission", &name]).unwrap();
+        let Command::Admission(flags) = flags.command else { panic!("{name}") };
+        let folder = root().join("controller/deploy/components").join(&name);
+        hold(&folder.join("policies.yaml"), &controller::admission::yaml(&flags));
+        let resources = "kind: Component\nresources:\n- policies.yaml\n";
+        assert!(fs::read_to_string(folder.join("kustomization.yaml")).unwrap().ends_with(resources), "{name}");
+    }
+}
+
 #[test]
 fn tables_of_the_executor() {
     let crd = definition();

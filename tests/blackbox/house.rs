@@ -37,7 +37,7 @@ const CONTROLLER_FLOORS: [&[&str]; 11] = [
     &["unreadable", "sweep"],
     &["reconcile"],
     &["watches"],
-    &["run"],
+    &["run", "admission"],
 ];
 
 /// The audit receiver's.

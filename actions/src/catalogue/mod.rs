@@ -83,6 +83,20 @@ pub fn kinds(verb: Verb) -> Vec<Kind> {
     kinds
 }
 
+struct OtherKinds;
+
+impl Visitor for OtherKinds {
+    type Output = bool;
+    fn visit<A: Action>(self) -> bool {
+        A::other_kinds()
+    }
+}
+
+/// Returns whether a verb also accepts kinds that are not built in.
+pub fn other_kinds(verb: Verb) -> bool {
+    with_action(verb, None, OtherKinds)
+}
+
 /// One thing that a request can ask for: a verb on a kind.
 #[derive(Debug, Clone, Copy)]
 pub struct ActionType {

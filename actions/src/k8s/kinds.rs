@@ -64,13 +64,17 @@ impl Kind {
         self.name().to_lowercase()
     }
 
+    /// Returns all that the kind may be called, in lower case: its name, its plural, its short names.
+    pub fn spellings(self) -> Vec<String> {
+        let (_, _, _, plural, short) = self.facts();
+        let others = std::iter::once(plural).chain(short.iter().copied()).map(str::to_owned);
+        std::iter::once(self.lower()).chain(others).collect()
+    }
+
     /// Finds a kind by its name, plural or short name, in any case.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.to_lowercase();
-        Self::ALL.into_iter().find(|kind| {
-            let (_, _, name, plural, short) = kind.facts();
-            name.to_lowercase() == text || plural == text || short.contains(&text.as_str())
-        })
+        Self::ALL.into_iter().find(|kind| kind.spellings().contains(&text))
     }
 
     /// Returns the resource that serves this kind.

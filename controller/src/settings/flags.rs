@@ -28,6 +28,38 @@ pub enum Command {
     Run(Box<RunFlags>),
     /// Print the definition of the resource, as YAML
     Crd,
+    /// Print admission policies, as YAML: those of `controller/deploy/components`, or with other names in them
+    Admission(AdmissionFlags),
+}
+
+/// A set of admission policies that is installed as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Component {
+    /// Who may use which action where, who may approve, and who writes the record
+    Use,
+    /// The API server writes down who created an execution (Kubernetes 1.36 and later)
+    CreatedBy,
+    /// The controller's account makes Jobs as its own are, and nothing else
+    Controller,
+    /// Accounts of actions only for the controller, and for who may use the action
+    Accounts,
+}
+
+/// Flags of `admission`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AdmissionFlags {
+    /// Which ones
+    pub component: Component,
+    /// User name of the controller; may be given several times
+    #[arg(long = "controller", default_value = "system:serviceaccount:execution-controller:execution-controller")]
+    pub controllers: Vec<String>,
+    /// Beginning of the images that the controller's Jobs may run, such as `registry.example/kubernaut/action-`; may be
+    /// given several times. By default the release's names
+    #[arg(long = "image-prefix")]
+    pub image_prefixes: Vec<String>,
+    /// User name that may use the accounts of all actions in pods of its own; may be given several times
+    #[arg(long = "user")]
+    pub users: Vec<String>,
 }
 
 /// Flags of `run`.

@@ -10,7 +10,7 @@ use contract::duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use flags::{AuditFlags, Command, Flags, RunFlags};
+pub use flags::{AdmissionFlags, AuditFlags, Command, Component, Flags, RunFlags};
 
 /// The settings file.
 #[derive(Debug, Clone, Default, Deserialize)]
