@@ -6,10 +6,13 @@ mod admission;
 mod audit;
 mod ends;
 mod flow;
+mod grants;
+mod guards;
 mod killed;
 mod names;
 mod operations;
 mod permissions;
+mod policies;
 mod stopped;
 mod support;
 
@@ -74,6 +77,8 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         names::all(),
         admission::all(),
         operations::all(),
+        grants::all(),
+        guards::all(),
     ]
     .concat();
     let trial = |(name, scenario): Scenario| {

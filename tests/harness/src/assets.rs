@@ -43,9 +43,12 @@ const CONTROL_PLANE: [Binary; 5] = [
     Binary { name: "kwok", package: "sigs.k8s.io/kwok/cmd/kwok", module: KWOK },
 ];
 
+/// What people send requests with.
+const KUBECTL: Binary = kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl");
+
 /// What a real node has beside that, kubectl, and what runs in its pods.
 const NODE: [Binary; 7] = [
-    kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    KUBECTL,
     kubernetes("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
     kubernetes("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
     Binary { name: "containerd", package: "github.com/containerd/containerd/v2/cmd/containerd", module: CONTAINERD },
@@ -63,13 +66,22 @@ const PEER: Binary = Binary { name: "opa", package: "github.com/open-policy-agen
 
 /// `opa`, built once.
 pub fn opa() -> Result<PathBuf> {
+    one(&PEER)
+}
+
+/// `kubectl` of the release under test, built once.
+pub fn kubectl() -> Result<PathBuf> {
+    one(&KUBECTL)
+}
+
+fn one(binary: &Binary) -> Result<PathBuf> {
     let cache = cache_folder()?;
-    let path = cache.join(PEER.module.folder()).join(PEER.name);
+    let path = cache.join(binary.module.folder()).join(binary.name);
     if !path.is_file() {
         check_go()?;
-        say("building opa; this takes a minute, once");
+        say(&format!("building {}; this takes minutes, once", binary.name));
         fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
-        build(&PEER, &cache)?;
+        build(binary, &cache)?;
     }
     Ok(path)
 }
