@@ -13,7 +13,7 @@ use crate::support::{E, scale, scale_with, scenarios};
 
 scenarios!("grants": the_matrix, one_spelling, who_created_it, stamped, four_eyes, the_record, the_largest, costs, types_are_checked);
 
-const CREATED_BY: &str = controller::admission::CREATED_BY;
+const CREATED_BY: &str = controller::api::CREATED_BY;
 const PAGE: &str = "docs/who-may-use-what.md";
 
 fn action(kind: &str, target: Value) -> Value {

@@ -23,7 +23,9 @@ const PAGE: &str = "docs/who-may-use-what.md";
 /// The Job that the controller makes of an execution.
 async fn real_job(e: &E) -> Result<Value> {
     let execution: KubernetesExecution = serde_json::from_value(e.execute("up", scale(3)).await?)?;
-    let Plan::Runnable(plan) = plan::plan(&execution) else { anyhow::bail!("not runnable") };
+    let Plan::Runnable(plan) = plan::plan(&execution, Settings::default().conditions()) else {
+        anyhow::bail!("not runnable")
+    };
     let start = Start { attempt: 1, timeout: std::time::Duration::from_mins(5) };
     Ok(job::job(&execution, &plan, &start, &Settings::default(), Some("{}")))
 }
@@ -254,7 +256,7 @@ async fn carried_out(e: E) -> Result<()> {
     let up = e.ended("up").await?;
     ensure!(up["status"]["phase"] == "Completed", "{up:#}");
     let stamped = components.contains(&Component::CreatedBy);
-    let created_by = &up["metadata"]["annotations"][controller::admission::CREATED_BY];
+    let created_by = &up["metadata"]["annotations"][controller::api::CREATED_BY];
     ensure!(created_by.is_null() != stamped && (!stamped || *created_by == alice.user.as_str()), "{up:#}");
     execute("again", scale_with(3, json!({ "reason": "play: first exit 9" }))).await?;
     execute("pod", json!({ "action": { "type": "restart-pod", "target": { "resourceName": "db-0" } } })).await?;

@@ -18,7 +18,7 @@ use test_cluster::proxy::{Fault, Proxy, Script, Shape};
 
 use crate::support::{Controller, E, scale, scale_with, scenarios};
 
-scenarios!("killed": carried_out, tried_again, a_pod_restarted, counted, cancelled, deleted,
+scenarios!("killed": carried_out, tried_again, a_pod_restarted, counted, cancelled, cancelled_before, deleted,
     deleted_in_the_foreground, out_of_time, read_from_the_log, frozen, held_back, watches_that_expire, the_api_server_is_killed);
 
 /// Flags that make a takeover quick.
@@ -130,6 +130,17 @@ async fn cancelled(e: E) -> Result<()> {
         })
     };
     matrix(e, "cancelled", story).await
+}
+
+async fn cancelled_before(e: E) -> Result<()> {
+    let story: Story = |e| {
+        Box::pin(async {
+            prepared(e, scale_with(3, json!({ "suspend": true }))).await?;
+            e.reason("up", "Suspended").await?;
+            e.patch("up", json!({ "spec": { "cancel": true } })).await.map(|_| ())
+        })
+    };
+    matrix(e, "cancelled before anything was started", story).await
 }
 
 async fn out_of_time(e: E) -> Result<()> {

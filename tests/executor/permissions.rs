@@ -79,7 +79,9 @@ async fn each_is_needed(e: &E, about: fn(&str) -> bool) -> Result<()> {
 /// An execution that needs this permission.
 fn needs(resource: &str, verb: &str, replicas: i64) -> Value {
     match (resource, verb) {
-        ("jobs", "delete" | "get") | ("kubernetesexecutions", "get") => {
+        // That nothing was started is not concluded from the watch.
+        ("jobs", "get") => scale_with(replicas, json!({ "cancel": true })),
+        ("jobs", "delete") | ("kubernetesexecutions", "get") => {
             scale_with(replicas, json!({ "reason": "play: first exit 9" }))
         }
         ("pods/log", _) => scale_with(replicas, json!({ "reason": "play: log" })),
@@ -137,7 +139,8 @@ async fn needed(e: &E, number: usize, group: &str, resource: &str, verb: &str) -
         e.world.gone(&e.execution(&name)).await?;
     } else {
         let ended = e.ended(&name).await?;
-        ensure!(ended["status"]["phase"] == "Completed", "{ended:#}");
+        let phase = if (resource, verb) == ("jobs", "get") { "Cancelled" } else { "Completed" };
+        ensure!(ended["status"]["phase"] == phase, "{ended:#}");
     }
     controller.stop().await
 }

@@ -121,7 +121,7 @@ async fn in_force(e: &E, component: Component) -> Result<()> {
         Component::Accounts => vec![("execution-accounts", &prober, "POST", &pods, pod("action-scale-deployment"))],
         Component::CreatedBy => {
             let limit = Instant::now() + LIMIT;
-            let key = controller::admission::CREATED_BY;
+            let key = controller::api::CREATED_BY;
             while e.world.create(&executions, &execution("x", scale(1))).await?["metadata"]["annotations"][key]
                 .is_null()
             {

@@ -15,13 +15,9 @@ use actions::k8s::Kind;
 use serde_json::Value;
 
 use crate::act::EXPIRES;
-use crate::api::FINALIZER;
-use crate::job::TRACEPARENT;
+use crate::api::{CREATED_BY, FINALIZER, TRACEPARENT};
 use crate::plan::TARGET_UID;
 use crate::settings::{AdmissionFlags, Component};
-
-/// Annotation of an execution: the user name of who created it.
-pub const CREATED_BY: &str = "kubernetesexecution.kubernaut.io/created-by";
 
 /// The annotations that the controller goes by.
 const OWNED: [&str; 3] = [TARGET_UID, TRACEPARENT, EXPIRES];

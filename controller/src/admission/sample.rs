@@ -6,8 +6,8 @@ use actions::catalogue::Verb;
 use contract::condition::Condition;
 use serde_json::{Map, Value};
 
-use crate::api::{ActionSpec, KubernetesExecution, KubernetesExecutionSpec, TargetSpec};
-use crate::job::{self, Start, TRACEPARENT};
+use crate::api::{ActionSpec, KubernetesExecution, KubernetesExecutionSpec, TRACEPARENT, TargetSpec};
+use crate::job::{self, Start};
 use crate::plan::Runnable;
 use crate::settings::Settings;
 

@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 use test_cluster::postgres::Postgres;
 use test_cluster::proxy::{Canned, Fault, Proxy, Rule};
 
+use controller::settings::Component;
+
+use crate::policies::{self, Person};
 use crate::support::{Controller, E, scale, scale_with, scenarios};
 use store::{Store, spool};
 
 scenarios!("audit": every_end_has_its_event, the_log_instead, the_store_is_away, deleted_while_it_is_away, a_full_spool_holds,
     refused_for_good, answers_that_are_none, the_wrong_authority, the_token_has_expired, postgresql_is_killed, the_namespace_goes,
-    a_slow_store, the_spool_needs_its_permissions);
+    a_slow_store, the_spool_needs_its_permissions, who_asked);
 
 /// A controller with these flags.
 fn controller(e: &E, flags: &[String]) -> Result<Controller> {
@@ -440,4 +443,31 @@ async fn the_spool_needs_its_permissions(e: E) -> Result<()> {
         controller.stop().await?;
     }
     Ok(())
+}
+
+/// Where the API server stamps who created an execution, its events say so, whatever the creator claims; and only a controller
+/// that was told of the stamp believes it.
+async fn who_asked(e: E) -> Result<()> {
+    if !policies::all(&e).await?.contains(&Component::CreatedBy) {
+        test_cluster::assets::tell("SKIPPED: the stamp needs Kubernetes 1.36");
+        return Ok(());
+    }
+    policies::install(&e, &[Component::CreatedBy], &[]).await?;
+    let store = Store::start(&e).await?;
+    let alice = Person::new(&e, &format!("alice-{}", e.world.namespace));
+    alice.may_everything_but_use(&e.world.namespace).await?;
+    for (name, flags, told) in
+        [("trusted", &["--trust-created-by"][..], json!(alice.user)), ("not-told", &[][..], Value::Null)]
+    {
+        let controller = controller(&e, &with(store.flags(), flags))?;
+        let spec = json!({ "action": { "type": "scale-node", "target": { "resourceName": "n" } } });
+        let mut odd = policies::execution(name, spec);
+        odd["metadata"]["annotations"] = json!({ controller::api::CREATED_BY: "bob" });
+        let made = alice.send("POST", &e.executions(), &odd).await?.map_err(|why| anyhow::anyhow!("{why}"))?;
+        e.ended(name).await?;
+        let rows = store.rows(&uid(&made)?).await?;
+        ensure!(of(&rows, 0)?["requestedBy"] == told, "{name}: {rows:#?}");
+        controller.stop().await?;
+    }
+    policies::remove(&e, &[Component::CreatedBy]).await
 }
