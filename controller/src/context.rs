@@ -5,16 +5,12 @@ use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedSender;
 use kube::Resource;
-use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{self, ObjectRef};
 
-use crate::api::{KubernetesExecution, Phase};
+use crate::api::{KubernetesExecution, Phase, Stored};
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Denied, Life, Seen, Store};
 use crate::shared::Shared;
-
-/// A stored execution, readable or not: one that is not must not stop the others.
-pub type Stored = DeserializeGuard<KubernetesExecution>;
 
 /// What the passes over one namespace, or over all, share.
 pub struct Context {
@@ -33,14 +29,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// Asks for a pass over an execution, `namespace/name`.
-    pub fn wake(&self, name: &str) {
-        if let Some((namespace, name)) = name.split_once('/') {
-            // Nobody listens any more when the program ends.
-            let _ended = self.trigger.unbounded_send(ObjectRef::new(name).within(namespace));
-        }
-    }
-
     /// Returns what asks for a pass over this execution.
     pub fn waker(&self, namespace: &str, name: &str) -> impl Fn() + Send + Sync + 'static {
         let (trigger, reference) = (self.trigger.clone(), ObjectRef::new(name).within(namespace));
@@ -52,7 +40,7 @@ impl Context {
     /// says that it is gone: events that are on their way must not be taken for news.
     pub fn ended(&self, execution: &KubernetesExecution) {
         if self.watches_this(execution) {
-            self.wake_waiting();
+            self.shared.wake_waiting();
         } else {
             self.forget(execution.metadata.uid.as_deref().unwrap_or_default());
         }
@@ -95,12 +83,6 @@ impl Context {
         self.pods.keep(&jobs);
     }
 
-    fn wake_waiting(&self) {
-        for name in self.shared.waiting() {
-            self.wake(&name);
-        }
-    }
-
     /// Forgets an execution, its Jobs and their pods.
     pub fn forget(&self, uid: &str) {
         for job in self.jobs.of(uid) {
@@ -110,6 +92,6 @@ impl Context {
         }
         self.jobs.forget(uid);
         self.shared.forget(uid);
-        self.wake_waiting();
+        self.shared.wake_waiting();
     }
 }

@@ -30,6 +30,7 @@ pub mod retry;
 pub mod run;
 pub mod serve;
 pub mod settings;
+pub mod shallow;
 pub mod shared;
 pub mod status;
 pub mod sweep;

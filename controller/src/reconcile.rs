@@ -8,8 +8,8 @@ use kube::runtime::controller::Action;
 use tracing::Instrument;
 
 use crate::act::{Foreign, Pass, Trouble};
-use crate::api::{KubernetesExecution, Phase, Reason, TRACEPARENT};
-use crate::context::{Context, Stored};
+use crate::api::{KubernetesExecution, Phase, Reason, Stored, TRACEPARENT};
+use crate::context::Context;
 use crate::next::{Limits, Observed, Source, Step, TheJob, next};
 use crate::observe::{Life, Seen};
 use crate::plan;

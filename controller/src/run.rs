@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::requests::{self, Requests};
 use crate::serve::{self, Health};
 use crate::settings::{AuditFlags, RunFlags, Settings};
+use crate::shallow::shallow;
 use crate::shared::{Remembered, Shared, Timing};
 use crate::sweep;
 use crate::watches::{GRACE, passes};
@@ -35,6 +36,7 @@ pub async fn run(flags: &RunFlags) -> Result<()> {
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     let Reached { client, server, namespace } =
         reach(&flags.connection().map_err(|why| anyhow!(why))?, &agent, deadline).await?;
+    let client = shallow(client);
     let namespace = flags.namespace.clone().or_else(|| namespace.map(|one| one.to_string()));
     let namespace = namespace
         .context("--namespace: needed for the Lease; neither the ServiceAccount nor the kubeconfig names one")?;
@@ -79,11 +81,12 @@ fn check_lease(flags: &RunFlags) -> Result<()> {
     Ok(())
 }
 
-/// Sets the figures, for ever.
-async fn figures(shared: &Shared) -> std::convert::Infallible {
+/// Sets the figures and wakes who has a place, for ever.
+async fn keep(shared: &Shared) -> std::convert::Infallible {
     const PAUSE: Duration = Duration::from_secs(1);
     loop {
         shared.figures();
+        shared.wake_waiting();
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -119,7 +122,7 @@ async fn lead(
         _ = &mut work => return Err(anyhow!("the watches ended")),
         never = sweep::sweep(shared.clone(), namespaces.clone()) => match never {},
         never = shared.audit.keep() => match never {},
-        never = figures(&shared) => match never {},
+        never = keep(&shared) => match never {},
         never = shared.spool.clone().drain(shared.audit.clone()) => match never {},
     };
     shared.metrics.leads(false);

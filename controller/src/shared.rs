@@ -5,9 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
 
-use crate::api::{KubernetesExecution, Phase};
+use crate::api::{KubernetesExecution, Phase, Stored};
 use crate::audit::Lane;
 use crate::audit::spool::Spool;
 use crate::lease::Gate;
@@ -63,6 +65,8 @@ struct Memory {
     answers: HashMap<String, KubernetesExecution>,
     lost: HashMap<String, Timestamp>,
     failures: HashMap<String, u32>,
+    /// By namespace; none is all.
+    triggers: Vec<(Option<String>, UnboundedSender<ObjectRef<Stored>>)>,
 }
 
 impl Shared {
@@ -91,10 +95,11 @@ impl Shared {
         self.metrics.phases(&Phase::ALL.map(|phase| (phase.name(), in_phase(phase))));
     }
 
-    /// Keeps an answer of the API server until the watch has caught up with it.
-    pub fn answered(&self, execution: &KubernetesExecution) {
+    /// Keeps an answer of the API server until the watch has caught up with it, if it is news beside what was known.
+    pub fn answered(&self, execution: &KubernetesExecution, known: &KubernetesExecution) {
         self.note(execution);
-        if let Some(uid) = execution.metadata.uid.clone() {
+        let news = version(execution) > version(known);
+        if let Some(uid) = execution.metadata.uid.clone().filter(|_| news) {
             self.memory().answers.insert(uid, trimmed(execution.clone()));
         }
     }
@@ -138,12 +143,27 @@ impl Shared {
         self.note(execution);
     }
 
-    /// Returns the executions that may start now that another one has ended: names with their namespaces.
-    pub fn waiting(&self) -> Vec<String> {
-        /// More than become free at once; those behind them are asked when these have started.
-        const MOST: usize = 20;
-        // Who waits for a target that is busy still has nothing to be woken for.
-        self.memory().queue.next(self.timing.max_active).take(MOST).map(|one| one.name.clone()).collect()
+    /// Takes what asks for passes over the executions of this namespace, or of all.
+    pub fn follow(&self, namespace: Option<&str>, trigger: UnboundedSender<ObjectRef<Stored>>) {
+        self.memory().triggers.push((namespace.map(str::to_owned), trigger));
+    }
+
+    /// Asks for passes over those for whom there is a place, whatever namespace they are in. Asked when one has ended, and
+    /// once a second: a place may become free in other ways, and nobody waits for it for ever.
+    pub fn wake_waiting(&self) {
+        /// So many at once; those behind them come next.
+        const MOST: usize = 50;
+        let memory = self.memory();
+        let ready = memory.queue.next(self.timing.max_active).take(MOST);
+        // Who fails has a time of its own at which it tries again.
+        for one in ready.filter(|one| !memory.failures.contains_key(&one.uid)) {
+            let Some((namespace, name)) = one.name.split_once('/') else { continue };
+            let of = |(own, _): &&(Option<String>, _)| own.as_deref().is_none_or(|own| own == namespace);
+            if let Some((_, trigger)) = memory.triggers.iter().find(of) {
+                // Nobody listens any more when the program ends.
+                let _ended = trigger.unbounded_send(ObjectRef::new(name).within(namespace));
+            }
+        }
     }
 
     /// Remembers that the creation of a Job was not answered: it may arrive until the write's own limit is over.

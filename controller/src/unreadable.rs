@@ -2,19 +2,25 @@
 
 use contract::event::{AuditEvent, EVENT_TYPE, EventResult, EventTarget};
 use contract::result::Effect;
+use contract::text::shorten;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 
 use crate::act::Trouble;
-use crate::api::{FINALIZER, GROUP, Phase, Reason};
+use crate::api::{FINALIZER, GROUP, KubernetesExecution, Phase, Reason};
 use crate::audit::event::envelope;
+use crate::audit::hide;
 use crate::context::Context;
+use crate::requests::Failure;
 use crate::status;
 
+/// The most bytes of an error in a sentence.
+const SENTENCE: usize = 300;
+
 /// Says so in its status, unless it had a phase already, which whoever could read it has written; and lets it go when it is
-/// deleted. Both are kept in the spool of audit events, as far as they can be told.
+/// deleted. Both are events too: they go through the spool, as far as they can be told.
 pub async fn settle(context: &Context, metadata: &ObjectMeta, error: &str) -> Result<Action, Trouble> {
     let shared = &context.shared;
     shared.metrics.unreadable();
@@ -22,47 +28,78 @@ pub async fn settle(context: &Context, metadata: &ObjectMeta, error: &str) -> Re
         (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
     tracing::error!(namespace, name, error, "a stored execution cannot be read");
     let path = format!("/apis/{GROUP}/v1alpha1/namespaces/{namespace}/kubernetesexecutions/{name}");
-    let what = |failure| Trouble::Request { what: "write what an unreadable execution came to".to_owned(), failure };
     let stored: Value = match shared.requests.get(&path, "kubernetesexecutions").await {
         Err(failure) if failure.code() == Some(404) => return Ok(Action::await_change()),
-        answer => answer.map_err(what)?,
+        answer => answer.map_err(trouble)?,
     };
-    let text = |pointer: &str| stored.pointer(pointer).and_then(Value::as_str);
-    let deleted = text("/metadata/deletionTimestamp").is_some();
-    let held = stored.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
-    let ours = held.iter().any(|one| one == FINALIZER);
-    let phase = text("/status/phase");
-    if !shared.gate.allows(shared.requests.horizon()) || !(phase.is_none() && !deleted || deleted && ours) {
+    // Somebody has mended it meanwhile: the watch will say so.
+    if serde_json::from_value::<KubernetesExecution>(stored.clone()).is_ok() {
         return Ok(Action::await_change());
     }
-    let message = if phase.is_none() {
-        format!("the stored object cannot be read, and nothing was started: {error}")
+    let text = |pointer: &str| stored.pointer(pointer).and_then(Value::as_str);
+    let deleted = text("/metadata/deletionTimestamp").is_some();
+    let ours = finalizers(&stored).iter().any(|one| one == FINALIZER);
+    let phase = text("/status/phase");
+    // Recorded by us, and not done with yet.
+    let recorded = text("/status/reason") == Some(Reason::Unreadable.name());
+    let error = hide::text(&shorten(error, SENTENCE));
+    if phase.is_none() && !deleted {
+        return record(context, &path, &stored, &error).await;
+    }
+    if !shared.gate.allows(shared.requests.horizon()) || !(recorded || deleted && ours) {
+        return Ok(Action::await_change());
+    }
+    let message = if recorded || phase.is_none() {
+        nothing_started(&error)
     } else {
         format!("it was deleted, and what it had come to (phase {}) cannot be read: {error}", phase.unwrap_or_default())
     };
+    let event = event(&stored, &message, !recorded && phase.is_some());
     if shared.audit.store().is_some() {
-        let event = event(&stored, &message, phase.is_some());
-        shared.spool.put(&envelope(&event), None).await.map_err(what)?;
+        shared.spool.put(&envelope(&event), None).await.map_err(trouble)?;
         shared.audit.spooled(&event.execution_uid, event.attempt);
+    } else {
+        tracing::info!(id = event.id, event = envelope(&event).body, "audit");
     }
     let version = stored.pointer("/metadata/resourceVersion");
-    if deleted {
+    let answer = if deleted && ours {
         // Its Job goes with it.
-        let left: Vec<_> = held.iter().filter(|one| *one != FINALIZER).collect();
+        let left: Vec<_> = finalizers(&stored).into_iter().filter(|one| one != FINALIZER).collect();
         let patch = json!({ "metadata": { "resourceVersion": version, "finalizers": left } });
-        let answer = shared.requests.patch::<Value>(&path, "kubernetesexecutions", &patch).await;
-        return answer.map(|_| Action::await_change()).map_err(what);
+        shared.requests.patch::<Value>(&path, "kubernetesexecutions", &patch).await
+    } else {
+        let patch = json!({ "metadata": { "resourceVersion": version }, "status": { "settled": true } });
+        shared.requests.patch::<Value>(&format!("{path}/status"), "kubernetesexecutions/status", &patch).await
+    };
+    answer.map(|_| Action::await_change()).map_err(trouble)
+}
+
+fn trouble(failure: Failure) -> Trouble {
+    Trouble::Request { what: "write what an unreadable execution came to".to_owned(), failure }
+}
+
+fn finalizers(stored: &Value) -> Vec<Value> {
+    stored.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+fn nothing_started(error: &str) -> String {
+    format!("the stored object cannot be read, and nothing was started: {error}")
+}
+
+/// Writes the final phase. That it is settled follows when its event is kept.
+async fn record(context: &Context, path: &str, stored: &Value, error: &str) -> Result<Action, Trouble> {
+    let shared = &context.shared;
+    if !shared.gate.allows(shared.requests.horizon()) {
+        return Ok(Action::await_change());
     }
-    let status = status::with_phase(
-        status::Status { settled: Some(true), ..status::Status::default() },
-        Phase::Failed,
-        Reason::Unreadable.name(),
-        &message,
-        Timestamp::now(),
-    );
+    let (phase, reason) = (Phase::Failed, Reason::Unreadable.name());
+    let status =
+        status::with_phase(status::Status::default(), phase, reason, &nothing_started(error), Timestamp::now());
+    let version = stored.pointer("/metadata/resourceVersion");
     let patch = json!({ "metadata": { "resourceVersion": version }, "status": status });
     let answer = shared.requests.patch::<Value>(&format!("{path}/status"), "kubernetesexecutions/status", &patch).await;
-    answer.map(|_| Action::await_change()).map_err(what)
+    // The watch shows it, and the rest follows.
+    answer.map(|_| Action::await_change()).map_err(trouble)
 }
 
 /// The event of an end that cannot be read, from what can be.
@@ -79,7 +116,7 @@ fn event(stored: &Value, message: &str, may_have_run: bool) -> AuditEvent {
         execution_uid: uid,
         namespace: needed("/metadata/namespace"),
         cluster: None,
-        action_type: needed("/spec/action/type"),
+        action_type: text("/spec/action/type").unwrap_or_else(|| "unknown".to_owned()),
         target: EventTarget {
             namespace: target("namespace"),
             resource_kind: target("resourceKind"),

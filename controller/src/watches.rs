@@ -12,7 +12,8 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, applier, reflector, watcher as watch};
 use kube::{Api, Resource};
 
-use crate::context::{Context, Stored};
+use crate::api::Stored;
+use crate::context::Context;
 use crate::job::{EXECUTION_ANNOTATION, MANAGED_BY, MANAGER};
 use crate::late;
 use crate::observe::slim::{SlimJob, SlimPod};
@@ -49,6 +50,7 @@ pub async fn passes(
     mut ended: tokio::sync::watch::Receiver<bool>,
 ) {
     let (trigger, triggered) = unbounded();
+    shared.follow(namespace.as_deref(), trigger.clone());
     let (jobs, pods) = (Store::default(), Store::default());
     let (reader, writer) = reflector::store::<Stored>();
     let context = Arc::new(Context { shared, jobs, pods, watched: reader.clone(), trigger, denied: Denied::default() });

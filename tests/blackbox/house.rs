@@ -28,7 +28,7 @@ const RUNNER_FLOORS: [&[&str]; 4] =
 /// The controller's: what is pure stands below what asks and writes.
 const CONTROLLER_FLOORS: [&[&str]; 11] = [
     &["api", "names", "metrics", "telemetry", "settings"],
-    &["observe", "requests", "crd", "events", "plan"],
+    &["observe", "requests", "crd", "events", "plan", "shallow"],
     &["job", "outcome", "queue", "lease", "serve"],
     &["retry", "status", "audit"],
     &["next", "shared"],

@@ -8,7 +8,7 @@ use crate::support::{E, check, scale, scale_with, scenarios};
 scenarios!("flow": a_scale_is_carried_out_once, a_bad_request_fails_without_a_job, a_failure_that_passes_is_healed, retries_end,
     a_dry_run_changes_nothing, one_at_a_time_for_a_target, no_more_than_max_active, suspended_until_it_is_not,
     approved_before_it_starts, not_started_in_time, its_time_is_over, a_policy_of_the_operator, a_pod_is_restarted_once,
-    a_pod_that_is_not_there, suspended_between_attempts);
+    a_pod_that_is_not_there, suspended_between_attempts, namespaces_share_places);
 
 async fn a_scale_is_carried_out_once(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
@@ -260,5 +260,30 @@ async fn a_pod_is_restarted_once(e: E) -> Result<()> {
     ensure!(*pinned == before, "pinned {pinned}, was {before}");
     let evictions = e.evictions().await?;
     ensure!(evictions == 1, "{evictions} evictions");
+    controller.stop().await
+}
+
+/// Two namespaces and one place: the end in one of them is the turn of the other one, and not a minute later.
+async fn namespaces_share_places(e: E) -> Result<()> {
+    let other = E::new(&e.world.connection, "other").await?;
+    let outcome = share_places(&e, &other).await;
+    other.end(outcome).await
+}
+
+async fn share_places(e: &E, other: &E) -> Result<()> {
+    e.bind_everywhere().await?;
+    for one in [e, other] {
+        one.world.workload("Deployment", "web", 1, json!({})).await?;
+    }
+    let namespaces = format!("--namespaces={},{}", e.world.namespace, other.world.namespace);
+    let controller = e.controller_with(&e.kubeconfig, &["--max-active=1", &namespaces])?;
+    e.execute("first", scale_with(2, json!({ "reason": "play: hang", "timeout": "10s" }))).await?;
+    e.phase("first", "Executing").await?;
+    other.execute("second", scale(3)).await?;
+    other.reason("second", "Queued").await?;
+    e.ended_within("first", std::time::Duration::from_mins(1)).await?;
+    let began = std::time::Instant::now();
+    check(&other.ended("second").await?, "Completed", "Changed", "applied")?;
+    ensure!(began.elapsed() < std::time::Duration::from_secs(20), "it waited for {:?}", began.elapsed());
     controller.stop().await
 }

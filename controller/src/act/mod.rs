@@ -106,7 +106,7 @@ impl Pass {
 
     /// Takes the API server's answer about the execution.
     fn take(&mut self, context: &Context, execution: KubernetesExecution) {
-        context.shared.answered(&execution);
+        context.shared.answered(&execution, &self.execution);
         self.plan = Some(plan::plan(&execution, context.shared.settings.conditions()));
         self.execution = execution;
         self.source = Source::Server;

@@ -9,6 +9,9 @@ pub use execution::{ActionSpec, KubernetesExecution, KubernetesExecutionSpec, Ta
 pub use phase::{Phase, Reason};
 pub use status::{Attempt, Condition, ExecutionResult, KubernetesExecutionStatus};
 
+/// A stored execution, readable or not: one that is not must not stop the others.
+pub type Stored = kube::core::DeserializeGuard<KubernetesExecution>;
+
 /// The prefix of our labels and annotations, and the API group.
 pub const GROUP: &str = "kubernetesexecution.kubernaut.io";
 /// The finalizer: an execution goes only when what became of it is recorded.

@@ -42,7 +42,7 @@ pub fn of(execution: &KubernetesExecution, attempt: i32, origin: &Origin) -> Aud
     let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
     let uid = metadata.uid.clone().unwrap_or_default();
     let target = &spec.action.target;
-    let phase = one.map_or(status.phase, |one| one.phase.or(status.phase)).unwrap_or(Phase::Pending);
+    let phase = one.map_or(status.phase, |one| Some(after_attempt(&status, one))).unwrap_or(Phase::Pending);
     let mut parameters = plan::shown_parameters(execution);
     hide::value(&mut parameters);
     let event = AuditEvent {
@@ -80,10 +80,25 @@ pub fn of(execution: &KubernetesExecution, attempt: i32, origin: &Origin) -> Aud
         step_index: spec.step_index,
         requested_by: annotation(CREATED_BY).filter(|_| origin.created_by_is_stamped),
         approved_by: spec.approved_by.clone(),
-        trace_id: annotation(TRACEPARENT).and_then(|text| text.split('-').nth(1).map(str::to_owned)),
+        trace_id: annotation(TRACEPARENT).and_then(|text| trace_id(&text)),
         trimmed: Vec::new(),
     };
     bounded(event)
+}
+
+/// Returns the phase after an attempt. Releases that did not keep it went on after every attempt but the last one of an
+/// execution that has ended.
+fn after_attempt(status: &KubernetesExecutionStatus, attempt: &Attempt) -> Phase {
+    let last = status.attempts.last().is_some_and(|last| last.attempt == attempt.attempt);
+    let ended = status.phase.filter(|phase| last && phase.is_final());
+    attempt.phase.or(ended).unwrap_or(Phase::Retrying)
+}
+
+/// Returns the trace id of a W3C trace context, if it is one: whoever creates an execution writes that annotation.
+fn trace_id(text: &str) -> Option<String> {
+    const DIGITS: usize = 32;
+    let id = text.split('-').nth(1)?;
+    (id.len() == DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit())).then(|| id.to_owned())
 }
 
 /// Returns what is posted.
@@ -117,7 +132,7 @@ fn result(status: &KubernetesExecutionStatus, attempt: Option<&Attempt>) -> Even
     let whole = status.result.as_ref().filter(|_| newest);
     let took = one.start_time.zip(one.end_time).map(|(start, end)| end.duration_since(start).as_nanos());
     EventResult {
-        success: one.phase.map_or(whole.is_some_and(|whole| whole.success), |phase| phase == Phase::Completed),
+        success: after_attempt(status, one) == Phase::Completed,
         output: said(whole.and_then(|whole| whole.output.as_ref())),
         error: said(whole.and_then(|whole| whole.error.as_ref()).or(one.error.as_ref())),
         duration: took.and_then(|nanos| i64::try_from(nanos).ok()).unwrap_or(0).max(0),
@@ -150,6 +165,12 @@ fn bounded(mut event: AuditEvent) -> AuditEvent {
         event.result.output = shorten(&event.result.output, SENTENCE);
         event.result.error = shorten(&event.result.error, SENTENCE);
         event.trimmed.push("result".to_owned());
+    }
+    if size(&event) > LARGEST {
+        // Control characters are six bytes each.
+        (event.reason, event.approved_by, event.image_id) = (None, None, None);
+        (event.result.output, event.result.error) = (String::new(), String::new());
+        event.trimmed.extend(["reason", "approvedBy", "imageId"].map(str::to_owned));
     }
     event
 }

@@ -10,22 +10,31 @@ pub fn text(text: &str) -> String {
     hide_in_text(&lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// Hides the strings in a value that look like secrets, by themselves or by the name of their field.
+/// Hides what looks like a secret in a value: by itself, by the name of its field or of one around it, or by the `name` beside
+/// its `value`.
 pub fn value(value: &mut Value) {
-    within("", value);
+    within(value, false);
 }
 
-fn within(name: &str, value: &mut Value) {
+fn within(value: &mut Value, secret: bool) {
     match value {
-        Value::Object(fields) => fields.iter_mut().for_each(|(name, field)| within(name, field)),
-        Value::Array(items) => items.iter_mut().for_each(|item| within(name, item)),
-        Value::String(own) => {
-            let named = format!("{name}: \"{}\"", own.replace(['"', '\n'], " "));
-            let by_name = !name.is_empty() && text(&named).contains(&format!("{name}: \"[REDACTED]"));
-            *own = if by_name { "[REDACTED]".to_owned() } else { text(own) };
+        Value::Object(fields) => {
+            let named = fields.get("name").and_then(Value::as_str).is_some_and(names_a_secret);
+            for (name, field) in fields {
+                within(field, secret || names_a_secret(name) || named && name == "value");
+            }
         }
-        _ => {}
+        Value::Array(items) => items.iter_mut().for_each(|item| within(item, secret)),
+        Value::String(_) | Value::Number(_) if secret => *value = Value::from("[REDACTED]"),
+        Value::String(own) => *own = text(own),
+        Value::Number(_) | Value::Bool(_) | Value::Null => {}
     }
+}
+
+/// Returns whether the runner's rules hide what stands behind this name, whatever it is.
+fn names_a_secret(name: &str) -> bool {
+    let hides = |name: &str| text(&format!("{name}: \"shown\"")).contains("[REDACTED]");
+    hides(name) || name.strip_suffix('s').is_some_and(hides)
 }
 
 #[cfg(test)]
@@ -36,14 +45,16 @@ mod tests {
     #[test]
     fn hides_by_the_value_and_by_the_name() {
         let mut all = json!({
-            "replicas": 3, "password": "hunter2hunter2", "note": "use Bearer abcdefghijklmnop", "list": ["ok", "token=abcdef"],
+            "replicas": 3, "password": "x'hunter2", "apiKey": 7_777_777, "tokens": ["one-hunter2"], "credentials": { "value": "hunter2" },
+            "env": [{ "name": "DB_PASSWORD", "value": "hunter2" }, { "name": "MODE", "value": "fast" }], "note": "use Bearer abcdefghijklmnop", "list": ["ok", "token=abcdef"],
             "destination": { "url": "https://h/x?X-Amz-Signature=abcdef" }, "containers": ["web"],
         });
         value(&mut all);
         let text = all.to_string();
-        for secret in ["hunter2", "abcdef"] {
+        for secret in ["hunter2", "abcdef", "7777777"] {
             assert!(!text.contains(secret), "{text}");
         }
         assert_eq!((&all["replicas"], &all["containers"]), (&json!(3), &json!(["web"])));
+        assert_eq!(all["env"][1]["value"], "fast");
     }
 }

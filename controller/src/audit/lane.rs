@@ -21,6 +21,8 @@ const BREAKS: u32 = 3;
 const FIRST: Duration = Duration::from_secs(1);
 /// Delay after the store has refused an event for its content.
 const AFTER_REFUSAL: Duration = Duration::from_secs(10);
+/// Delay after an event could not be put into the spool.
+const AFTER_NO_SPOOL: Duration = Duration::from_secs(30);
 /// The longest delay: a store that is back is found within this.
 const LONGEST: Duration = Duration::from_mins(1);
 
@@ -83,26 +85,47 @@ impl Lane {
         delivery(execution, known, room, self.patience, now)
     }
 
-    /// Hands an event over. `wake` asks for another pass when something came of it, or when its turn has come.
-    pub fn offer(self: &Arc<Self>, uid: &str, attempt: i32, envelope: Envelope, wake: Waker) {
-        let now = Timestamp::now();
+    /// Returns whether an event may be sent now, and holds a place for it. Otherwise it waits, and `wake` asks for another
+    /// pass when its turn has come: it need not be built before.
+    pub fn admits(&self, uid: &str, attempt: i32, wake: &Waker) -> bool {
         if self.store().is_none() {
-            tracing::info!(id = envelope.id, event = envelope.body, "audit");
-            self.set(uid, attempt, State::Kept, now);
+            return true;
+        }
+        let now = Timestamp::now();
+        let mut inner = self.inner();
+        // As long as the store is not well only one at a time tries it, each in its turn: an event that never goes through
+        // must not take every turn.
+        let in_turn = inner.failures < BREAKS || inner.queue.is_empty();
+        let free = inner.free(now) > 0;
+        let known = inner.events.entry(uid.to_owned()).or_default().entry(attempt).or_insert(Known::new(now));
+        let admitted = free && (in_turn || known.state == State::Ready);
+        known.state = if admitted { State::Sending } else { State::Waiting };
+        if admitted {
+            inner.sending += 1;
+        } else {
+            inner.queue.push_back((uid.to_owned(), attempt, wake.clone()));
+        }
+        admitted
+    }
+
+    /// Gives a place back: the event could not be built now.
+    pub fn give_back(&self, uid: &str, attempt: i32) {
+        if self.store().is_none() {
             return;
         }
-        {
-            let mut inner = self.inner();
-            let free = inner.free(now) > 0;
-            let known = inner.events.entry(uid.to_owned()).or_default().entry(attempt);
-            let known = known.or_insert(Known::new(now));
-            if !free {
-                known.state = State::Waiting;
-                inner.queue.push_back((uid.to_owned(), attempt, wake));
-                return;
-            }
-            known.state = State::Sending;
-            inner.sending += 1;
+        let mut inner = self.inner();
+        inner.sending = inner.sending.saturating_sub(1);
+        if let Some(known) = inner.events.get_mut(uid).and_then(|all| all.get_mut(&attempt)) {
+            known.state = State::Failing(later(Timestamp::now(), FIRST));
+        }
+    }
+
+    /// Sends an event that was admitted. `wake` asks for another pass when something came of it.
+    pub fn send(self: &Arc<Self>, uid: &str, attempt: i32, envelope: Envelope, wake: Waker) {
+        if self.store().is_none() {
+            tracing::info!(id = envelope.id, event = envelope.body, "audit");
+            self.set(uid, attempt, State::Kept, Timestamp::now());
+            return;
         }
         let (lane, uid) = (self.clone(), uid.to_owned());
         tokio::spawn(async move {
@@ -153,6 +176,19 @@ impl Lane {
         self.set(uid, attempt, State::Kept, Timestamp::now());
         self.inner().spooled += 1;
         self.filled.notify_one();
+    }
+
+    /// Takes that an event could not be put into the spool: why stands in the log, and it is tried again.
+    pub fn not_spooled(&self, uid: &str, attempt: i32) {
+        let mut inner = self.inner();
+        if let Some(known) = inner.events.get_mut(uid).and_then(|all| all.get_mut(&attempt)) {
+            known.not_spooled_before = Some(later(Timestamp::now(), AFTER_NO_SPOOL));
+        }
+    }
+
+    /// How long a store that is away, or that refuses an event, is waited for.
+    pub const fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Waits until something comes into the spool.

@@ -5,7 +5,7 @@
 //! again from the status, under the same ids, and the receiver drops what it has. No phase waits for a delivery.
 
 pub mod event;
-mod hide;
+pub mod hide;
 mod lane;
 pub mod spool;
 mod store;
@@ -54,12 +54,14 @@ pub struct Known {
     /// Since when the store refuses it for its content, and in which words. It is sent again for a while, for a store that is
     /// being changed may be wrong.
     pub refused: Option<(Timestamp, String)>,
+    /// Time before which it is not put into the spool again, after that has failed.
+    pub not_spooled_before: Option<Timestamp>,
 }
 
 impl Known {
     /// One that is new.
     pub fn new(now: Timestamp) -> Self {
-        Self { since: now, state: State::Ready, refused: None }
+        Self { since: now, state: State::Waiting, refused: None, not_spooled_before: None }
     }
 }
 
@@ -103,22 +105,31 @@ pub fn delivery(
         let refused = event.refused.as_ref().map(|(since, _)| after(*since, patience));
         let leaves = deleted.map(|deleted| after(deleted.max(event.since), patience));
         let spool_at = [refused, leaves].into_iter().flatten().min();
+        let spool_at = spool_at.map(|at| event.not_spooled_before.map_or(at, |before| at.max(before)));
         let overdue = spool_has_room && spool_at.is_some_and(|at| now >= at);
+        // Somebody may make room.
+        let spool_at = spool_at.map(|at| if now >= at { after(now, FULL) } else { at });
         let again = match event.state {
             State::Kept => continue,
             // Its answer comes within seconds.
-            State::Sending => None,
+            State::Sending => {
+                outstanding = Some(outstanding.flatten());
+                continue;
+            }
             _ if overdue => return Delivery::Spool(attempt),
             State::Ready => return Delivery::Offer(attempt),
             State::Waiting => None,
             State::Failing(again) if now >= again => return Delivery::Offer(attempt),
             State::Failing(again) => Some(again),
         };
-        let look = [again, spool_at.filter(|at| *at > now)].into_iter().flatten().min();
+        let look = [again, spool_at].into_iter().flatten().min();
         outstanding = Some([outstanding.flatten(), look].into_iter().flatten().min());
     }
     outstanding.map_or(Delivery::Done, Delivery::Outstanding)
 }
+
+/// Time between two looks at a spool that is full.
+const FULL: Duration = Duration::from_mins(1);
 
 fn after(time: Timestamp, duration: Duration) -> Timestamp {
     SignedDuration::try_from(duration).ok().and_then(|one| time.checked_add(one).ok()).unwrap_or(Timestamp::MAX)

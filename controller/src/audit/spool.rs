@@ -1,10 +1,12 @@
 //! The spool: events that nobody can wait for any longer, each a ConfigMap in the controller's namespace. It is the bounded
 //! way out when an execution must go, or when the store refuses an event for good; what is in it is delivered from there.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use serde::Deserialize;
@@ -82,49 +84,49 @@ impl Spool {
 
     /// Delivers what is in the spool, for ever.
     pub async fn drain(self, lane: Arc<Lane>) -> Infallible {
+        let mut refusals = HashMap::new();
         loop {
-            let left = match self.once(&lane).await {
-                Ok(left) => left,
+            let pause = match self.once(&lane, &mut refusals).await {
+                Ok(pause) => pause,
                 Err(failure) => {
                     tracing::warn!(%failure, "failed to look into the spool of audit events");
-                    true
+                    SOON
                 }
             };
-            tokio::time::sleep(LEAST).await;
-            let pause = if left { SOON } else { SELDOM };
-            // What comes into it is counted at once; whether the store takes it is then known too.
-            drop(tokio::time::timeout(pause, lane.spool_filled()).await);
+            if pause == SELDOM {
+                // Many may come at once.
+                drop(tokio::time::timeout(pause, lane.spool_filled()).await);
+                tokio::time::sleep(LEAST).await;
+            } else {
+                // What comes meanwhile would only wait behind what waits already.
+                tokio::time::sleep(pause).await;
+            }
         }
     }
 
-    /// Delivers what waits. Returns whether something is left.
-    async fn once(&self, lane: &Arc<Lane>) -> Result<bool, Failure> {
-        let Some(store) = lane.store() else { return Ok(false) };
-        let mut next = String::new();
+    /// Delivers what waits. Returns when to look again.
+    async fn once(&self, lane: &Lane, refusals: &mut HashMap<String, Timestamp>) -> Result<Duration, Failure> {
+        /// So many in a row that are not taken mean the store, and not one event that never goes through.
+        const IN_A_ROW: usize = 3;
+        let Some(store) = lane.store() else { return Ok(SELDOM) };
+        self.count(lane).await?;
+        let (mut next, mut in_a_row, mut pause, mut left) = (String::new(), 0, SOON, false);
         loop {
             let path =
                 format!("{}?labelSelector={}%3D{WAITING}&limit={PAGE}{next}", self.path(), LABEL.replace('/', "%2F"));
             let page: Page<ConfigMap> = self.requests.get(&path, "configmaps").await?;
             for kept in page.items.into_iter().flatten() {
                 let Some(envelope) = read(&kept) else { continue };
-                match store.post(&envelope).await {
-                    Answer::Kept => self.remove(&kept).await?,
-                    Answer::Refused(why) => {
-                        tracing::error!(
-                            id = envelope.id,
-                            why,
-                            "the store refused a spooled audit event: a person has to look at it"
-                        );
-                        self.writes()?;
-                        let name = another_name(&kept, &envelope.id);
-                        self.keep(&name, &envelope, Some(&why)).await?;
-                        self.remove(&kept).await?;
-                    }
-                    Answer::Later(why, _) => {
-                        tracing::warn!(id = envelope.id, why, "a spooled audit event could not be delivered");
-                        self.count(lane).await?;
-                        return Ok(true);
-                    }
+                let answer = store.post(&envelope).await;
+                in_a_row = if let Answer::Later(_, asked) = &answer {
+                    pause = pause.max(asked.unwrap_or_default()).min(SELDOM);
+                    in_a_row + 1
+                } else {
+                    0
+                };
+                left |= self.answered(lane, &kept, &envelope, answer, refusals).await?;
+                if in_a_row >= IN_A_ROW {
+                    return Ok(pause);
                 }
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -133,7 +135,45 @@ impl Spool {
             }
         }
         self.count(lane).await?;
-        Ok(false)
+        Ok(if left { pause } else { SELDOM })
+    }
+
+    /// Takes what the store said of an event in the spool. Returns whether it stays there to be sent again.
+    async fn answered(
+        &self,
+        lane: &Lane,
+        kept: &ConfigMap,
+        envelope: &Envelope,
+        answer: Answer,
+        refusals: &mut HashMap<String, Timestamp>,
+    ) -> Result<bool, Failure> {
+        let id = &envelope.id;
+        match answer {
+            Answer::Kept => {
+                refusals.remove(id);
+                self.remove(kept).await?;
+                Ok(false)
+            }
+            // A store that is being changed may be wrong for a while.
+            Answer::Refused(why) => {
+                let now = Timestamp::now();
+                let since = *refusals.entry(id.clone()).or_insert(now);
+                if Duration::try_from(now.duration_since(since)).unwrap_or_default() < lane.patience() {
+                    return Ok(true);
+                }
+                tracing::error!(id, why, "the store refused a spooled audit event: a person has to look at it");
+                self.writes()?;
+                self.keep(&another_name(kept, id), envelope, Some(&why)).await?;
+                self.remove(kept).await?;
+                refusals.remove(id);
+                Ok(false)
+            }
+            Answer::Later(why, _) => {
+                tracing::warn!(id, why, "a spooled audit event could not be delivered");
+                refusals.remove(id);
+                Ok(true)
+            }
+        }
     }
 
     fn writes(&self) -> Result<(), Failure> {
@@ -189,7 +229,8 @@ fn another_name(kept: &ConfigMap, id: &str) -> String {
 /// Returns the event in a ConfigMap; one that somebody changed beyond reading is left alone.
 fn read(kept: &ConfigMap) -> Option<Envelope> {
     let data = kept.data.as_ref()?;
-    let text = |key: &str| data.get(key).cloned();
+    // Headers are made of these; an editor may have left a line's end.
+    let text = |key: &str| data.get(key).map(|text| text.trim().to_owned());
     let envelope = Envelope {
         id: text("id")?,
         source: text("source")?,

@@ -1,6 +1,7 @@
 //! The storage service: one POST for each event.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contract::event::{CLOUD_EVENT_TYPE, PATH};
@@ -54,6 +55,8 @@ pub struct Store {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     address: Uri,
     token: Option<PathBuf>,
+    /// Whether it has acknowledged an event: until then its 400 may be that of something else at this address.
+    known: AtomicBool,
 }
 
 impl Store {
@@ -82,6 +85,7 @@ impl Store {
             client: Client::builder(TokioExecutor::new()).build(connector(authority)?),
             address,
             token: token.map(Path::to_path_buf),
+            known: AtomicBool::new(false),
         };
         store.authorization().map_err(|why| format!("--audit-token-file: {why}"))?;
         if store.token.is_some() && base.scheme_str() == Some("http") {
@@ -128,6 +132,7 @@ impl Store {
         };
         let (head, body) = response.into_parts();
         if head.status.is_success() || head.status == StatusCode::CONFLICT {
+            self.known.store(true, Ordering::Relaxed);
             return Answer::Kept;
         }
         let body = Limited::new(body, ANSWER).collect().await.map(http_body_util::Collected::to_bytes);
@@ -135,6 +140,7 @@ impl Store {
         let said = super::hide::text(&shorten(&said, SENTENCE));
         let sentence = format!("the store answered {}{}{said}", head.status, if said.is_empty() { "" } else { ": " });
         match head.status.as_u16() {
+            400 if !self.known.load(Ordering::Relaxed) => Answer::Later(sentence, None),
             400 | 413 | 422 => Answer::Refused(sentence),
             _ => {
                 let seconds = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());

@@ -63,13 +63,31 @@ fn every_end_has_one_event() {
     assert_eq!(due(&read(old)), [1]);
 }
 
+/// What was recorded by a release that kept no phase with its attempts, and what an annotation may hold.
+#[test]
+fn an_event_of_an_old_record_claims_no_more_than_it_knows() {
+    let mut old = execution("Executing", &["Retrying"]);
+    old["status"]["attempts"][0].as_object_mut().unwrap().remove("phase");
+    let event = event::of(&read(old.clone()), 1, &Origin::default());
+    assert_eq!((event.phase.as_str(), event.r#final), ("Retrying", false));
+    old["status"]["phase"] = json!("Completed");
+    assert!(event::of(&read(old.clone()), 1, &Origin::default()).result.success);
+    old["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/traceparent"] =
+        json!(format!("00-{}-x-01", "\u{1}".repeat(90_000)));
+    old["spec"]["reason"] = json!("\u{1}".repeat(90_000));
+    let event = event::of(&read(old), 1, &Origin::default());
+    assert_eq!(event.trace_id, None);
+    assert!(serde_json::to_string(&event).unwrap().len() <= contract::event::LARGEST);
+}
+
 /// With a patience of 60 s. `deleted`: seconds at which it was deleted.
 fn next(states: &[(i32, i64, State, Option<i64>)], deleted: Option<i64>, room: bool, now: i64) -> Delivery {
     let mut one = read(execution("Completed", &["Retrying", "Completed"]));
     one.metadata.deletion_timestamp =
         deleted.map(|seconds| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(seconds)));
     let known = states.iter().cloned().map(|(attempt, since, state, refused)| {
-        (attempt, Known { since: at(since), state, refused: refused.map(|since| (at(since), "no".to_owned())) })
+        let refused = refused.map(|since| (at(since), "no".to_owned()));
+        (attempt, Known { since: at(since), state, refused, not_spooled_before: None })
     });
     delivery(&one, Some(&known.collect()), room, Duration::from_mins(1), at(now))
 }
@@ -98,6 +116,7 @@ fn what_is_done_next() {
         ("also where it never was sent", next(&two(Waiting), Some(10), true, 70), Spool(2)),
         ("its answer first", next(&two(Sending), Some(10), true, 70), Outstanding(None)),
         ("the spool is full: it is held again", next(&two(Failing(at(99))), Some(10), false, 70), until(99)),
+        ("and looked at again: somebody may make room", next(&two(Waiting), Some(10), false, 70), until(130)),
         ("deleted long before its end", next(&[kept.clone(), (2, 50, Waiting, None)], Some(10), true, 109), until(110)),
         ("refused for good: the store may be wrong", next(&refused(10, 25), None, true, 20), until(25)),
         ("it is asked again", next(&refused(10, 25), None, true, 25), Offer(2)),

@@ -145,7 +145,8 @@ pub enum Step {
 pub fn next(seen: &Observed<'_>) -> Step {
     let step = decide(seen);
     let until = match step {
-        Step::Release => None,
+        // Somebody may have taken the finalizer away: that says nothing about the events.
+        Step::Release | Step::Settle => None,
         Step::Wait(until) if held(seen.execution) => until,
         _ => return step,
     };
@@ -269,7 +270,12 @@ impl Observed<'_> {
     }
 
     fn end(&self, phase: Phase, reason: &str, message: &str) -> Step {
-        Step::Record(Box::new(status::with_phase(self.status(), phase, reason, message, self.now)))
+        let mut status = self.status();
+        // A release that did not keep it: this end is not that attempt's.
+        if let Some(attempt) = status.attempts.last_mut() {
+            attempt.phase.get_or_insert(Phase::Retrying);
+        }
+        Step::Record(Box::new(status::with_phase(status, phase, reason, message, self.now)))
     }
 }
 

@@ -395,7 +395,11 @@ fn what_is_recorded_is_told() {
         ("on its way: the finalizer stays", audit(over(), Delivery::Outstanding(None)), "Wait"),
         ("nobody can wait any longer", audit(over(), Delivery::Spool(2)), "Spool 2"),
         ("all are kept", audit(over(), Delivery::Done), "Release"),
-        ("it is let go already", audit(over().metadata(json!({ "finalizers": null })), Delivery::Offer(1)), "Settle"),
+        (
+            "somebody took its finalizer: that says nothing about its events",
+            audit(over().metadata(json!({ "finalizers": null })), Delivery::Offer(1)),
+            "Deliver 1",
+        ),
     ]);
 }
 

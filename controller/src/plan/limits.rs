@@ -6,6 +6,24 @@ use crate::settings::ConditionLimits;
 /// The most bytes of the parameters, and of all conditions: the kernel takes 128 KiB for one variable.
 const LARGEST: usize = 100 << 10;
 
+/// The deepest nesting of the parameters. What lies deeper than 100 levels in an answer of the API server does not arrive.
+const DEEPEST: usize = 32;
+
+/// What is nested too deeply to be anybody's parameters.
+pub fn depth(execution: &KubernetesExecution) -> Option<String> {
+    let parameters = execution.spec.action.parameters.as_ref()?;
+    let deepest = parameters.values().map(levels).max().unwrap_or_default();
+    (deepest >= DEEPEST).then(|| format!("spec.action.parameters: expected at most {DEEPEST} levels of nesting"))
+}
+
+fn levels(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Object(fields) => 1 + fields.values().map(levels).max().unwrap_or_default(),
+        serde_json::Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or_default(),
+        _ => 0,
+    }
+}
+
 /// What is longer than the kernel lets a variable be.
 pub fn sizes(execution: &KubernetesExecution) -> Vec<String> {
     let spec = &execution.spec;

@@ -119,6 +119,7 @@ pub fn plan(execution: &KubernetesExecution, limits: &ConditionLimits) -> Plan {
         problems.push("TARGET_NAMESPACE: a node has no namespace; leave it out".to_owned());
     }
     problems.extend(limits::sizes(execution));
+    problems.extend(limits::depth(execution));
     problems.extend(limits::conditions(execution, limits));
     if problems.is_empty() && wants_uid(execution) {
         let name = action.target.resource_name.as_deref().unwrap_or_default();
