@@ -19,6 +19,9 @@ pub fn look(context: &Arc<Context>, event: &Event<SlimJob>) {
         return;
     };
     let (name, uid, context, job) = (owner.name.clone(), owner.uid.clone(), context.clone(), job.clone());
+    if context.shared.is_recorded(job.metadata.uid.as_deref().unwrap_or_default()) {
+        return;
+    }
     if context.watches(job.metadata.namespace.as_deref().unwrap_or_default(), &name, &uid) {
         return;
     }

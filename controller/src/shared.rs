@@ -65,6 +65,8 @@ struct Memory {
     answers: HashMap<String, KubernetesExecution>,
     lost: HashMap<String, Timestamp>,
     failures: HashMap<String, u32>,
+    /// UIDs of Jobs whose execution is settled, and since when: they end a moment after it.
+    recorded: HashMap<String, Timestamp>,
     /// By namespace; none is all.
     triggers: Vec<(Option<String>, UnboundedSender<ObjectRef<Stored>>)>,
 }
@@ -182,6 +184,16 @@ impl Shared {
         self.memory().lost.remove(uid);
     }
 
+    /// Remembers that a Job is recorded, and its execution settled.
+    pub fn recorded(&self, job_uid: &str) {
+        self.memory().recorded.insert(job_uid.to_owned(), Timestamp::now());
+    }
+
+    /// Returns whether a Job is known to be recorded: what it does from now on is of no interest.
+    pub fn is_recorded(&self, job_uid: &str) -> bool {
+        self.memory().recorded.contains_key(job_uid)
+    }
+
     /// Counts a failed pass, and returns how many have failed in a row.
     pub fn failed(&self, uid: &str) -> u32 {
         let mut memory = self.memory();
@@ -208,6 +220,10 @@ impl Shared {
 
     /// Forgets what is kept of executions that are not there any more, as far as they are in this namespace.
     pub fn prune(&self, namespace: Option<&str>, there: &HashSet<String>) {
+        /// Jobs end within this, also where the Job controller has much to do.
+        const LONGEST: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+        let now = Timestamp::now();
+        self.memory().recorded.retain(|_, since| now.duration_since(*since) < LONGEST);
         let ours = |entry: &Entry| namespace.is_none_or(|own| entry.name.split('/').next() == Some(own));
         let gone: Vec<String> = {
             let memory = self.memory();

@@ -249,7 +249,13 @@ impl Pass {
             "metadata": { "resourceVersion": self.execution.metadata.resource_version }, "status": { "settled": true },
         });
         let path = format!("{}/status", self.path());
-        self.change(context, "settle the execution", &path, &patch).await.map(drop)
+        if self.change(context, "settle the execution", &path, &patch).await? {
+            let attempts = self.execution.status.as_ref().map(|status| status.attempts.as_slice()).unwrap_or_default();
+            for job_uid in attempts.iter().filter_map(|attempt| attempt.job_uid.as_deref()) {
+                context.shared.recorded(job_uid);
+            }
+        }
+        Ok(())
     }
 }
 

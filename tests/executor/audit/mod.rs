@@ -256,7 +256,7 @@ async fn put_back(e: &E, store: &Store, uid: &str, path: &str) -> Result<()> {
     for (from, to) in [(path, again.as_str()), (again.as_str(), path)] {
         let label = json!({ "metadata": { "labels": { "kubernetesexecution.kubernaut.io/spool": "waiting" } } });
         e.world.merge(from, &label).await?;
-        let controller = controller(e, &store.flags())?;
+        let controller = controller(e, &with(store.flags(), &["--audit-patience=2s"]))?;
         e.world.gone(from).await?;
         let kept = e.world.get(to).await?;
         ensure!(kept["metadata"]["labels"]["kubernetesexecution.kubernaut.io/spool"] == "refused", "{kept:#}");
