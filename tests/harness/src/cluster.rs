@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::assets::{Nodes, tell, variable};
+use crate::components::Pace;
 use crate::node::RealNode;
 use crate::supervisor;
 
@@ -54,7 +55,7 @@ impl Drop for Cluster {
 impl Cluster {
     /// Our own cluster with a real node beside the fake ones; see [`crate::node::enter`].
     pub fn with_real_node() -> Result<Self> {
-        let (supervisor, connection) = supervisor::start(Nodes::Real)?;
+        let (supervisor, connection) = supervisor::start(Nodes::Real, Pace::Tests)?;
         Ok(Self { connection, supervisor: Some(supervisor) })
     }
 
@@ -72,7 +73,14 @@ impl Cluster {
             );
             return Ok(Self { connection: existing(Path::new(&file))?, supervisor: None });
         }
-        let (supervisor, connection) = supervisor::start(Nodes::Fake)?;
+        let (supervisor, connection) = supervisor::start(Nodes::Fake, Pace::Tests)?;
+        Ok(Self { connection, supervisor: Some(supervisor) })
+    }
+
+    /// Our own cluster to measure on: kwok plays the pods in namespaces whose names begin with `figures` by the stages of
+    /// `kwok/figures.yaml`.
+    pub fn for_figures(pace: Pace) -> Result<Self> {
+        let (supervisor, connection) = supervisor::start(Nodes::Fake, pace)?;
         Ok(Self { connection, supervisor: Some(supervisor) })
     }
 }

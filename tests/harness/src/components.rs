@@ -19,6 +19,34 @@ pub struct Plan {
     pub kubelet: u16,
     /// The real node beside kwok's, if there is one.
     pub node: Option<RealNode>,
+    /// How quick the controller manager may be.
+    pub pace: Pace,
+}
+
+/// How quick kube-controller-manager may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// No throttling to speak of: tests wait for nothing.
+    #[default]
+    Tests,
+    /// Its own defaults, as most clusters have them: 5 Job syncs at once, 20 requests a second for each controller. For figures.
+    Default,
+    /// As a cluster with many Jobs sets them: 20 Job syncs at once, 500 requests a second. For figures.
+    Tuned,
+}
+
+impl Pace {
+    /// Those for figures, by their names.
+    pub const FIGURES: [Pace; 2] = [Pace::Default, Pace::Tuned];
+
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pace::Tests => "tests",
+            Pace::Default => "default",
+            Pace::Tuned => "tuned",
+        }
+    }
 }
 
 /// Many clients at once, all of them ours: no throttling, or tests wait for nothing.
@@ -59,6 +87,8 @@ impl Plan {
             ("listen-peer-urls", &peer),
             ("initial-advertise-peer-urls", &peer),
             ("initial-cluster", &format!("default={peer}")),
+            // Thousands of objects of 16 KiB, each written a dozen times between two compactions, are more than its default of 2 GiB.
+            ("quota-backend-bytes", if self.pace == Pace::Tests { "0" } else { "8589934592" }),
         ])
     }
 
@@ -91,26 +121,32 @@ impl Plan {
         ])
     }
 
-    fn controller(&self, more: &[(&str, &str)]) -> Vec<String> {
+    fn controller(&self, limits: &[(&str, &str)], more: &[(&str, &str)]) -> Vec<String> {
         let kubeconfig = self.path("admin.kubeconfig");
         let common = [("kubeconfig", kubeconfig.as_str()), ("secure-port", "0"), ("leader-elect", "false")];
-        flags(&[&common, &UNTHROTTLED[..], more].concat())
+        flags(&[&common, limits, more].concat())
     }
 
     /// kube-controller-manager.
     pub fn controller_manager(&self) -> Vec<String> {
-        self.controller(&[
+        let limits: &[(&str, &str)] = if self.pace == Pace::Default { &[] } else { &UNTHROTTLED };
+        let syncs: &[(&str, &str)] = match self.pace {
+            Pace::Tests => &[("concurrent-deployment-syncs", "20"), ("concurrent-replicaset-syncs", "20")],
+            Pace::Default => &[],
+            Pace::Tuned => &[("concurrent-job-syncs", "20")],
+        };
+        let (key, authority) = (self.path("sa.key"), self.path("pki/apiserver.crt"));
+        let files = [
             ("use-service-account-credentials", "true"),
-            ("service-account-private-key-file", &self.path("sa.key")),
-            ("root-ca-file", &self.path("pki/apiserver.crt")),
-            ("concurrent-deployment-syncs", "20"),
-            ("concurrent-replicaset-syncs", "20"),
-        ])
+            ("service-account-private-key-file", key.as_str()),
+            ("root-ca-file", authority.as_str()),
+        ];
+        self.controller(limits, &[&files, syncs].concat())
     }
 
     /// kube-scheduler.
     pub fn scheduler(&self) -> Vec<String> {
-        self.controller(&[])
+        self.controller(&UNTHROTTLED, &[])
     }
 
     /// kwok: all nodes (those marked as fake, beside a real one) and their pods, and the kubelet's API for logs.

@@ -261,7 +261,7 @@ impl World {
     /// A kubeconfig with a token of a ServiceAccount, for this address.
     pub async fn token_kubeconfig(&self, account: &str, server: &str, authority: &Path) -> Result<PathBuf> {
         let path = format!("{}/{account}/token", self.path("v1", "serviceaccounts"));
-        let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 3600 } });
+        let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": { "expirationSeconds": 21600 } });
         let answer = self.create(&path, &review).await?;
         let token = answer.pointer("/status/token").and_then(Value::as_str).context("no token")?;
         let file = self.folder().join(format!("{account}-{:08x}.kubeconfig", unique()));

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::cluster::ADMIN_TOKEN;
+use crate::components::Pace;
 
 /// Keys, tokens, policies and kwok's configuration.
-pub fn write(folder: &Path) -> Result<()> {
+pub fn write(folder: &Path, pace: Pace) -> Result<()> {
     fs::create_dir_all(folder.join("pki"))?;
     fs::create_dir_all(folder.join("logs"))?;
     fs::write(folder.join("tokens.csv"), format!("{ADMIN_TOKEN},admin,admin,system:masters\n"))?;
@@ -24,7 +25,8 @@ pub fn write(folder: &Path) -> Result<()> {
     fs::write(folder.join("kubelet.crt"), certified.cert.pem())?;
     fs::write(folder.join("kubelet.key"), certified.signing_key.serialize_pem())?;
     let stages = include_str!("../kwok/stages.yaml");
-    fs::write(folder.join("kwok.yaml"), format!("{stages}---\n{}", logs(folder)?))?;
+    let figures = if pace == Pace::Tests { "" } else { include_str!("../kwok/figures.yaml") };
+    fs::write(folder.join("kwok.yaml"), format!("{stages}{figures}---\n{}", logs(folder)?))?;
     Ok(())
 }
 

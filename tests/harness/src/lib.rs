@@ -21,10 +21,12 @@ pub mod recorder;
 pub mod result;
 pub mod runner;
 mod supervisor;
+pub mod tail;
 pub mod token;
 pub mod verdict;
 
 pub use cluster::{Cluster, Connection, client};
+pub use components::Pace;
 pub use supervisor::supervise_if_asked;
 
 /// A listener at a port that is free, and stays free for who had it when it is closed for a while: it is below those that the

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::assets::{Assets, Nodes, tell};
 use crate::cluster::{ADMIN_TOKEN, Connection};
-use crate::components::Plan;
+use crate::components::{Pace, Plan};
 use crate::inputs;
 use crate::node::RealNode;
 
@@ -31,8 +31,10 @@ pub fn supervise_if_asked() {
     if std::env::args().nth(1).as_deref() != Some(ARGUMENT) {
         return;
     }
-    let nodes = if std::env::args().nth(2).as_deref() == Some(WITH_REAL_NODE) { Nodes::Real } else { Nodes::Fake };
-    let code = match supervise(nodes) {
+    let asked = std::env::args().nth(2);
+    let nodes = if asked.as_deref() == Some(WITH_REAL_NODE) { Nodes::Real } else { Nodes::Fake };
+    let pace = Pace::FIGURES.into_iter().find(|pace| asked.as_deref() == Some(pace.name())).unwrap_or_default();
+    let code = match supervise(nodes, pace) {
         Ok(()) => 0,
         Err(error) => {
             tell(&format!("the test cluster failed: {error:#}"));
@@ -43,12 +45,13 @@ pub fn supervise_if_asked() {
 }
 
 /// Starts this program again as the supervisor. Dropping the returned child's stdin ends the cluster.
-pub fn start(nodes: Nodes) -> Result<(Child, Connection)> {
+pub fn start(nodes: Nodes, pace: Pace) -> Result<(Child, Connection)> {
     let program = std::env::current_exe().context("failed to find this program")?;
     // A group of its own: Ctrl-C in the terminal ends us, and the supervisor then ends the cluster in order.
     let mut child = Command::new(program)
         .arg(ARGUMENT)
         .args((nodes == Nodes::Real).then_some(WITH_REAL_NODE))
+        .args((pace != Pace::Tests).then_some(pace.name()))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .process_group(0)
@@ -100,10 +103,10 @@ fn terminate(child: &mut Child) {
     let _reaped = child.wait();
 }
 
-fn supervise(nodes: Nodes) -> Result<()> {
+fn supervise(nodes: Nodes, pace: Pace) -> Result<()> {
     let assets = Assets::ensure(nodes)?;
     let mut processes = Processes { plan: None, folder: tempfile::tempdir()?, running: Vec::new(), node: None };
-    let connection = control_plane(&assets, &mut processes, nodes)?;
+    let connection = control_plane(&assets, &mut processes, nodes, pace)?;
     let mut stdout = io::stdout();
     writeln!(stdout, "{}", serde_json::to_string(&connection)?)?;
     stdout.flush()?;
@@ -155,13 +158,13 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
     Ok(ports)
 }
 
-fn control_plane(assets: &Assets, processes: &mut Processes, nodes: Nodes) -> Result<Connection> {
+fn control_plane(assets: &Assets, processes: &mut Processes, nodes: Nodes, pace: Pace) -> Result<Connection> {
     let folder = processes.folder.path().to_path_buf();
     let [etcd, etcd_peer, api, kubelet] = free_ports::<4>()?;
     let node = (nodes == Nodes::Real).then(|| RealNode::prepare(&folder, assets)).transpose()?;
     processes.node.clone_from(&node);
-    let plan = Plan { folder: folder.clone(), etcd, etcd_peer, api, kubelet, node: node.clone() };
-    inputs::write(&folder)?;
+    let plan = Plan { folder: folder.clone(), etcd, etcd_peer, api, kubelet, node: node.clone(), pace };
+    inputs::write(&folder, pace)?;
     processes.plan = Some(plan.clone());
     let running = &mut processes.running;
     let start =
