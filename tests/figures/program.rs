@@ -17,6 +17,17 @@ use crate::arena::Field;
 /// The argument by which this program is the controller.
 pub const CONTROLLER: &str = "__controller";
 
+/// What cargo tells this program of its package: ring's build script looks at it, and would build all of it anew each time.
+const OF_THIS_PACKAGE: [&str; 7] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 /// The program that is started, and the arguments in front of all others.
 pub struct Program {
     path: PathBuf,
@@ -40,7 +51,11 @@ impl Program {
         let target = own.ancestors().nth(3).context("this program is not in a target folder")?;
         if !unused {
             tell("building the controller as it is released");
-            let built = std::process::Command::new(env!("CARGO"))
+            let mut cargo = std::process::Command::new(env!("CARGO"));
+            for name in OF_THIS_PACKAGE {
+                cargo.env_remove(name);
+            }
+            let built = cargo
                 .current_dir(root)
                 .args(["build", "--release", "--package", "execution-controller", "--target-dir"])
                 .arg(target)
