@@ -170,7 +170,10 @@ async fn evicted(n: &N) -> Result<()> {
         let exit = &terminated(pod)["exitCode"];
         ensure!(*exit == 137 || name == "silent" && *exit == 0, "{pod:#}");
         if *exit == 137 {
-            says(&status, &["137", "Evicted: Pod ephemeral local storage usage exceeds"])?;
+            says(&status, &["Evicted: Pod ephemeral local storage usage exceeds"])?;
+            // A kubelet that has lost the container says that its pod has failed before it says how the container ended.
+            let told = &status["attempts"][0]["exitCode"];
+            ensure!(told.is_null() || *told == 137 && says(&status, &["137"]).is_ok(), "{status:#}");
         }
     }
     // The kubelet may have removed the container before it had read what it said.

@@ -183,6 +183,7 @@ fn no_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: Option<&Termina
             || "never started".to_owned(),
             |why| why.split_once(": ").map_or(why.clone(), |(_, rest)| format!("never started: {rest}")),
         ),
+        None if pod.life == Life::There => "is over, and how its container ended was not told".to_owned(),
         None => "is gone, and its result was not seen".to_owned(),
     };
     let evicted = pod.object.status.reason.as_deref().map(|reason| {
