@@ -37,6 +37,10 @@ pub async fn beside(arena: &Arena<'_>, step: &Step) -> Result<Figures> {
     figures.set("final phases/s", per_second(ours.phases_took()));
     figures.set("jobs complete/s", per_second(theirs.jobs_took()));
     latencies(&mut figures, &ours);
+    for (name, part) in [("p50", 0.5), ("p95", 0.95)] {
+        figures.set(&format!("job to end {name} ms"), percentile(&ours.until_end(), part));
+        figures.set(&format!("bare job to end {name} ms"), percentile(&theirs.until_end(), part));
+    }
     figures.set("requests each", requests(&ours, "e"));
     figures.set("of them events", ours.kinds.get("create events").map(|events| number(*events) / number(count)));
     figures.set("429s", Some(number(ours.too_many)));

@@ -118,6 +118,8 @@ fn beside(shown: &Shown<'_>) -> String {
         "bare Jobs complete/s",
         "creation to Job p50, p95 (ms)",
         "end to phase p50, p95 (ms)",
+        "Job to pod's end p50, p95 (ms)",
+        "the same, bare (ms)",
         "requests each",
         "429s",
     ];
@@ -131,6 +133,8 @@ fn beside(shown: &Shown<'_>) -> String {
         cells.extend([
             two("creation to job"),
             two("end to phase"),
+            two("job to end"),
+            two("bare job to end"),
             spread(&values("requests each")),
             spread(&values("429s")),
         ]);

@@ -142,14 +142,28 @@ impl Seen {
         self.created.iter().filter_map(took).collect()
     }
 
+    /// Milliseconds from the creation of each Job, ours or a bare one, to the end of its last pod: what others do.
+    pub fn until_end(&self) -> Vec<f64> {
+        let began = |of: &str| self.started.get(of).or_else(|| self.created.get(of)).copied();
+        let took = |(of, end): (&str, Timestamp)| Some(seconds(began(of)?, end) * 1000.0);
+        self.ends().into_iter().filter_map(took).collect()
+    }
+
     /// Milliseconds from when a kubelet said that the container had ended to the final phase.
     pub fn until_phase(&self) -> Vec<f64> {
+        let ends = self.ends();
+        let took = |(of, time): (&str, Timestamp)| Some(seconds(*ends.get(of)?, time) * 1000.0);
+        self.recorded().into_iter().filter_map(took).collect()
+    }
+
+    /// When the last pod of each ended.
+    fn ends(&self) -> HashMap<&str, Timestamp> {
         let mut ends: HashMap<&str, Timestamp> = HashMap::new();
         for (pod, (_, last)) in self.pods.iter().filter(|(_, (count, _))| *count >= ENDED) {
             let end = ends.entry(owner(pod)).or_insert(*last);
             *end = (*end).max(*last);
         }
-        self.recorded().into_iter().filter_map(|(of, time)| Some(seconds(*ends.get(of)?, time) * 1000.0)).collect()
+        ends
     }
 
     /// Requests for each of those whose names begin so.
