@@ -20,6 +20,8 @@ use crate::unreadable;
 
 /// The most steps of one pass; an execution that would take more waits for its next turn.
 const STEPS: usize = 16;
+/// The longest time that a request is on its way at least, however short a write may be once it has arrived.
+const ON_ITS_WAY: Duration = Duration::from_secs(15);
 /// How far the clocks of two controllers may be apart, where one waits for what the other one sent.
 const CLOCKS: Duration = Duration::from_secs(3);
 /// The longest delay after failed passes.
@@ -141,7 +143,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
             backoff: timing.backoff,
             start_deadline: timing.start_deadline,
             stop_after: timing.stop_after,
-            arrives_within: context.shared.requests.horizon() + CLOCKS,
+            arrives_within: (context.shared.requests.horizon() + CLOCKS).max(ON_ITS_WAY),
         },
         now: Timestamp::now(),
     })
