@@ -9,7 +9,7 @@ use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 
 use crate::act::Trouble;
-use crate::api::{FINALIZER, GROUP, KubernetesExecution, Phase, Reason};
+use crate::api::{FINALIZER, GROUP, KubernetesExecution, Phase, Reason, TRACEPARENT};
 use crate::audit::event::envelope;
 use crate::audit::hide;
 use crate::context::Context;
@@ -49,12 +49,11 @@ pub async fn settle(context: &Context, metadata: &ObjectMeta, error: &str) -> Re
     if !shared.gate.allows(shared.requests.horizon()) || !(recorded || deleted && ours) {
         return Ok(Action::await_change());
     }
-    let message = if recorded || phase.is_none() {
-        nothing_started(&error)
-    } else {
-        format!("it was deleted, and what it had come to (phase {}) cannot be read: {error}", phase.unwrap_or_default())
+    let message = match phase.filter(|_| !recorded) {
+        None => what_was_started(&stored, &error),
+        Some(phase) => format!("it was deleted, and what it had come to (phase {phase}) cannot be read: {error}"),
     };
-    let event = event(&stored, &message, !recorded && phase.is_some());
+    let event = event(&stored, &message, was_held(&stored) || phase.is_some() && !recorded);
     if shared.audit.store().is_some() {
         shared.spool.put(&envelope(&event), None).await.map_err(trouble)?;
         shared.audit.spooled(&event.execution_uid, event.attempt);
@@ -62,8 +61,8 @@ pub async fn settle(context: &Context, metadata: &ObjectMeta, error: &str) -> Re
         tracing::info!(id = event.id, event = envelope(&event).body, "audit");
     }
     let version = stored.pointer("/metadata/resourceVersion");
-    let answer = if deleted && ours {
-        // Its Job goes with it.
+    // Before it is settled: what is not watched any more could not be let go when it is deleted.
+    let answer = if ours {
         let left: Vec<_> = finalizers(&stored).into_iter().filter(|one| one != FINALIZER).collect();
         let patch = json!({ "metadata": { "resourceVersion": version, "finalizers": left } });
         shared.requests.patch::<Value>(&path, "kubernetesexecutions", &patch).await
@@ -82,8 +81,21 @@ fn finalizers(stored: &Value) -> Vec<Value> {
     stored.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
-fn nothing_started(error: &str) -> String {
-    format!("the stored object cannot be read, and nothing was started: {error}")
+/// Returns whether it was held, also if it is not any more: a Job may have been made of it since, whatever its status says. The
+/// trace context is written with the finalizer.
+fn was_held(stored: &Value) -> bool {
+    let annotations = stored.pointer("/metadata/annotations").and_then(Value::as_object);
+    finalizers(stored).iter().any(|one| one == FINALIZER)
+        || annotations.is_some_and(|all| all.contains_key(TRACEPARENT))
+}
+
+fn what_was_started(stored: &Value, error: &str) -> String {
+    let started = if was_held(stored) {
+        "whether anything was started is not known (look for its Job)"
+    } else {
+        "nothing was started"
+    };
+    format!("the stored object cannot be read, and {started}: {error}")
 }
 
 /// Writes the final phase. That it is settled follows when its event is kept.
@@ -93,8 +105,13 @@ async fn record(context: &Context, path: &str, stored: &Value, error: &str) -> R
         return Ok(Action::await_change());
     }
     let (phase, reason) = (Phase::Failed, Reason::Unreadable.name());
-    let status =
-        status::with_phase(status::Status::default(), phase, reason, &nothing_started(error), Timestamp::now());
+    let status = status::with_phase(
+        status::Status::default(),
+        phase,
+        reason,
+        &what_was_started(stored, error),
+        Timestamp::now(),
+    );
     let version = stored.pointer("/metadata/resourceVersion");
     let patch = json!({ "metadata": { "resourceVersion": version }, "status": status });
     let answer = shared.requests.patch::<Value>(&format!("{path}/status"), "kubernetesexecutions/status", &patch).await;
@@ -142,5 +159,23 @@ fn event(stored: &Value, message: &str, may_have_run: bool) -> AuditEvent {
         approved_by: None,
         trace_id: None,
         trimmed: vec!["parameters".to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between the hold and the first status a Job may have been made.
+    #[test]
+    fn that_nothing_was_started_is_said_only_of_what_was_never_held() {
+        let never = json!({ "metadata": {} });
+        assert!(what_was_started(&never, "e").contains("nothing was started"));
+        let held = json!({ "metadata": { "finalizers": [FINALIZER] } });
+        let let_go = json!({ "metadata": { "annotations": { TRACEPARENT: "x" } } });
+        for stored in [held, let_go] {
+            assert!(what_was_started(&stored, "e").contains("is not known"));
+            assert_eq!(event(&stored, "m", was_held(&stored)).effect, Effect::Unknown);
+        }
     }
 }

@@ -491,14 +491,7 @@ async fn unreadable(e: &E) -> Result<()> {
     }
     let odd = e.reason("odd", "Unreadable").await?;
     ensure!(odd["status"]["phase"] == "Failed" && odd["status"]["message"].to_string().contains("many"), "{odd:#}");
-    // One that became so while it was held, as after a downgrade, can be deleted all the same.
-    let mut elsewhere = scale_with(7, json!({ "maxRetries": 1, "suspend": true }));
-    elsewhere["action"]["target"]["resourceName"] = json!("third");
-    e.execute("held", elsewhere).await?;
-    e.reason("held", "Suspended").await?;
-    e.world.merge(&format!("{}/status", e.execution("held")), &json!({ "status": { "retryCount": "many" } })).await?;
-    e.world.delete(&e.execution("held")).await?;
-    e.world.gone(&e.execution("held")).await?;
+    unreadable_while_held(e).await?;
     // A newer controller's phase is left to it, and its fields are left alone.
     let newer = json!({ "status": { "phase": "Paused", "novel": { "a": 1 } } });
     let mut elsewhere = scale_with(7, json!({ "maxRetries": 1, "suspend": true }));
@@ -516,6 +509,30 @@ async fn unreadable(e: &E) -> Result<()> {
     ensure!(even["status"]["novel"]["a"] == 1, "an unknown field was lost: {even:#}");
     let paused = e.world.get(&e.execution("paused")).await?;
     ensure!(paused["status"]["phase"] == "Paused" && paused["status"]["jobName"].is_null(), "{paused:#}");
+    Ok(())
+}
+
+/// One that became so while it was held, as after a downgrade, can be deleted all the same.
+async fn unreadable_while_held(e: &E) -> Result<()> {
+    let mut elsewhere = scale_with(7, json!({ "maxRetries": 1, "suspend": true }));
+    elsewhere["action"]["target"]["resourceName"] = json!("third");
+    e.execute("held", elsewhere).await?;
+    e.reason("held", "Suspended").await?;
+    e.world.merge(&format!("{}/status", e.execution("held")), &json!({ "status": { "retryCount": "many" } })).await?;
+    e.world.delete(&e.execution("held")).await?;
+    e.world.gone(&e.execution("held")).await?;
+    // And one that says nothing of its phase any more: it is recorded, let go while it is still watched, and can be deleted.
+    let mut elsewhere = scale_with(7, json!({ "maxRetries": 1, "suspend": true }));
+    elsewhere["action"]["target"]["resourceName"] = json!("fourth");
+    e.execute("blank", elsewhere).await?;
+    e.reason("blank", "Suspended").await?;
+    let blank = json!({ "status": { "phase": null, "reason": null, "retryCount": "many" } });
+    e.world.merge(&format!("{}/status", e.execution("blank")), &blank).await?;
+    let blank = e.ended("blank").await?;
+    ensure!(blank["status"]["reason"] == "Unreadable" && blank["metadata"]["finalizers"].is_null(), "{blank:#}");
+    ensure!(blank["status"]["message"].to_string().contains("is not known"), "{blank:#}");
+    e.world.delete(&e.execution("blank")).await?;
+    e.world.gone(&e.execution("blank")).await?;
     Ok(())
 }
 
