@@ -18,10 +18,10 @@ if [[ ${1:-} == --twice ]]; then
         git worktree prune
         git worktree add --quiet --detach "$root/target/twice/$place" HEAD
         CARGO_TARGET_DIR=$root/target/twice/$place/target "$root/target/twice/$place/images/build.sh"
-        cp "$root/target/twice/$place/target/images/digests" "$root/target/twice/$place.digests"
+        (cd "$root/target/twice/$place/target/images" && cat digests && sha256sum ./*.json) >"$root/target/twice/$place.digests"
         git worktree remove --force "$root/target/twice/$place"
     done
-    diff "$root/target/twice/one.digests" "$root/target/twice/another-place.digests" && echo "both builds have the same digests"
+    diff "$root/target/twice/one.digests" "$root/target/twice/another-place.digests" && echo "both builds have the same images, bills of materials and provenance"
     exit
 fi
 
@@ -35,6 +35,9 @@ for tool in buildah musl-gcc cargo-auditable cargo-cyclonedx cargo-about; do
     command -v "$tool" >/dev/null || { echo "$tool is missing: tests/harness/install-packages.sh installs it" >&2; exit 1; }
 done
 
+# Each package's folder, by its binary.
+declare -A packages=([action-runner]=. [execution-controller]=controller [audit-receiver]=controller/receiver)
+
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 # Whole: how short a name may be depends on the clone. What is not committed is told.
 revision=$(git rev-parse HEAD)$([[ -z $(git status --porcelain --untracked-files=no) ]] || echo -dirty)
@@ -44,22 +47,21 @@ export SOURCE_DATE_EPOCH
 # The paths of this machine stay out of the binary; panic messages would hold them.
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 # Each by itself: built together, each would get what the other one asks of their dependencies.
-for package in action-runner execution-controller; do
+for package in "${!packages[@]}"; do
     ACTION_RUNNER_REVISION=$revision \
         RUSTFLAGS="--remap-path-prefix=$root=/src --remap-path-prefix=$cargo_home=/cargo" \
         cargo auditable build --quiet --release --locked --package "$package" --target "$target"
 done
 binaries=${CARGO_TARGET_DIR:-$root/target}/$target/release
 # Without it a scanner sees nothing in a stripped static binary.
-for binary in action-runner execution-controller; do
+for binary in "${!packages[@]}"; do
     readelf --sections --wide "$binaries/$binary" | grep -q '\.dep-v0' || { echo "the list of crates is not in $binary" >&2; exit 1; }
 done
 
 context=$out/context
 rm -rf "$context"
-mkdir -p "$context/$arch" "$context/files/licences" "$context/controller/licences"
-cp "$binaries/action-runner" "$binaries/execution-controller" "$context/$arch"
-cargo run --quiet --locked --package image-files -- "$context"
+mkdir -p "$context/$arch" "$context/files/licences"
+cargo run --quiet --locked --package image-files -- context "$context"
 cp LICENSE "$context/files/licences/LICENSE"
 # The crates' own licence files are what counts, nothing is asked of a licence service; cargo wants the crates of every platform.
 # It takes most of a minute, so what came of it is kept until the dependencies change.
@@ -68,30 +70,40 @@ if [[ ! -d $licences ]]; then
     rm -rf "$out"/licences-*
     cargo fetch --quiet --locked
     mkdir "$licences.new"
-    about() { cargo about generate --offline --locked --fail --manifest-path "$1" --config images/about.toml images/about.hbs -o "$licences.new/$2"; }
-    about Cargo.toml runner
-    about controller/Cargo.toml controller
+    for binary in "${!packages[@]}"; do
+        cargo about generate --offline --locked --fail --manifest-path "${packages[$binary]}/Cargo.toml" --config images/about.toml \
+            images/about.hbs -o "$licences.new/$binary"
+    done
     mv "$licences.new" "$licences"
 fi
-cp "$licences/runner" "$context/files/licences/THIRD-PARTY"
-cp "$licences/controller" "$context/controller/licences/THIRD-PARTY"
+for binary in "${!packages[@]}"; do
+    cp "$binaries/$binary" "$context/$arch"
+    mkdir -p "$context/of/$binary/licences"
+    cp "$licences/$binary" "$context/of/$binary/licences/THIRD-PARTY"
+done
 roots=$(sed -n '/^name = "webpki-root-certs"$/{n;s/^version = "\(.*\)"$/\1/p}' Cargo.lock)
 cp "$cargo_home"/registry/src/*/webpki-root-certs-"$roots"/LICENSE "$context/files/licences/CA-ROOTS"
 cp images/LICENCE-musl "$context/files/licences/MUSL"
-chmod 0444 "$context"/{files,controller}/licences/*
-find "$context/files" "$context/controller" -type d -exec chmod 0755 {} +
+chmod 0444 "$context"/{files,of/*}/licences/*
+find "$context/files" "$context/of" -type d -exec chmod 0755 {} +
 
+# One for each member of the workspace; those that are in no image go.
 cargo cyclonedx --quiet --format json --target "$target" --no-build-deps --manifest-path Cargo.toml --override-filename sbom
-mv sbom.json "$out/action-runner-$arch.cdx.json"
-mv controller/sbom.json "$out/execution-controller-$arch.cdx.json"
-# One for each member of the workspace.
-rm -f {actions,contract,controller/receiver,images,tests/harness,tests/fuzz}/sbom.json
+for binary in "${!packages[@]}"; do
+    mv "${packages[$binary]}/sbom.json" "$context/$binary.json"
+done
+rm -f {actions,contract,images,tests/harness,tests/fuzz}/sbom.json
+# Rust links the musl that it brings along, whatever musl-gcc is of: the library itself says which.
+rust=$(rustc --version | cut -d' ' -f2)
+musl=$(ar p "$(rustc --print sysroot)/lib/rustlib/$target/lib/self-contained/libc.a" version.lo | strings | grep -m1 -xE '[0-9]+(\.[0-9]+)+')
 
 # A storage of its own: nothing of the machine's images is touched, and none of its layers is used.
 storage=$(mktemp -d)
 trap 'buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs rm --all >/dev/null 2>&1; rm -rf "$storage"' EXIT
 bud() { buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs "$@"; }
 created=$(date --utc --date "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
+rm -rf "$out"/{digests,*.cdx.json,by-digest} "$out"/provenance-*.json
+mkdir "$out/by-digest"
 : >"$out/digests"
 mapfile -t images < <(sed -n '/ AS base$/d; s/^FROM [a-z]* AS \(.*\)$/\1/p' images/Containerfile)
 for image in "${images[@]}"; do
@@ -100,6 +112,38 @@ for image in "${images[@]}"; do
         --build-arg SOURCE="${SOURCE:-unknown}" \
         --target "$image" --tag "$image:$version" --file images/Containerfile "$context" >/dev/null
     bud push --quiet --digestfile "$storage/digest" "$image:$version" "oci-archive:$out/$image.tar:docker.io/library/$image:$version"
-    printf '%s %s\n' "$(cat "$storage/digest")" "$image" >>"$out/digests"
-    printf '%-20s %s  %s bytes compressed\n' "$image" "$(cat "$storage/digest")" "$(stat --format %s "$out/$image.tar")"
+    digest=$(cat "$storage/digest")
+    binary=$([[ -v packages[$image] ]] && echo "$image" || echo action-runner)
+    cargo run --quiet --locked --package image-files -- sbom "$out/$image.tar" --crates "$context/$binary.json" --root "$root" --rust "$rust" --musl "$musl" \
+        --ca-roots "$roots" --created "$created" >"$out/$image-$arch.cdx.json"
+    printf '%s %s\n' "$digest" "$image" >>"$out/digests"
+    printf '%-20s %s  %s bytes compressed\n' "$image" "$digest" "$(stat --format %s "$out/$image.tar")"
 done
+
+# What was built from what, and how (SLSA provenance 1.0): the predicate that `cosign attest` takes. The time is the commit's.
+cat >"$out/provenance-$arch.json" <<END
+{
+  "buildDefinition": {
+    "buildType": "${SOURCE:-unknown}/images/build.sh",
+    "externalParameters": { "source": "${SOURCE:-unknown}", "revision": "$revision", "architecture": "$arch", "SOURCE_DATE_EPOCH": $SOURCE_DATE_EPOCH },
+    "internalParameters": { "rust": "$rust", "musl": "$musl", "linker": "$(musl-gcc --version | head -n 1)", "buildah": "$(buildah --version | cut -d' ' -f3)" },
+    "resolvedDependencies": [
+      { "uri": "git+${SOURCE:-unknown}", "digest": { "gitCommit": "${revision%-dirty}" } },
+      { "name": "Cargo.lock", "digest": { "sha256": "$(sha256sum Cargo.lock | cut -c1-64)" } }
+    ]
+  },
+  "runDetails": { "builder": { "id": "${BUILDER:-unknown}" } }
+}
+END
+
+# For a kustomization: Jobs and the controller with these images and no others, wherever they were pushed to.
+{
+    printf '# Written by images/build.sh, of %s. A registry goes into newName.\n' "$revision"
+    printf 'apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nimages:\n'
+    while read -r digest image; do printf -- '- { name: %s, newName: %s, digest: "%s" }\n' "$image" "${REGISTRY:-}$image" "$digest"; done <"$out/digests"
+} >"$out/by-digest/kustomization.yaml"
+# For the executor's settings, which choose the images of its Jobs.
+{
+    printf '# Written by images/build.sh, of %s: for settings.yaml.\nimageDigests:\n' "$revision"
+    while read -r digest image; do [[ $image != action-* ]] || printf '  %s: "%s"\n' "$image" "$digest"; done <"$out/digests"
+} >"$out/by-digest/settings.yaml"

@@ -13,7 +13,7 @@ group "default" { targets = ["image"] }
 
 target "image" {
   name       = image
-  matrix     = { image = ["action-scale", "action-restart", "action-rollback", "action-cordon", "action-logs", "action-runner", "execution-controller"] }
+  matrix     = { image = ["action-scale", "action-restart", "action-rollback", "action-cordon", "action-logs", "action-runner", "execution-controller", "audit-receiver"] }
   context    = "target/images/context"
   dockerfile = "../../../images/Containerfile"
   target     = image

@@ -8,6 +8,9 @@ use action_runner::run::record::RunRecord;
 use action_runner::{execute, output, report_panics, telemetry};
 use contract::code::Code;
 
+/// The stack of threads that look up names and write.
+const STACK: usize = 512 << 10;
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place that takes the environment, and the one that ends a panic"
@@ -23,14 +26,14 @@ fn main() -> ExitCode {
     let (result, code) = match cli::read(std::env::args_os()) {
         Invocation::Text(text) => return printed(&text, 0),
         Invocation::Wrong(message) => (record.fail(Code::InvalidRequest, message), Code::InvalidRequest.exit()),
-        asked => match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        asked => match tokio::runtime::Builder::new_current_thread().thread_stack_size(STACK).enable_all().build() {
             Ok(runtime) => {
                 let finished = match asked {
                     Invocation::Command(command) => match runtime.block_on(command.run(variables)) {
                         Ok(Printed { text, exit }) => return printed(&text, exit),
                         Err(error) => (record.error(&error), Code::from(&error).exit()),
                     },
-                    _ => runtime.block_on(execute(variables, record)),
+                    _ => runtime.block_on(execute(variables, record, std::process::exit)),
                 };
                 // A hanging name lookup must not delay the result.
                 runtime.shutdown_background();
@@ -39,10 +42,11 @@ fn main() -> ExitCode {
             Err(error) => (record.fail(Code::Internal, format!("failed to start: {error}")), Code::Internal.exit()),
         },
     };
-    for problem in output::write(&result) {
+    // A run has written its result by itself.
+    for problem in output::write(&result, output::BRIEFLY) {
         tracing::error!(problem);
     }
-    telemetry::summary(&result);
+    let _unread = output::within(output::BRIEFLY, move || telemetry::summary(&result));
     ExitCode::from(code)
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
 use contract::result::ActionResult;
+use contract::text::{PrintableLines, printable};
 use tracing_subscriber::EnvFilter;
 
 /// kube logs every 5xx at ERROR; the runner reports failures itself, with how it handled them.
@@ -26,10 +27,11 @@ pub fn start(variables: &[(OsString, OsString)]) {
         Some("text") => false,
         _ => !terminal,
     };
+    let coloured = terminal && read("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(terminal && read("NO_COLOR").is_none());
+        .with_writer(move || PrintableLines::new(io::stderr(), coloured && !json))
+        .with_ansi(coloured);
     // A second start (in a test) keeps the first.
     let _kept = if json {
         builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
@@ -54,14 +56,10 @@ pub fn summary(result: &ActionResult) {
         let parameters = undo.rollback_parameters.clone().map(serde_json::Value::Object).unwrap_or_default();
         let action = undo.rollback_action.as_deref().unwrap_or_default();
         text.push_str(&format!(
-            "  to take it back: ACTION_TYPE={action} ACTION_PARAMETERS='{parameters}', same target\n"
+            "  to take it back: ACTION_TYPE={action} ACTION_PARAMETERS='{}', same target\n",
+            printable(&parameters.to_string())
         ));
     }
     // A terminal that is gone needs no summary.
     let _unseen = stderr.write_all(text.as_bytes());
-}
-
-/// Replaces control characters: a server's text must not control a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contract::annotations::CORDON;
 use contract::result::RollbackInformation;
+use contract::text::has_commands;
 use contract::waiting::Waits;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{self, Action, Decision, TargetRef};
+use crate::action::{self, Action, Circumstances, Decision, TargetRef};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::patch::{annotate, operations, unless_leaving};
 use crate::cluster::run::RunContext;
@@ -190,7 +191,7 @@ impl<const WANTED: bool> Action for SetUnschedulable<WANTED> {
         json!({ "reason": "disk errors" })
     }
 
-    fn permissions(&self, resource: &Resource, _waits: bool) -> BTreeSet<Permission> {
+    fn permissions(&self, resource: &Resource, _circumstances: Circumstances) -> BTreeSet<Permission> {
         ["get", "patch"].map(|verb| Permission::on_target(verb, resource)).into()
     }
 
@@ -198,6 +199,8 @@ impl<const WANTED: bool> Action for SetUnschedulable<WANTED> {
         let length = self.reason.as_ref().map_or(0, |reason| reason.chars().count());
         if length > LONGEST_REASON {
             vec![format!("ACTION_PARAMETERS: reason: expected at most {LONGEST_REASON} characters, has {length}")]
+        } else if self.reason.as_deref().is_some_and(has_commands) {
+            vec!["ACTION_PARAMETERS: reason: expected one line without control characters".to_owned()]
         } else {
             Vec::new()
         }

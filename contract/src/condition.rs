@@ -61,8 +61,9 @@ const LONGEST_TYPE: usize = 63;
 /// Parses a JSON array of conditions, or returns everything that is wrong with it.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Condition>, Vec<String>> {
     let example = example();
-    let items: Vec<Value> = serde_json::from_str(text)
-        .map_err(|error| vec![format!("{name}: expected a JSON array of conditions such as [{example}] ({error})")])?;
+    let items: Vec<Value> = serde_json::from_str(text).map_err(|error| {
+        vec![format!("{name}: expected a JSON array of conditions such as [{example}] ({})", parse::told(&error))]
+    })?;
     if items.len() > MOST {
         return Err(vec![format!("{name}: expected at most {MOST} conditions, has {}", items.len())]);
     }
@@ -87,7 +88,7 @@ fn example() -> Value {
 fn bad_type(name: &str) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let good = !name.is_empty() && name.len() <= LONGEST_TYPE && name.chars().all(fits);
-    (!good).then(|| format!("expected 1 to {LONGEST_TYPE} letters, digits, '_', '-', '.', got {name:?}"))
+    (!good).then(|| format!("expected 1 to {LONGEST_TYPE} letters, digits, '_', '-', '.'"))
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl FromStr for Duration {
     fn from_str(text: &str) -> Result<Self, String> {
         /// A day: longer than any action runs, so that a longer duration is a mistyped unit.
         const LONGEST: std::time::Duration = std::time::Duration::from_hours(24);
-        let wrong = || format!("expected a duration such as 90s, 5m or 1h30m, from 1s to 24h, got {text:?}");
+        let wrong = || "expected a duration such as 90s, 5m or 1h30m, from 1s to 24h".to_owned();
         let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
         let duration = std::time::Duration::try_from(parsed).map_err(|_| wrong())?;
         if duration < std::time::Duration::from_secs(1) || duration > LONGEST {

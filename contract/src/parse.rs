@@ -1,4 +1,7 @@
 //! Parses text into a checked request: strictly, with all errors at once, each with its place.
+//!
+//! An error tells the kind of what it found and the place, never the value: the text may be of another file than was meant,
+//! and what stands in the wrong field may be a secret of any length.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -29,17 +32,15 @@ pub fn check(name: &str, text: &str, example: &Value, known: &[String]) -> Resul
         return Err(vec![format!("{name}: expected at most {LARGEST} bytes, has {}", text.len())]);
     }
     if !text.trim_start().starts_with('{') {
-        let shown: String = text.chars().take(20).collect();
-        return Err(vec![format!("{name}: expected a JSON object such as {example}, got {shown:?}")]);
+        return Err(vec![format!("{name}: expected a JSON object such as {example}, got {}", kind(text))]);
     }
     let given: Map<String, Value> =
-        serde_json::from_str(text).map_err(|error| vec![format!("{name}: not valid JSON: {error}")])?;
+        serde_json::from_str(text).map_err(|error| vec![format!("{name}: not valid JSON: {}", told(&error))])?;
     let unknown = given.keys().filter(|field| !known.contains(field));
     let problems: Vec<String> = unknown
         .map(|field| {
-            let shown: String = field.chars().take(60).collect();
             let hint = did_you_mean(field, known.iter().map(String::as_str));
-            format!("{name}: unknown field {shown:?}{hint} (known: {})", known.join(", "))
+            format!("{name}: unknown field {}{hint} (known: {})", named(field), known.join(", "))
         })
         .collect();
     if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -51,10 +52,56 @@ pub fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
     let parsed: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (path, error) = (error.path().to_string(), error.inner());
         let place = if path == "." { String::new() } else { format!("{path}: ") };
-        format!("{name}: {place}{error}")
+        format!("{name}: {place}{}", told(error))
     })?;
-    json.end().map_err(|error| format!("{name}: expected one JSON object and nothing after it: {error}"))?;
+    json.end().map_err(|error| format!("{name}: expected one JSON object and nothing after it: {}", told(&error)))?;
     Ok(parsed)
+}
+
+/// Returns an error of serde's without the value that it quotes: `invalid type: string, expected i64 at line 1 column 14`.
+/// Our own types' errors quote none.
+pub fn told(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // The value may hold these words too, what is expected does not: the last ones count.
+    let Some((found, expected)) = text.rsplit_once(", expected ") else { return text };
+    let quoted = |head: &str| found.strip_prefix(head);
+    for head in ["invalid type: ", "invalid value: "] {
+        if let Some(found) = quoted(head) {
+            let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+            return format!("{head}{kind}, expected {expected}");
+        }
+    }
+    for head in ["unknown variant `", "unknown field `"] {
+        if let Some(found) = quoted(head) {
+            let candidates = expected.split('`').skip(1).step_by(2);
+            let hint = did_you_mean(found.trim_end_matches('`'), candidates);
+            return format!("{}, expected {expected}{hint}", head.trim_end_matches(" `"));
+        }
+    }
+    text
+}
+
+/// Returns the kind of what stands in place of an object.
+fn kind(text: &str) -> &'static str {
+    match serde_json::from_str(text) {
+        Ok(Value::Array(_)) => "an array",
+        Ok(Value::String(_)) => "a string",
+        Ok(Value::Number(_)) => "a number",
+        Ok(_) => "null, true or false",
+        Err(_) if text.trim_start().starts_with('[') => "an array",
+        Err(_) => "text that is no JSON",
+    }
+}
+
+/// Returns a field's name, or its length if it does not look like one: letters, the first of them a small one.
+fn named(field: &str) -> String {
+    const LONGEST: usize = 30;
+    let letters = field.chars().all(|c| c.is_ascii_alphabetic()) && field.starts_with(|c: char| c.is_ascii_lowercase());
+    if letters && field.len() <= LONGEST {
+        format!("{field:?}")
+    } else {
+        format!("of {} characters", field.chars().count())
+    }
 }
 
 #[cfg(test)]

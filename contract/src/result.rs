@@ -58,7 +58,8 @@ pub struct ActionResult {
     /// True when an earlier run of the same `ACTION_ID` had applied the change and this one finished its work.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
-    /// Problems that did not stop the run, but that a person should know.
+    /// Problems that did not stop the run, but that a person should know. What the API server warns of (admission, Pod
+    /// Security, deprecated versions) begins with `the API server warns:`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// RFC 3339, with milliseconds.

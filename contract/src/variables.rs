@@ -83,7 +83,7 @@ pub const VARIABLES: [Variable; 31] = [
     variable(
         "ACTION_REASON",
         "no",
-        "why, for people (at most 256 characters): kept as `kubernetes.io/change-cause`, on the node, and in the event",
+        "why, for people (one line of at most 256 characters, none of them a control character): kept as `kubernetes.io/change-cause`, on the node, and in the event",
     ),
     variable(
         "ACTION_EVENTS",
@@ -93,7 +93,7 @@ pub const VARIABLES: [Variable; 31] = [
     variable(
         "ACTION_UPLOAD_HOSTS",
         "no",
-        "hosts that `collect-logs` may send to with `destination: url`, separated by commas: `host`, `host:port`, or `http://host:port` for one without TLS; an image's lock may name others, and wins",
+        "hosts that `collect-logs` may send to with `destination: url`, separated by commas: `host`, `host:port`, or `http://host:port` for one without TLS, each with a path behind it (`s3.example.com/our-logs/`) if only what is below it is meant; an image's lock may name others, and wins",
     ),
     variable(
         "KUBECONFIG",

@@ -32,7 +32,7 @@ impl TryFrom<String> for Settle {
     fn try_from(text: String) -> Result<Self, String> {
         /// A container that has to run longer before it counts as started has `minReadySeconds` for that.
         const LONGEST: std::time::Duration = std::time::Duration::from_mins(5);
-        let wrong = || format!("expected a duration such as 3s, from 0s to 5m, got {text:?}");
+        let wrong = || "expected a duration such as 3s, from 0s to 5m".to_owned();
         let parsed: SignedDuration = text.parse().map_err(|_| wrong())?;
         let settle = std::time::Duration::try_from(parsed).map_err(|_| wrong())?;
         if settle > LONGEST || settle.subsec_nanos() > 0 { Err(wrong()) } else { Ok(Self(settle)) }
@@ -79,8 +79,8 @@ pub struct WaitOptions {
     /// `ACTION_TIMEOUT`, less a tenth.
     #[serde(default, rename = "waitTimeout", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
-    /// The longest time without progress for an obstacle that may pass (no node has room, a quota is used up, an image
-    /// cannot be pulled) before the wait is given up. Raise it where a cluster autoscaler adds nodes.
+    /// The longest time without progress for a cause that may pass (no node has room, a quota is used up, an image cannot
+    /// be pulled, a container crashes) before the wait is given up. Raise it where a cluster autoscaler adds nodes.
     #[serde(default = "one_minute")]
     pub stuck_after: Duration,
     /// Time for which pods without a readiness probe that become ready in this run are followed. They are ready as soon
@@ -91,6 +91,10 @@ pub struct WaitOptions {
     /// their grace period.
     #[serde(default)]
     pub terminating: Terminating,
+    /// When the wait is given up, show the last lines of the log of the container in the way, redacted, at most 2 KiB.
+    /// Needs `get` on `pods/log`.
+    #[serde(default)]
+    pub obstacle_logs: bool,
 }
 
 impl Default for WaitOptions {
@@ -101,6 +105,7 @@ impl Default for WaitOptions {
             stuck_after: one_minute(),
             settle: Settle::default(),
             terminating: Terminating::default(),
+            obstacle_logs: false,
         }
     }
 }
@@ -133,8 +138,8 @@ impl Waits {
         match self {
             Self::Never => &[],
             Self::ForObject => &["wait", "waitTimeout"],
-            Self::ForPod => &["wait", "waitTimeout", "stuckAfter", "settle"],
-            Self::ForPods => &["wait", "waitTimeout", "stuckAfter", "settle", "terminating"],
+            Self::ForPod => &["wait", "waitTimeout", "stuckAfter", "settle", "obstacleLogs"],
+            Self::ForPods => &["wait", "waitTimeout", "stuckAfter", "settle", "terminating", "obstacleLogs"],
         }
     }
 
@@ -173,7 +178,7 @@ mod tests {
     fn has_defaults_and_names_every_field() {
         let options: WaitOptions = serde_json::from_str("{}").unwrap();
         assert_eq!(options, WaitOptions::default());
-        let written = serde_json::json!({ "wait": true, "stuckAfter": "1m", "settle": "3s", "terminating": "wait" });
+        let written = serde_json::json!({ "wait": true, "stuckAfter": "1m", "settle": "3s", "terminating": "wait", "obstacleLogs": false });
         assert_eq!(serde_json::json!(options), written);
         let schema = serde_json::json!(schemars::schema_for!(WaitOptions));
         let names: std::collections::BTreeSet<_> = schema["properties"].as_object().unwrap().keys().cloned().collect();

@@ -11,6 +11,23 @@ use crate::api::{KubernetesExecution, Phase, Stored};
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Denied, Life, Seen, Store};
 use crate::shared::Shared;
+use crate::starts::Starts;
+
+/// A pass, from its beginning to its end.
+pub struct Entered<'a> {
+    context: &'a Context,
+    /// Whether it is one of those that may start something.
+    held: bool,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if self.held {
+            self.context.starts.give_back();
+            self.context.wake_starts();
+        }
+    }
+}
 
 /// What the passes over one namespace, or over all, share.
 pub struct Context {
@@ -24,6 +41,8 @@ pub struct Context {
     pub watched: reflector::Store<Stored>,
     /// Asks for a pass.
     pub trigger: UnboundedSender<ObjectRef<Stored>>,
+    /// The passes that may start something.
+    pub starts: Starts,
     /// What may not be watched in this namespace: another one is none of its business.
     pub denied: Denied,
 }
@@ -34,6 +53,44 @@ impl Context {
         let (trigger, reference) = (self.trigger.clone(), ObjectRef::new(name).within(namespace));
         // Nobody listens any more when the program ends.
         move || drop(trigger.unbounded_send(reference.clone()))
+    }
+
+    /// Lets a pass over this execution begin. Returns `None` when it may start something and as many passes as may are at that:
+    /// another one is asked for when there is a place.
+    pub fn enter(&self, execution: &KubernetesExecution) -> Option<Entered<'_>> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let metadata = &execution.metadata;
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        if self.begins(execution) {
+            let who = ObjectRef::new(&text(&metadata.name)).within(&text(&metadata.namespace));
+            // Not `then_some`: what it makes for nothing gives back a place that was never taken.
+            return self.starts.take(uid, who).then(|| Entered { context: self, held: true });
+        }
+        if self.starts.leave(uid) {
+            self.wake_starts();
+        }
+        Some(Entered { context: self, held: false })
+    }
+
+    /// Returns whether a pass over this execution may start something: it is not over, nobody has said that it is to end, and no
+    /// Job of its present attempt is known.
+    fn begins(&self, execution: &KubernetesExecution) -> bool {
+        let over = execution.status.as_ref().and_then(|status| status.phase).is_some_and(Phase::is_final);
+        if over || execution.spec.cancel || execution.metadata.deletion_timestamp.is_some() {
+            return false;
+        }
+        let (name, jobs) = (execution.job_name(), self.jobs.of(execution.metadata.uid.as_deref().unwrap_or_default()));
+        !jobs.iter().any(|job| job.object.metadata.name.as_ref() == Some(&name))
+    }
+
+    fn wake_starts(&self) {
+        let watched = |uid: &str, who: &ObjectRef<Stored>| {
+            self.watched.get(who).is_some_and(|stored| stored.0.is_ok() && stored.meta().uid.as_deref() == Some(uid))
+        };
+        for who in self.starts.next(watched) {
+            // Nobody listens any more when the program ends.
+            drop(self.trigger.unbounded_send(who));
+        }
     }
 
     /// Lets others have their turn, now that this execution has ended. What is remembered of it is kept until the watch

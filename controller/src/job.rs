@@ -4,7 +4,7 @@ use actions::catalogue::image_of;
 use contract::duration::Duration;
 use serde_json::{Value, json};
 
-use crate::api::{GROUP, KubernetesExecution, TRACEPARENT};
+use crate::api::{GROUP, KubernetesExecution, MANAGED_BY, MANAGER, TRACEPARENT};
 use crate::names;
 use crate::observe::slim::CONTAINER;
 use crate::plan::Runnable;
@@ -14,10 +14,6 @@ use crate::settings::Settings;
 pub const EXECUTION_ANNOTATION: &str = "kubernetesexecution.kubernaut.io/execution-name";
 /// Label of Jobs and pods: which attempt they are.
 pub const ATTEMPT_LABEL: &str = "kubernetesexecution.kubernaut.io/attempt";
-/// Label of all that the controller makes.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Its value.
-pub const MANAGER: &str = "execution-controller";
 
 /// Seconds that the pod may run longer than the runner's own deadline: the result is said by then.
 pub const POD_SLACK: u64 = 30;
@@ -73,7 +69,7 @@ pub fn job(
             "template": {
                 "metadata": { "labels": labels, "annotations": annotations },
                 "spec": {
-                    "serviceAccountName": format!("action-{}", plan.action_type),
+                    "serviceAccountName": plan.account,
                     "restartPolicy": "Never",
                     "activeDeadlineSeconds": start.timeout.as_secs() + POD_SLACK,
                     "enableServiceLinks": false,

@@ -32,6 +32,7 @@ pub mod serve;
 pub mod settings;
 pub mod shallow;
 pub mod shared;
+pub mod starts;
 pub mod status;
 pub mod sweep;
 pub mod telemetry;

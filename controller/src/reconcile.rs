@@ -48,6 +48,7 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
     if !ready {
         return Ok(Action::requeue(Duration::from_millis(100)));
     }
+    let Some(_entered) = context.enter(cached) else { return Ok(Action::await_change()) };
     let began = Instant::now();
     let uid = cached.metadata.uid.clone().unwrap_or_default();
     let mut pass = Pass::new(context.shared.newest(cached));
@@ -75,7 +76,7 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
 /// What every line of a pass carries: which execution it is about, and the trace id that its Job and its runner share.
 fn span(execution: &KubernetesExecution) -> tracing::Span {
     let metadata = &execution.metadata;
-    let attempt = execution.status.as_ref().map_or(0, |status| status.attempts.len()) + 1;
+    let attempt = execution.attempt();
     let trace = metadata.annotations.as_ref().and_then(|all| all.get(TRACEPARENT)?.split('-').nth(1));
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (namespace, execution, uid) = (text(&metadata.namespace), text(&metadata.name), text(&metadata.uid));
@@ -106,7 +107,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
     let uid = execution.metadata.uid.clone().unwrap_or_default();
     let jobs = context.jobs.of(&uid);
     let named = |name: &str| jobs.iter().find(|job| job.object.metadata.name.as_deref() == Some(name));
-    let job = named(&pass.job_name());
+    let job = named(&execution.job_name());
     let pods =
         job.and_then(|job| job.object.metadata.uid.as_deref()).map(|uid| context.pods.of(uid)).unwrap_or_default();
     let before = execution.status.as_ref().and_then(|status| status.attempts.last());

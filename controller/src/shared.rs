@@ -14,7 +14,7 @@ use crate::audit::Lane;
 use crate::audit::spool::Spool;
 use crate::lease::Gate;
 use crate::metrics::Metrics;
-use crate::observe::{trimmed, version};
+use crate::observe::{trim, version};
 use crate::queue::{Entry, Place, Queue, Turn};
 use crate::requests::Requests;
 use crate::settings::Settings;
@@ -102,7 +102,9 @@ impl Shared {
         self.note(execution);
         let news = version(execution) > version(known);
         if let Some(uid) = execution.metadata.uid.clone().filter(|_| news) {
-            self.memory().answers.insert(uid, trimmed(execution.clone()));
+            let mut answer = execution.clone();
+            trim(&mut answer);
+            self.memory().answers.insert(uid, answer);
         }
     }
 

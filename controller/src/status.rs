@@ -1,7 +1,8 @@
 //! The status of an execution, as pure functions of what it was and of what was learnt.
 
+use contract::condition::ConditionResult;
 use contract::result::{ActionResult, Effect};
-use contract::text::shorten;
+use contract::text::{printable, shorten};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -27,6 +28,8 @@ pub fn of(execution: &KubernetesExecution) -> Status {
 /// Returns the status with this phase, and what people and machines are told about it.
 #[must_use]
 pub fn with_phase(mut status: Status, phase: Phase, reason: &str, message: &str, now: Timestamp) -> Status {
+    // It may quote a kubelet, an image that is not ours, or a spec: `kubectl describe` shows it on a terminal.
+    let message = &*printable(message);
     status.phase = Some(phase);
     status.reason = Some(reason.to_owned());
     status.message = Some(shorten(message, SENTENCE));
@@ -104,7 +107,7 @@ pub fn with_attempt(
         exit_code: ended.exit_code,
         code: ended.code.clone(),
         effect,
-        error: ended.error.clone().filter(|_| !ended.success()),
+        error: ended.error.as_deref().filter(|_| !ended.success()).map(said),
         start_time,
         end_time: end_time.or(Some(now)),
         phase: None,
@@ -114,9 +117,16 @@ pub fn with_attempt(
     if let Some(result) = &ended.result {
         let ActionResult { pre_condition_results, post_condition_results, .. } = result;
         if !(pre_condition_results.is_empty() && post_condition_results.is_empty()) {
+            let said_of = |results: &[ConditionResult]| {
+                let one = |one: &ConditionResult| ConditionResult {
+                    error_message: one.error_message.as_deref().map(said),
+                    ..one.clone()
+                };
+                results.iter().map(one).collect()
+            };
             status.validation_results = Some(ValidationResults {
-                pre_condition_results: pre_condition_results.clone(),
-                post_condition_results: post_condition_results.clone(),
+                pre_condition_results: said_of(pre_condition_results),
+                post_condition_results: said_of(post_condition_results),
             });
         }
     }
@@ -146,6 +156,11 @@ fn keep_rollback(status: &mut Status, information: Option<RollbackInformation>) 
     }
 }
 
+/// Returns words of others as a terminal may show them.
+fn said(text: &str) -> String {
+    printable(text).into_owned()
+}
+
 fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
@@ -161,14 +176,14 @@ fn result(
     let values = |changes: &Vec<_>| changes.iter().filter_map(|change| serde_json::to_value(change).ok()).collect();
     ExecutionResult {
         success,
-        output: result.and_then(|one| one.output.clone()).filter(|_| success),
-        error: result.and_then(|one| one.error.clone()).or_else(|| ended.error.clone()).filter(|_| !success),
+        output: result.and_then(|one| one.output.as_deref()).filter(|_| success).map(said),
+        error: result.and_then(|one| one.error.as_deref()).or(ended.error.as_deref()).filter(|_| !success).map(said),
         start_time,
         end_time,
         code: ended.code.clone(),
         effect,
         retryable: result.is_some_and(|one| one.retryable),
-        warnings: result.map(|one| one.warnings.clone()).unwrap_or_default(),
+        warnings: result.map(|one| one.warnings.iter().map(|one| said(one)).collect()).unwrap_or_default(),
         changes: result.and_then(|one| one.changes.as_ref()).map(values),
         details: result.and_then(|one| one.details.clone()),
         usage: result.and_then(|one| one.usage),
@@ -345,6 +360,30 @@ mod tests {
             let strongest = attempts.iter().copied().fold(Effect::None, strongest);
             prop_assert_eq!(result.effect, strongest);
             prop_assert_eq!(status.rollback_information.unwrap().available, attempts.contains(&Effect::Applied));
+        }
+    }
+
+    /// Whoever makes an image, or a condition, writes what `kubectl describe` shows.
+    #[test]
+    fn nothing_in_a_status_commands_a_terminal() {
+        const HOSTILE: &str = "x\u{1b}[2J\u{9b}2J\u{202e}\n";
+        let conditions = json!([{ "conditionType": "t", "evaluated": true, "passed": false, "errorMessage": HOSTILE, "evaluationTime": "" }]);
+        for success in [true, false] {
+            let mut ended = ended(success, Effect::None, 1);
+            ended.error = (!success).then(|| HOSTILE.to_owned());
+            let mut result = json!(ended.result.unwrap());
+            for field in ["output", "error"] {
+                result[field] = json!(HOSTILE);
+            }
+            (result["warnings"], result["preConditionResults"]) = (json!([HOSTILE]), conditions.clone());
+            ended.result = Some(serde_json::from_value(result).unwrap());
+            let status = with_attempt(Status::default(), &ended, "up-job", None, now());
+            let status = with_phase(status, Phase::Failed, "r", HOSTILE, now());
+            let texts = json!(status).to_string();
+            // JSON has escapes of its own for some of them: what they are read as counts.
+            assert!(texts.contains(r"x\\u001b[2J\\u009b2J\\u202e\\n"), "{texts}");
+            // An escape of JSON's own would be one backslash.
+            assert!(!contract::text::has_commands(&texts) && !texts.replace(r"\\", "").contains('\\'), "{texts}");
         }
     }
 

@@ -28,6 +28,7 @@ struct Page {
 /// What is looked at: the rest is skipped while it is read.
 #[derive(Deserialize)]
 struct Settled {
+    #[serde(deserialize_with = "crate::api::metadata::kept")]
     metadata: ObjectMeta,
 }
 

@@ -3,12 +3,17 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use contract::text::PrintableLines;
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging.
 pub fn start(level: &str, format: &str) -> Result<()> {
     let filter = EnvFilter::try_new(level).with_context(|| format!("--log-level: not a filter: {level:?}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only text has colours of its own.
+    let coloured = format == "text";
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || PrintableLines::new(std::io::stderr(), coloured));
     match format {
         "text" => builder.init(),
         _ => builder.json().with_span_list(false).init(),
@@ -26,5 +31,5 @@ pub fn print(text: &str) -> Result<()> {
 /// Says why the program ends.
 pub fn complain(message: &str) {
     // Where stderr is closed nobody can be told.
-    let _closed = writeln!(std::io::stderr(), "execution-controller: {message}");
+    let _closed = writeln!(PrintableLines::new(std::io::stderr(), false), "execution-controller: {message}");
 }

@@ -12,20 +12,25 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, applier, reflector, watcher as watch};
 use kube::{Api, Resource};
 
-use crate::api::Stored;
+use crate::api::{MANAGED_BY, MANAGER, Stored};
 use crate::context::Context;
-use crate::job::{EXECUTION_ANNOTATION, MANAGED_BY, MANAGER};
+use crate::job::EXECUTION_ANNOTATION;
 use crate::late;
 use crate::observe::slim::{SlimJob, SlimPod};
-use crate::observe::{Denied, Ours, Store, trimmed};
+use crate::observe::{Denied, Ours, Store, trim};
 use crate::reconcile::{after_trouble, reconcile};
 use crate::requests::{chain, permission};
 use crate::shared::Shared;
+use crate::starts::Starts;
 
 /// The most passes at once: each has at most one request, and each request a connection.
 const PASSES: u16 = 32;
-/// How many executions are listed at once: nothing but the API server's own limit bounds their parameters.
-const PAGE: u32 = 50;
+/// The most of them that are at starting something: a Job whose creation takes long (a webhook), or very many at once, leave
+/// passes for what ends.
+const STARTS: usize = 24;
+/// How many objects are listed at once: nothing but the API server's own limit bounds an execution's parameters, and its Job
+/// and pod carry them along.
+const PAGE: u32 = 100;
 /// Seconds after which a watch is begun anew: one that has fallen silent on its way holds nothing up for longer.
 const WATCH: u32 = 60;
 /// Time that a clean end may take.
@@ -53,7 +58,8 @@ pub async fn passes(
     shared.follow(namespace.as_deref(), trigger.clone());
     let (jobs, pods) = (Store::default(), Store::default());
     let (reader, writer) = reflector::store::<Stored>();
-    let context = Arc::new(Context { shared, jobs, pods, watched: reader.clone(), trigger, denied: Denied::default() });
+    let (watched, starts, denied) = (reader.clone(), Starts::new(STARTS), Denied::default());
+    let context = Arc::new(Context { shared, jobs, pods, watched, trigger, starts, denied });
     let namespace = namespace.as_deref();
     // Settled executions are not watched: memory and the time of a restart follow what is active, not what was.
     let unsettled = watcher::Config::default().timeout(WATCH).fields("status.settled!=true").page_size(PAGE);
@@ -63,14 +69,14 @@ pub async fn passes(
     let executions = executions
         .modify(|stored| {
             if let Ok(execution) = &mut stored.0 {
-                *execution = trimmed(execution.clone());
+                trim(execution);
             }
         })
         .inspect_ok(move |event| note(&noting, event))
         .reflect(writer)
         .touched_objects()
         .map_ok(|stored| ObjectRef::from_obj(&stored));
-    let ours = || watcher::Config::default().timeout(WATCH).labels(&format!("{MANAGED_BY}={MANAGER}")).page_size(500);
+    let ours = || watcher::Config::default().timeout(WATCH).labels(&format!("{MANAGED_BY}={MANAGER}")).page_size(PAGE);
     let jobs = told(watch(api::<SlimJob>(&client, namespace), ours()).default_backoff(), context.clone(), "jobs");
     let looking = context.clone();
     let jobs = jobs.inspect_ok(move |event| late::look(&looking, event)).boxed();

@@ -1,54 +1,31 @@
-//! `cargo run -p image-files -- FOLDER`: the files of the images that come from the program itself and from crates.
-//! `build.sh` adds the binary and the licences.
+//! What `build.sh` asks the program and the finished images for.
+#![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+mod archive;
+mod context;
+mod sbom;
 
-use actions::catalogue::IMAGES;
-use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::io::Write;
+use std::path::PathBuf;
 
-/// Nobody writes anything in an image, and everybody may read it: it works under any user.
-const READABLE: u32 = 0o444;
-/// Some libraries and tools want a name for the user; the image's own is the number.
-const PASSWD: &str = "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n";
-const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
+use anyhow::Result;
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+#[command(about = "What images/build.sh asks the program and the finished images for")]
+enum Command {
+    /// Write the files of the images that come from the program itself and from crates; `build.sh` adds binaries and licences
+    Context {
+        /// Folder of the build context
+        folder: PathBuf,
+    },
+    /// Print the bill of materials of a finished image (`CycloneDX`): its crates, what else is linked, and every file
+    Sbom(sbom::Arguments),
+}
 
 fn main() -> Result<()> {
-    let folder = std::env::args_os().nth(1).map(PathBuf::from).context("usage: image-files FOLDER")?;
-    for image in IMAGES.iter().filter(|image| image.locked()) {
-        write(&folder.join("locks").join(image.name), &image.lock())?;
+    match Command::parse() {
+        Command::Context { folder } => context::write(&folder),
+        Command::Sbom(arguments) => Ok(writeln!(std::io::stdout(), "{:#}", sbom::of(&arguments)?)?),
     }
-    let files = folder.join("files");
-    write(&files.join("etc/passwd"), PASSWD)?;
-    write(&files.join("etc/group"), GROUP)?;
-    write(&files.join("etc/ssl/certs/ca-certificates.crt"), &roots())
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    let parent = path.parent().context("no folder")?;
-    fs::create_dir_all(parent)?;
-    // An earlier one is read-only.
-    let _absent = fs::remove_file(path);
-    fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(READABLE))?;
-    Ok(())
-}
-
-/// Mozilla's certificate authorities as PEM, for clusters and upload hosts whose certificates they signed.
-fn roots() -> String {
-    const LINE: usize = 64;
-    let mut text = String::new();
-    for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let encoded = STANDARD.encode(certificate);
-        for line in encoded.as_bytes().chunks(LINE) {
-            text.extend(line.iter().copied().map(char::from));
-            text.push('\n');
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
 }

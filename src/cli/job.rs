@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use actions::action::Action;
-use actions::catalogue::{ActionType, Verb, Visitor, image_of, with_action};
+use actions::catalogue::{Account, ActionType, Verb, Visitor, image_of, with_action};
 use actions::k8s::Kind;
 use actions::k8s::names::{Name, Namespace};
 use contract::code::Code;
@@ -22,12 +22,20 @@ pub struct Options {
     pub namespace: Namespace,
     /// Namespace of the target, if not the same.
     pub target_namespace: Option<Namespace>,
-    /// Name of the target.
-    pub target: Name,
+    /// The target.
+    pub target: JobTarget,
     /// UID of the target, which makes a `restart-pod` safe to repeat.
     pub uid: Option<String>,
     /// The image, if not that of the release.
     pub image: Option<String>,
+}
+
+/// What the Job is about.
+pub enum JobTarget {
+    /// An object by its name.
+    Named(Name),
+    /// The pods that a selector finds.
+    Selected(String),
 }
 
 struct Example;
@@ -41,14 +49,18 @@ impl Visitor for Example {
 
 /// Returns the Job as YAML.
 pub fn text(action_type: ActionType, options: &Options) -> String {
-    let action = action_type.name();
     let Options { namespace, target, uid, image, .. } = options;
+    let selected = matches!(target, JobTarget::Selected(_));
+    let action = Account { action_type, by_selector: selected }.purpose();
     let release = image_of(action_type.verb).name;
     let image = image.clone().unwrap_or_else(|| format!("{release}:{}", env!("CARGO_PKG_VERSION")));
     let (image, namespace) = (yaml(&image), yaml(namespace.as_str()));
     // An eviction leaves no mark: without the pod's UID a second run would evict the replacement.
     let repeatable = action_type.kind != Kind::Pod || action_type.verb != Verb::Restart || uid.is_some();
-    let name = job_name(&action, target.as_str());
+    let name = match target {
+        JobTarget::Named(target) => job_name(&action, target.as_str()),
+        JobTarget::Selected(_) => action.clone(),
+    };
     let labels = format!(
         "app.kubernetes.io/name: {release}\n{{indent}}app.kubernetes.io/component: {action}\n{{indent}}# The execution that this Job belongs to; an executor has the name of its own object here.\n{{indent}}kubernetesexecution.kubernaut.io/execution: {name}\n"
     );
@@ -104,11 +116,16 @@ fn variables(action_type: ActionType, options: &Options, repeatable: bool) -> St
         .resource()
         .namespaced()
         .then(|| options.target_namespace.as_ref().unwrap_or(&options.namespace).to_string());
+    let (name, selector) = match &options.target {
+        JobTarget::Named(name) => (Some(name.to_string()), None),
+        JobTarget::Selected(selector) => (None, Some(selector.clone())),
+    };
     let pairs = [
         ("ACTION_TYPE", Some(action)),
         ("TARGET_KIND", Some(action_type.kind.name().to_owned())),
         ("TARGET_NAMESPACE", namespace),
-        ("TARGET_NAME", Some(options.target.to_string())),
+        ("TARGET_NAME", name),
+        ("TARGET_SELECTOR", selector),
         ("TARGET_UID", options.uid.clone()),
         ("ACTION_PARAMETERS", Some(parameters.to_string())),
         ("ACTION_TIMEOUT", Some(format!("{TIMEOUT}s"))),

@@ -5,17 +5,20 @@ mod policy;
 mod rbac;
 mod schema;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use actions::catalogue::{self, ActionType, Verb, kinds};
+use actions::catalogue::{self, Account, ActionType, Verb, kinds};
 use actions::cluster::error::Error;
+use actions::k8s::Permission;
 use clap::{CommandFactory, Parser, Subcommand};
 use contract::result::Runner;
 use contract::text::did_you_mean;
 use contract::variables::VARIABLES;
+use job::JobTarget;
+use rbac::Asked;
 
-use crate::conditions::parse::Conditions;
 use crate::run::record::this_runner;
 
 /// Does one thing to a Kubernetes cluster, safely, and says truthfully what it did.
@@ -28,6 +31,9 @@ pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
 }
+
+/// The one action type that takes a selector in place of a name.
+const SELECTION: &str = "collect-logs-pod";
 
 /// A sub-command.
 #[derive(Debug, Subcommand)]
@@ -43,24 +49,7 @@ pub enum Command {
         output: bool,
     },
     /// Print the ServiceAccount, Role and binding that each of some actions needs, as YAML
-    Rbac {
-        /// scale-deployment, … (an account for each), or a bare verb (one account for all its kinds)
-        #[arg(required = true)]
-        actions: Vec<String>,
-        /// The namespace that the YAML is for
-        #[arg(long, short, default_value = "default")]
-        namespace: String,
-        /// Narrow what can be narrowed to the target of this name
-        #[arg(long)]
-        target: Option<String>,
-        /// Also allow `ACTION_EVENTS`
-        #[arg(long)]
-        events: bool,
-        /// Also allow what these conditions read: a file as `ACTION_PRECONDITIONS` has them (taken as both), or an
-        /// object of `preconditions` and `postconditions`
-        #[arg(long)]
-        conditions: Option<std::path::PathBuf>,
-    },
+    Rbac(rbac::Flags),
     /// Policies and conditions: ready ones, tests, and what they say of a target
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -75,8 +64,11 @@ pub enum Command {
         #[arg(long)]
         target_namespace: Option<String>,
         /// The target's name
-        #[arg(long)]
-        target: String,
+        #[arg(long, required_unless_present = "selector")]
+        target: Option<String>,
+        /// Labels of the pods, in place of the name: for collect-logs-pod
+        #[arg(long, conflicts_with = "target")]
+        selector: Option<String>,
         /// The target's UID: with it a restart-pod can be repeated
         #[arg(long)]
         uid: Option<String>,
@@ -93,9 +85,21 @@ pub enum Command {
     },
 }
 
-/// Returns the permissions that one action type needs, for its documentation.
-pub fn permissions_of(action_type: ActionType) -> std::collections::BTreeSet<actions::k8s::Permission> {
-    rbac::permissions(&[action_type], &Conditions::default())
+/// Returns the permissions of a shipped account, for its documentation.
+pub fn permissions_of(account: Account) -> BTreeSet<Permission> {
+    // The example's parameters are right.
+    rbac::permissions(&[account], &Asked::default()).unwrap_or_default()
+}
+
+/// Returns whether runs of an account wait for pods, so that more can be told of what they wait for.
+pub fn tells_causes(account: Account) -> bool {
+    rbac::waits_for_pods(account)
+}
+
+/// Returns the permissions that runs with these parameters need, with or without an `ACTION_ID`.
+pub fn permissions_for(account: Account, parameters: &str, has_id: bool) -> Result<BTreeSet<Permission>, String> {
+    let parameters = Some(parameters.to_owned());
+    rbac::permissions(&[account], &Asked { parameters, no_id: !has_id, ..Asked::default() })
 }
 
 /// The request in the arguments.
@@ -146,41 +150,24 @@ impl Command {
     pub async fn run(self, variables: Vec<(OsString, OsString)>) -> actions::cluster::error::Result<Printed> {
         match self {
             Self::Policy(command) => command.run(variables).await,
-            Self::Rbac { actions, namespace, target, events, conditions } => {
-                let conditions = match conditions {
-                    Some(file) => rbac::conditions(&file).await?,
-                    None => Conditions::default(),
-                };
-                Self::rbac(&actions, &namespace, target, events, conditions).map_err(Error::InvalidRequest)
-            }
+            Self::Rbac(flags) => flags.print().await.map(Printed::text),
             other => other.text().map(Printed::text).map_err(Error::InvalidRequest),
         }
-    }
-
-    fn rbac(
-        actions: &[String],
-        namespace: &str,
-        target: Option<String>,
-        events: bool,
-        conditions: Conditions,
-    ) -> Result<Printed, String> {
-        let namespace = namespace.parse().map_err(|error| format!("--namespace: {error}"))?;
-        let target = target.map(|name| name.parse()).transpose().map_err(|error| format!("--target: {error}"))?;
-        let options = rbac::Options { namespace, target, events, conditions };
-        let texts = actions.iter().map(|action| Ok(rbac::text(action, &known(action)?, &options)));
-        Ok(Printed::text(texts.collect::<Result<Vec<_>, String>>()?.join("---\n")))
     }
 
     fn text(self) -> Result<String, String> {
         match self {
             Self::List => Ok(list()),
             Self::Schema { action, output } => schema::text(&action, output),
-            Self::Job { action, namespace, target_namespace, target, uid, image } => {
+            Self::Job { action, namespace, target_namespace, target, selector, uid, image } => {
                 let namespace = namespace.parse().map_err(|error| format!("--namespace: {error}"))?;
-                let target = target.parse().map_err(|error| format!("--target: {error}"))?;
+                let target = job_target(target.as_deref(), selector)?;
                 let target_namespace = target_namespace.map(|name| name.parse()).transpose();
                 let target_namespace = target_namespace.map_err(|error| format!("--target-namespace: {error}"))?;
                 match known(&action)?.as_slice() {
+                    [entry] if matches!(target, JobTarget::Selected(_)) && entry.name() != SELECTION => {
+                        Err(format!("--selector: goes with {SELECTION} alone"))
+                    }
                     [entry] => Ok(job::text(*entry, &job::Options { namespace, target_namespace, target, uid, image })),
                     several => Err(format!(
                         "a Job is for one kind: {}",
@@ -188,7 +175,7 @@ impl Command {
                     )),
                 }
             }
-            Self::Policy(_) | Self::Rbac { .. } => Err("these need more than text".to_owned()),
+            Self::Policy(_) | Self::Rbac(_) => Err("these need more than text".to_owned()),
             Self::Version => {
                 let Runner { version, revision } = this_runner();
                 Ok(format!("action-runner {version} ({revision})\n"))
@@ -214,11 +201,26 @@ fn yaml(text: &str) -> String {
 fn known(action: &str) -> Result<Vec<ActionType>, String> {
     let entries = ActionType::named(action);
     if entries.is_empty() {
-        let all = catalogue::names();
-        let hint = did_you_mean(action, all.iter().map(String::as_str));
-        return Err(format!("unknown action {action:?}{hint} (`action-runner list` shows all)"));
+        return Err(unknown(action, catalogue::names()));
     }
     Ok(entries)
+}
+
+/// Says that a name is none of these.
+fn unknown(name: &str, all: Vec<String>) -> String {
+    let hint = did_you_mean(name, all.iter().map(String::as_str));
+    format!("unknown action {name:?}{hint} (`action-runner list` shows all)")
+}
+
+/// Returns what a Job is about: one of the two is given.
+fn job_target(name: Option<&str>, selector: Option<String>) -> Result<JobTarget, String> {
+    match (name, selector) {
+        (_, Some(selector)) => Ok(JobTarget::Selected(selector)),
+        (name, None) => {
+            let name = name.unwrap_or_default().parse().map_err(|error| format!("--target: {error}"))?;
+            Ok(JobTarget::Named(name))
+        }
+    }
 }
 
 fn list() -> String {

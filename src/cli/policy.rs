@@ -11,7 +11,6 @@ use actions::action::Action;
 use actions::catalogue::{Visitor, with_action};
 use actions::cluster::error::{Error, Result};
 use actions::export::redact_object;
-use actions::k8s::object;
 use clap::Subcommand;
 use contract::code::Code;
 use contract::condition::ConditionResult;
@@ -209,8 +208,7 @@ async fn evaluation<A: Action>(request: Request) -> Result<Printed> {
     }
     let [before, after] = results;
     let mut input = input.with(about.value.clone(), documents);
-    let salt = object::uid(&input.target).to_owned();
-    redact_object::hide_in_object(&mut input.target, &salt);
+    redact_object::hide_in_object(&mut input.target);
     let shown = json!({ "input": input, "policyDenies": denials, "preConditionResults": before, "postConditionResults": after });
     Ok(Printed { text: pretty(&shown), exit: if refused { Code::Refused.exit() } else { 0 } })
 }

@@ -20,6 +20,7 @@ use super::parse::{Conditions, ParsedCondition};
 use super::policy_dir;
 use super::sandbox::child::{Answer, Task, Trouble};
 use super::sandbox::parent;
+use super::words::Words;
 
 /// The least time between two evaluations of a postcondition, because a rollout changes many objects a second.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -40,15 +41,16 @@ pub async fn denials(
     let cannot = |why: String| {
         Error::Refused(format!("the policy could not be evaluated ({why}), so it lets nothing pass; mend it"))
     };
+    let words = Words::about(target);
     let input = text(&input.with(target.clone(), Documents::default())).map_err(cannot)?;
     let task = Task { modules: modules.to_vec(), rules: vec![format!("{}.{}", policy_dir::PACKAGE, policy_dir::RULE)] };
     match values(&task, &input, limit).await.map_err(cannot)?.remove(0) {
-        Ok(Some(Value::Array(denials))) => Ok(denials.iter().map(shown).collect()),
+        Ok(Some(Value::Array(denials))) => Ok(denials.iter().map(|denial| words.shown(denial)).collect()),
         Ok(Some(other)) => {
             Err(cannot(format!("deny is no set of messages but {}; write `deny contains msg if …`", kind(&other))))
         }
         Ok(None) => Err(cannot("deny is undefined; write `deny contains msg if …`".to_owned())),
-        Err(trouble) => Err(cannot(trouble.to_string())),
+        Err(trouble) => Err(cannot(shorten(&words.trouble(&trouble), MESSAGE_LIMIT))),
     }
 }
 
@@ -200,7 +202,7 @@ pub async fn evaluate(
     }
     let task = Task { modules: one.modules.clone(), rules };
     match values(&task, &input, limit).await {
-        Ok(values) => evaluated(one, values),
+        Ok(values) => evaluated(one, values, &Words::about(target)),
         Err(why) => ControlFlow::Break(not_evaluated(one, &why)),
     }
 }
@@ -215,12 +217,13 @@ pub fn result(evaluated: ControlFlow<ConditionResult, ConditionResult>) -> Condi
 fn evaluated(
     one: &ParsedCondition,
     values: Vec<std::result::Result<Option<Value>, Trouble>>,
+    words: &Words,
 ) -> ControlFlow<ConditionResult, ConditionResult> {
     let not_yet = |why: &str| ControlFlow::Continue(not_evaluated(one, why));
     let mut values = values.into_iter();
     let allow = match values.next() {
         Some(Ok(allow)) => allow,
-        Some(Err(trouble)) => return not_yet(&trouble.to_string()),
+        Some(Err(trouble)) => return not_yet(&words.trouble(&trouble)),
         None => return ControlFlow::Break(not_evaluated(one, "the evaluator did not answer")),
     };
     let passed = match &allow {
@@ -229,8 +232,10 @@ fn evaluated(
         Some(other) => return not_yet(&format!("allow is {}, expected true or false", kind(other))),
     };
     let reasons = match values.next() {
-        Some(Ok(Some(Value::Array(reasons)))) => reasons.iter().map(shown).collect::<Vec<_>>().join("; "),
-        Some(Ok(Some(Value::String(reason)))) => reason,
+        Some(Ok(Some(Value::Array(reasons)))) => {
+            reasons.iter().map(|one| words.shown(one)).collect::<Vec<_>>().join("; ")
+        }
+        Some(Ok(Some(reason @ Value::String(_)))) => words.shown(&reason),
         _ => String::new(),
     };
     let default = if allow.is_none() { "allow is undefined" } else { "allow is false" };
@@ -268,11 +273,6 @@ async fn values(
 
 fn text(input: &ConditionInput) -> Result<String, String> {
     serde_json::to_string(input).map_err(|error| format!("failed to write the input: {error}"))
-}
-
-/// Returns a message as text, and any other value as JSON.
-fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn kind(value: &Value) -> &'static str {

@@ -18,3 +18,4 @@ pub mod parse;
 pub mod policy_dir;
 mod policy_inline;
 pub mod sandbox;
+mod words;

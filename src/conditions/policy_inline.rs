@@ -1,6 +1,7 @@
 //! `ACTION_POLICIES`: the modules of a policy in the variable itself. A controller passes its operator's policy so, which no
 //! object in the Job's namespace can change.
 
+use contract::parse::told;
 use serde_json::{Map, Value};
 
 use super::module::Module;
@@ -9,10 +10,11 @@ use super::module::Module;
 pub fn read(text: &str) -> Result<Vec<Module>, String> {
     let expected =
         "expected a JSON object of file names and their Rego, such as {\"night.rego\":\"package action.policy\"}";
-    let files: Map<String, Value> = serde_json::from_str(text).map_err(|error| format!("{expected} ({error})"))?;
+    let files: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| format!("{expected} ({})", told(&error)))?;
     let module = |(name, text): (String, Value)| match text {
         Value::String(text) => Ok(Module { name, text }),
-        _ => Err(format!("{expected}; {name:?} is no text")),
+        _ => Err(format!("{expected}; one of them is no text")),
     };
     let modules: Vec<Module> = files.into_iter().map(module).collect::<Result<_, _>>()?;
     if modules.is_empty() { Err("it is set, and holds no file".to_owned()) } else { Ok(modules) }
@@ -35,7 +37,8 @@ mod tests {
         for (text, says) in [
             ("", "expected a JSON object"),
             ("{}", "holds no file"),
-            (r#"{"a":1}"#, "\"a\" is no text"),
+            (r#"{"a":1}"#, "one of them is no text"),
+            (r#""hunter22""#, "invalid type: string, expected a map"),
             ("[]", "expected"),
         ] {
             assert!(read(text).unwrap_err().contains(says), "{text}");

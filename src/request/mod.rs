@@ -86,6 +86,8 @@ pub struct Request {
     pub events: bool,
     /// `ACTION_UPLOAD_HOSTS`
     pub upload_hosts: Vec<AllowedHost>,
+    /// True when the image's lock requires redaction.
+    pub redact_required: bool,
     /// `ACTION_POLICY_DIR` and `ACTION_POLICIES`.
     pub policy: PolicySource,
     /// `ACTION_PRECONDITIONS`
@@ -115,10 +117,7 @@ impl Request {
         let action = catalogue::parse_action_type(raw.action_type.as_deref(), &mut problems);
         let (verb, named_kind) = action.map_or((None, None), |(verb, kind)| (Some(verb), kind));
         let target = target::read(&target_texts(&raw), verb, named_kind.as_deref(), &mut problems);
-        let kind = match &target.kind {
-            Some(KindInput::BuiltIn(kind)) => Some(*kind),
-            _ => None,
-        };
+        let kind = built_in(&target);
         let mut warnings = Vec::new();
         Self {
             verb,
@@ -148,9 +147,10 @@ impl Request {
             dry_run: boolean("ACTION_DRY_RUN", raw.action_dry_run.as_deref(), &mut problems),
             id: set(raw.action_id.as_deref())
                 .and_then(|text| note(text.parse().map_err(|error| format!("ACTION_ID: {error}")), &mut problems)),
-            reason: reason(raw.action_reason.as_deref(), &mut problems),
+            reason: text::reason(raw.action_reason.as_deref(), &mut problems),
             events: boolean("ACTION_EVENTS", raw.action_events.as_deref(), &mut problems),
             upload_hosts: upload_hosts(raw.action_upload_hosts.as_deref(), &mut problems),
+            redact_required: false,
             trace_id: trace::id(raw.traceparent.as_deref(), &mut warnings),
             connection: connection::of(&raw, &mut problems),
             target,
@@ -166,6 +166,14 @@ impl Request {
             Some(kind) => format!("{verb}-{}", kind.lower()),
             None => verb.to_owned(),
         })
+    }
+}
+
+/// Returns the target's kind, if it is built in.
+fn built_in(target: &TargetInput) -> Option<Kind> {
+    match &target.kind {
+        Some(KindInput::BuiltIn(kind)) => Some(*kind),
+        _ => None,
     }
 }
 
@@ -261,23 +269,12 @@ fn boolean(name: &str, text: Option<&str>, problems: &mut Vec<String>) -> bool {
     match set(text) {
         None | Some("false") => false,
         Some("true") => true,
-        Some(other) => {
-            problems.push(format!("{name}: expected true or false, got {other:?}"));
+        Some(_) => {
+            problems.push(format!("{name}: expected true or false"));
             // Nothing may run for real because of a typo. (The run ends with the problem anyway.)
             true
         }
     }
-}
-
-fn reason(text: Option<&str>, problems: &mut Vec<String>) -> Option<String> {
-    const LONGEST: usize = 256;
-    let text = set(text)?;
-    let length = text.chars().count();
-    if length > LONGEST {
-        problems.push(format!("ACTION_REASON: expected at most {LONGEST} characters, has {length}"));
-        return None;
-    }
-    Some(text.to_owned())
 }
 
 /// Parses hosts, separated by commas.

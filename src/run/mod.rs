@@ -3,6 +3,7 @@
 
 mod conditions;
 mod event;
+mod permissions;
 pub mod prepare;
 pub mod record;
 
@@ -14,8 +15,8 @@ use actions::action::{Action, Decision, RunOutcome, Target, TargetRef};
 use actions::catalogue::Visitor;
 use actions::cluster::error::{Error, Result};
 use actions::cluster::run::LogSink;
-use actions::cluster::{Access, Cluster, Commit, KnownRules, missing_permissions};
-use actions::k8s::{ObjectRef, Resource, object};
+use actions::cluster::{Cluster, Commit, KnownRules};
+use actions::k8s::{ObjectRef, object};
 use contract::code::Code;
 use contract::result::{ActionResult, Effect, PhaseName, ResultTarget, RollbackInformation};
 use contract::waiting::Waits;
@@ -25,7 +26,7 @@ use tracing::Instrument;
 use crate::request::Request;
 pub use event::cut_off;
 use prepare::{Prepared, prepare};
-use record::{PHASE_LIMIT, RunRecord};
+use record::{DRY_RUN_LIMIT, PHASE_LIMIT, RunRecord};
 
 /// The most decisions of a run: each is made again when its basis changes before it is carried out.
 const DECISIONS: u32 = 3;
@@ -77,7 +78,7 @@ struct Running<A: Action> {
 
 impl<A: Action> Running<A> {
     async fn phases(&mut self) -> Result<ActionResult> {
-        self.permissions(self.prepared.resource.clone(), self.object().cloned()).await?;
+        self.permissions_beforehand().await?;
         let mut target = self.find().await?;
         let mut first: Option<A::Plan> = None;
         for _ in 0..DECISIONS {
@@ -126,44 +127,20 @@ impl<A: Action> Running<A> {
         self.prepared.record.begin(phase, &self.prepared.cluster, limit)
     }
 
-    /// Fails before anything is changed if permissions are missing, and names all of them.
-    async fn permissions(&mut self, resource: Resource, object: Option<ObjectRef>) -> Result<()> {
-        let cluster = self.begin(PhaseName::Permissions, PHASE_LIMIT);
-        let Prepared { action, context, conditions, .. } = &self.prepared;
-        let mut needed = action.all_permissions(&resource, context.wait.wait);
-        needed.extend(conditions.permissions_beforehand(&resource));
-        let namespace = match &self.prepared.named {
-            TargetRef::Object(object) => object.namespace.clone(),
-            TargetRef::Selection { namespace, .. } => Some(namespace.clone()),
-        };
-        let name = object.map(|object| object.name);
-        match cluster.missing(&needed, namespace.as_ref(), name.as_ref(), &mut self.rules).await? {
-            Access::Granted => Ok(()),
-            Access::Denied(missing) => Err(missing_permissions(missing, namespace.as_ref())),
-            Access::CouldNotAsk(why) => {
-                self.prepared
-                    .context
-                    .progress
-                    .warn(format!("which permissions there are could not be asked ({why}); going on without knowing"));
-                Ok(())
-            }
-        }
-    }
-
     async fn find(&mut self) -> Result<A::Target> {
         let cluster = self.begin(PhaseName::Find, PHASE_LIMIT);
         let target = self.prepared.action.find(&cluster, &self.prepared.named, &self.prepared.context).await?;
+        let progress = &self.prepared.context.progress;
+        target.value().into_iter().for_each(|value| progress.hide(value));
+        target.templates().into_iter().for_each(|template| progress.hide_template(template));
         if let Some(object) = target.object().cloned() {
             let resolved_from = target.resolved_from().cloned();
-            let led_on = resolved_from.is_some();
             self.prepared.record.lock().target = Some(ResultTarget {
                 object: object.to_reference(),
                 resolved_from: resolved_from.map(|from| from.to_reference()),
             });
-            if led_on {
-                self.permissions(object.resource.clone(), Some(object)).await?;
-            }
         }
+        self.permissions_once_found(&target).await?;
         Ok(target)
     }
 
@@ -173,7 +150,7 @@ impl<A: Action> Running<A> {
         if A::READ_ONLY {
             return Ok(Value::Null);
         }
-        let cluster = self.begin(PhaseName::DryRun, PHASE_LIMIT);
+        let cluster = self.begin(PhaseName::DryRun, DRY_RUN_LIMIT);
         cluster.ledger().dry_run_begins();
         match self.prepared.action.apply(&cluster, target, plan, Commit::DryRun).await {
             Ok(value) if self.dry_run => return Ok(value),

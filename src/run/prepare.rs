@@ -75,6 +75,7 @@ fn validate<A: Action>(
         progress: record.lock().progress.clone(),
         sink,
         upload_hosts: request.upload_hosts.clone(),
+        redact_required: request.redact_required,
     };
     let parameters = match parameters {
         Ok(all) => {

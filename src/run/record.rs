@@ -9,13 +9,12 @@ use actions::cluster::error::Error;
 use actions::cluster::ledger::Ledger;
 use actions::cluster::run::Progress;
 use actions::export::redact_object;
-use actions::export::redact_text::hide_in_text;
 use contract::code::Code;
 use contract::condition::ConditionResult;
 use contract::result::{
     API_VERSION, ActionResult, Effect, KIND, Phase, PhaseName, ResultTarget, RollbackInformation, Runner,
 };
-use contract::text::{millis, shorten};
+use contract::text::{millis, printable, shorten};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -24,10 +23,16 @@ use crate::usage;
 /// Time limit for each phase before the change: a phase is a few requests, and a server that does not answer them
 /// should not be changed.
 pub const PHASE_LIMIT: Duration = Duration::from_secs(30);
+/// Time limit for the dry run: the API server gives a write up to 34 s, as long as its admission webhooks take, and some
+/// actions try out two of them.
+pub const DRY_RUN_LIMIT: Duration = Duration::from_secs(75);
 /// Phases end this long before `ACTION_TIMEOUT`, so that the phase reports its own error instead of a bare timeout.
 pub const RESERVE: Duration = Duration::from_millis(300);
 /// The longest `failureReason`; the whole error is in `error`.
 const REASON_LIMIT: usize = 300;
+
+/// The longest warning of the API server, because a result is at most 8 KiB.
+const WARNING_LIMIT: usize = 300;
 
 /// The record of a run so far; clones share it.
 #[derive(Debug, Clone)]
@@ -86,9 +91,12 @@ impl RunRecord {
 
     /// Begins a phase, and ends the one before.
     pub fn enter(&self, phase: PhaseName) {
-        let mut recorded = self.lock();
-        recorded.end_phase();
-        recorded.current = Some((phase, Instant::now()));
+        {
+            let mut recorded = self.lock();
+            recorded.end_phase();
+            recorded.current = Some((phase, Instant::now()));
+        }
+        // Without the lock: a log that nobody reads must not keep the record from who ends the run.
         tracing::debug!(?phase, "phase begins");
     }
 
@@ -107,13 +115,13 @@ impl RunRecord {
     pub fn succeed(&self, code: Code, output: String) -> ActionResult {
         let mut recorded = self.lock();
         recorded.end_phase();
-        ActionResult { success: true, output: Some(output), ..recorded.result(code) }
+        ActionResult { success: true, output: Some(printable(&output).into_owned()), ..recorded.result(code) }
     }
 
     /// Returns the result of a run that failed.
     pub fn fail(&self, code: Code, error: String) -> ActionResult {
-        let error = hide_in_text(&error);
         let mut recorded = self.lock();
+        let error = recorded.progress.clean(&error);
         let failed_phase = recorded.current.map(|(name, _)| name);
         recorded.end_phase();
         if let Some(undo) = recorded.undo.as_mut().filter(|undo| undo.available) {
@@ -140,8 +148,19 @@ impl Recorded {
 
     /// Returns the action's own warnings, and then those of the API server.
     fn warnings(&self) -> Vec<String> {
-        let theirs = self.ledger.warnings().into_iter().map(|text| format!("the API server warns: {text}"));
-        self.progress.warnings().into_iter().chain(theirs).collect()
+        let progress = &self.progress;
+        let own = progress.warnings().into_iter().map(|text| progress.clean(&text));
+        let theirs = self.ledger.warnings().into_iter().map(|text| progress.clean_foreign(&text, WARNING_LIMIT));
+        own.chain(theirs.map(|text| format!("the API server warns: {text}"))).collect()
+    }
+
+    /// Cleans the messages of conditions, which are of others' making.
+    fn clean(&self, results: &[ConditionResult]) -> Vec<ConditionResult> {
+        let clean = |result: &ConditionResult| ConditionResult {
+            error_message: result.error_message.as_deref().map(|message| self.progress.clean(message)),
+            ..result.clone()
+        };
+        results.iter().map(clean).collect()
     }
 
     fn result(&self, code: Code) -> ActionResult {
@@ -152,8 +171,7 @@ impl Recorded {
             // A refused run would change nothing, even if parts of it were tried out.
             _ => Vec::new(),
         };
-        let salt = self.target.as_ref().and_then(|target| target.object.uid.clone()).unwrap_or_default();
-        let changes: Vec<_> = changes.into_iter().map(|change| redact_object::hide(change, &salt)).collect();
+        let changes: Vec<_> = changes.into_iter().map(redact_object::hide).collect();
         let undo_counts = effect != Effect::None || self.resumed || code == Code::Unchanged;
         ActionResult {
             api_version: API_VERSION.to_owned(),
@@ -165,7 +183,7 @@ impl Recorded {
             retryable: false,
             effect,
             resumed: self.resumed,
-            warnings: self.warnings().iter().map(|warning| hide_in_text(warning)).collect(),
+            warnings: self.warnings(),
             start_time: millis(self.started),
             end_time: millis(Timestamp::now()),
             action_type: self.action_type.clone(),
@@ -176,8 +194,8 @@ impl Recorded {
             parameters: self.parameters.clone(),
             changes: (!changes.is_empty()).then_some(changes),
             details: self.details.clone(),
-            pre_condition_results: hidden(&self.before),
-            post_condition_results: hidden(&self.after),
+            pre_condition_results: self.clean(&self.before),
+            post_condition_results: self.clean(&self.after),
             rollback_information: self.undo.clone().filter(|_| undo_counts),
             failed_phase: None,
             phases: Some(self.phases.clone()),
@@ -187,15 +205,6 @@ impl Recorded {
             trimmed: Vec::new(),
         }
     }
-}
-
-/// Hides credentials in results, because a message may quote an address with one.
-fn hidden(results: &[ConditionResult]) -> Vec<ConditionResult> {
-    let hide = |result: &ConditionResult| ConditionResult {
-        error_message: result.error_message.as_deref().map(hide_in_text),
-        ..result.clone()
-    };
-    results.iter().map(hide).collect()
 }
 
 /// Returns this runner, as results name it.

@@ -152,9 +152,10 @@ fn an_executions_pod_is_that_of_the_template() {
     use controller::plan::{self, Plan};
     use controller::settings::Settings;
 
-    for action_type in ActionType::all() {
-        let name = action_type.name();
-        let output = super::run(&["job", &name, "--target", "web", "--namespace", "shop"], &[]);
+    let named = ActionType::all().into_iter().map(|one| (one.name(), "--target", "resourceName", "web"));
+    let selected = ("collect-logs-pod".to_owned(), "--selector", "selector", "app=web,tier in (a,b)");
+    for (name, flag, field, target) in named.chain([selected]) {
+        let output = super::run(&["job", &name, flag, target, "--namespace", "shop"], &[]);
         let mut template: Value = serde_saphyr::from_slice(&output.stdout).unwrap();
         let variables = template["spec"]["template"]["spec"]["containers"][0]["env"].take();
         let variable = |name: &str| variables.as_array().unwrap().iter().find(|one| one["name"] == name).cloned();
@@ -163,7 +164,7 @@ fn an_executions_pod_is_that_of_the_template() {
         let execution: KubernetesExecution = serde_json::from_value(serde_json::json!({
             "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "KubernetesExecution",
             "metadata": { "name": "up", "namespace": "shop", "uid": "948897b5-4a56-4dcc-bdd4-910732282bc7" },
-            "spec": { "action": { "type": name, "parameters": parameters, "target": { "resourceName": "web", "uid": "948897b5-4a56-4dcc-bdd4-910732282bc8" } } },
+            "spec": { "action": { "type": name, "parameters": parameters, "target": { field: target, "uid": "948897b5-4a56-4dcc-bdd4-910732282bc8" } } },
         }))
         .unwrap();
         let settings = Settings::default();

@@ -26,12 +26,13 @@ const RUNNER_FLOORS: [&[&str]; 4] =
     [&["request", "image_lock", "output", "telemetry", "usage"], &["conditions"], &["run"], &["cli"]];
 
 /// The controller's: what is pure stands below what asks and writes.
-const CONTROLLER_FLOORS: [&[&str]; 11] = [
-    &["api", "names", "metrics", "telemetry", "settings"],
+const CONTROLLER_FLOORS: [&[&str]; 12] = [
+    &["names"],
+    &["api", "metrics", "telemetry", "settings"],
     &["observe", "requests", "crd", "events", "plan", "shallow"],
     &["job", "outcome", "queue", "lease", "serve"],
     &["retry", "status", "audit"],
-    &["next", "shared"],
+    &["next", "shared", "starts"],
     &["context"],
     &["act", "late"],
     &["unreadable", "sweep"],

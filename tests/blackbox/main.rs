@@ -13,7 +13,10 @@ mod generated;
 mod house;
 mod markdown;
 mod operations;
+mod redaction;
 mod rego;
+mod secrets;
+mod unread;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -88,7 +91,7 @@ fn a_presigned_address_in_the_wrong_place_is_not_shown(#[case] variable: &str, #
 }
 
 #[rstest]
-#[case::no_such_file("KUBECONFIG", "/no/such/file", "KUBECONFIG: failed to read kubeconfig from '\"/no/such/file\"'")]
+#[case::no_such_file("KUBECONFIG", "/no/such/file", "KUBECONFIG: failed to read the file that it names: No such file")]
 #[case::no_parameters_file("ACTION_PARAMETERS_FILE", "/no/such/file", "ACTION_PARAMETERS_FILE: failed to read")]
 fn files_that_are_not_there(#[case] variable: &str, #[case] value: &str, #[case] says: &str) {
     let mut variables = vec![("ACTION_TYPE", "cordon"), ("TARGET_NAME", "n1"), ("KUBECONFIG", "/dev/null")];
@@ -133,6 +136,11 @@ fn a_kubeconfig_over_plain_http_is_refused() {
 #[case(&["nonsense"], "unrecognized subcommand")]
 #[case(&["schema", "scal"], "did you mean scale")]
 #[case(&["rbac", "scale", "--namespace", "a/b"], "--namespace: a namespace may hold")]
+#[case(&["rbac", "collect-logs-selectr"], "did you mean collect-logs-selector?")]
+#[case(&["rbac", "scale-deployment", "--parameters", r#"{"wait":false}"#], "--parameters: missing field `replicas`")]
+#[case(&["job", "scale-deployment", "--selector", "a=b"], "--selector: goes with collect-logs-pod alone")]
+#[case(&["job", "scale-deployment"], "--target <TARGET>")]
+#[case(&["job", "collect-logs-pod", "--selector", "a=b", "--target", "x"], "cannot be used with")]
 fn bad_arguments_end_with_a_result(#[case] arguments: &[&str], #[case] says: &str) {
     let output = run(arguments, &[]);
     assert_eq!(output.status.code(), Some(2));
@@ -155,6 +163,36 @@ fn printed_yaml_means_what_was_asked() {
     let text = String::from_utf8(run(&["rbac", "scale-deployment", "--namespace", "on"], &[]).stdout).unwrap();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
     assert!(documents.iter().all(|one| one["metadata"]["namespace"] == "on"), "{text}");
+}
+
+/// The verbs that a Role grants on each resource.
+fn granted(arguments: &[&str]) -> String {
+    let output = run(&[&["rbac"], arguments].concat(), &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let documents: Vec<Value> = serde_saphyr::from_slice_multiple(&output.stdout).unwrap();
+    let rules = documents.iter().flat_map(|one| one["rules"].as_array().into_iter().flatten());
+    let plain = |value: &Value| value.to_string().replace(['"', '[', ']'], "");
+    rules.map(|rule| format!("{} {}", plain(&rule["resources"]), plain(&rule["verbs"]))).collect::<Vec<_>>().join("; ")
+}
+
+/// Exactly what the request needs, and never the union with another one.
+#[rstest]
+#[case(&["restart-deployment"], "pods list,watch; deployments get,patch,watch; replicasets list,watch")]
+#[case(&["restart-deployment", "--no-id"], "pods list,watch; deployments get,patch,watch; replicasets list,watch")]
+#[case(&["restart-deployment", "--parameters", r#"{"wait":false}"#], "deployments get,patch,watch; replicasets list")]
+#[case(&["restart-deployment", "--parameters", r#"{"wait":false}"#, "--no-id"], "deployments get,patch")]
+#[case(&["restart-statefulset"], "pods list,watch; controllerrevisions list; statefulsets get,patch,watch")]
+#[case(&["restart-statefulset", "--no-id"], "pods list,watch; statefulsets get,patch,watch")]
+#[case(&["rollback-daemonset", "--parameters", r#"{"wait":false}"#, "--no-id"], "controllerrevisions list; daemonsets get,patch")]
+#[case(&["scale-deployment", "--parameters", r#"{"replicas":1,"wait":false,"onAutoscaler":"ignore"}"#], "deployments get; deployments/scale patch")]
+#[case(&["collect-logs-selector"], "pods list; pods/log get")]
+#[case(&["collect-logs-selector", "--causes"], "pods list; pods/log get")]
+#[case(&["collect-logs-pod"], "pods get; pods/log get")]
+#[case(&["cordon-node", "--causes"], "nodes get,patch")]
+#[case(&["restart-daemonset", "--causes", "--no-id", "--parameters", r#"{"wait":false}"#], "daemonsets get,patch")]
+#[case(&["restart-daemonset", "--causes"], "namespaces get; pods list,watch; pods/log get; controllerrevisions list; daemonsets get,patch,watch; events list; nodes get")]
+fn a_role_is_what_the_request_needs(#[case] arguments: &[&str], #[case] role: &str) {
+    assert_eq!(granted(arguments), role);
 }
 
 #[rstest]

@@ -8,7 +8,7 @@ use crate::support::{E, check, scale, scale_with, scenarios};
 scenarios!("flow": a_scale_is_carried_out_once, a_bad_request_fails_without_a_job, a_failure_that_passes_is_healed, retries_end,
     a_dry_run_changes_nothing, one_at_a_time_for_a_target, no_more_than_max_active, suspended_until_it_is_not,
     approved_before_it_starts, not_started_in_time, its_time_is_over, a_policy_of_the_operator, a_pod_is_restarted_once,
-    a_pod_that_is_not_there, suspended_between_attempts, namespaces_share_places);
+    a_pod_that_is_not_there, what_a_selector_finds, suspended_between_attempts, namespaces_share_places);
 
 async fn a_scale_is_carried_out_once(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
@@ -57,10 +57,7 @@ async fn a_bad_request_fails_without_a_job(e: E) -> Result<()> {
             json!({ "type": "scale-deployment", "parameters": { "replics": 3 }, "target": target }),
             "spec.action.parameters: unknown field \"replics\", did you mean replicas?",
         ),
-        (
-            json!({ "type": "scael-deployment", "target": target }),
-            "unknown action \"scael-deployment\", did you mean scale-deployment?",
-        ),
+        (json!({ "type": "scael-deployment", "target": target }), "unknown action, did you mean scale-deployment?"),
         (json!({ "type": "scale-deployment", "target": target }), "missing field `replicas`"),
         (
             json!({ "type": "cordon-node", "target": { "namespace": "x", "resourceName": "n" } }),
@@ -88,6 +85,26 @@ async fn a_pod_that_is_not_there(e: E) -> Result<()> {
     let up = e.ended("up").await?;
     ensure!(up["status"]["phase"] == "Failed" && up["status"]["reason"] == "TargetNotFound", "{up:#}");
     ensure!(e.jobs_created().await?.is_empty(), "something was started");
+    controller.stop().await
+}
+
+/// What a selector finds is read by the account for that, and one pod by the one for pods: each may do what it does, and no more.
+async fn what_a_selector_finds(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 2, json!({})).await?;
+    let pod = e.world.pods("web").await?[0]["metadata"]["name"].clone();
+    let controller = e.controller()?;
+    for (name, target, account, pods) in [
+        ("found", json!({ "selector": "app=web" }), "action-collect-logs-selector", 2),
+        ("named", json!({ "resourceName": pod }), "action-collect-logs-pod", 1),
+    ] {
+        let action = json!({ "type": "collect-logs-pod", "target": target, "parameters": { "tailLines": 1 } });
+        e.execute(name, json!({ "action": action })).await?;
+        let ended = e.ended(name).await?;
+        check(&ended, "Completed", "Completed", "none").with_context(|| name.to_owned())?;
+        ensure!(ended["status"]["result"]["details"]["pods"] == pods, "{ended:#}");
+        let job = e.world.get(&format!("{}/{name}-job", e.world.path("batch/v1", "jobs"))).await?;
+        ensure!(job["spec"]["template"]["spec"]["serviceAccountName"] == account, "{job:#}");
+    }
     controller.stop().await
 }
 

@@ -13,6 +13,7 @@ mod names;
 mod operations;
 mod permissions;
 mod policies;
+mod slow;
 mod stopped;
 mod support;
 
@@ -74,6 +75,7 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         stopped::all(),
         ends::all(),
         flow::all(),
+        slow::all(),
         names::all(),
         admission::all(),
         operations::all(),

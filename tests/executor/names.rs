@@ -107,13 +107,22 @@ async fn relabelled(e: &E, api_version: &str, plural: &str) -> Result<()> {
 async fn text_arrives_as_it_was_written(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
     let controller = e.controller()?;
-    let reason = "costs $5 \"$(ACTION_ID)\" $$(X) ${Y} `z`\n'and' a second line";
+    let reason = "costs $5 \"$(ACTION_ID)\" $$(X) ${Y} `z` 'and' more";
     e.execute("up", scale_with(3, json!({ "reason": reason }))).await?;
     check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
     let job = e.world.get(&format!("{}/up-job", e.world.path("batch/v1", "jobs"))).await?;
     let variables = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().context("no variables")?;
     let value = variables.iter().find(|one| one["name"] == "ACTION_REASON").context("no reason")?;
     ensure!(value["value"] == reason.replace('$', "$$"), "{value}");
+    // What a terminal would obey is refused before anything starts.
+    e.execute("lines", scale_with(4, json!({ "reason": "disk\nfull" }))).await?;
+    let lines = e.ended("lines").await?;
+    ensure!(
+        lines["status"]["phase"] == "Failed"
+            && lines["status"]["message"].as_str().is_some_and(|text| text.contains("spec.reason: expected one line")),
+        "{lines:#}"
+    );
+    ensure!(e.jobs_created().await? == ["up-job"] && e.replicas().await? == 3, "something was started");
     controller.stop().await
 }
 

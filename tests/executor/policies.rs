@@ -308,20 +308,5 @@ pub fn allowed(answer: &Answer) -> Result<()> {
 
 /// Compares a generated block of a document with what the API server answered, or writes it.
 pub fn hold_block(file: &str, name: &str, text: &str) -> Result<()> {
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-    let mut document = std::fs::read_to_string(&path)?;
-    let begin = format!("<!-- generated: {name} -->\n");
-    let start = document.find(&begin).with_context(|| format!("{file} has no place for {name}"))? + begin.len();
-    let rest = document.get(start..).unwrap_or_default();
-    let stop = start + rest.find("<!-- end -->").with_context(|| format!("{file}: {name} has no end"))?;
-    if test_cluster::assets::variable("UPDATE").is_some() {
-        document.replace_range(start..stop, text);
-        std::fs::write(&path, &document)?;
-        return Ok(());
-    }
-    let found = document.get(start..stop).unwrap_or_default();
-    ensure!(found == text, "{file}: {name} is not what the API server answers; UPDATE=1 writes it:\n{text}");
-    Ok(())
+    test_cluster::document::hold_block(env!("CARGO_MANIFEST_DIR"), file, name, text)
 }

@@ -64,7 +64,9 @@ impl E {
     pub async fn new(connection: &Connection, name: &str) -> Result<Self> {
         let world = World::new(connection, name).await?;
         let kubeconfig = account(&world, &rules()?).await?;
-        for action in ["scale-deployment", "restart-pod", "restart-deployment", "collect-logs-pod"] {
+        for action in
+            ["scale-deployment", "restart-pod", "restart-deployment", "collect-logs-pod", "collect-logs-selector"]
+        {
             let output = std::process::Command::new(env!("CARGO_BIN_EXE_action-runner"))
                 .args(["rbac", action, "--namespace", &world.namespace])
                 .output()?;

@@ -139,6 +139,17 @@ impl Field<'_> {
         self.send(&self.jobs(), jobs).await.map(drop)
     }
 
+    /// Creates bare Jobs of these names, each at its time from now on.
+    pub async fn run_bare_at(&self, names: &[String], times: &[Duration]) -> Result<()> {
+        let (began, path) = (tokio::time::Instant::now(), self.jobs());
+        let create = async |(name, after): (&String, &Duration)| {
+            let job = bare(&self.world.namespace, name)?;
+            tokio::time::sleep_until(began + *after).await;
+            self.world.create(&path, &job).await.map(drop)
+        };
+        futures::future::try_join_all(names.iter().zip(times).map(create)).await.map(drop)
+    }
+
     /// Whether nothing is left in a list.
     async fn none_left(&self, path: &str, selector: &str) -> Result<bool> {
         let list = self.world.get(&format!("{path}?limit=1&fieldSelector={selector}")).await?;

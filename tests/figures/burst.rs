@@ -1,5 +1,7 @@
 //! So many at once: beside bare Jobs, with a limit, and with failures.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use crate::arena::{Arena, Field};
@@ -23,17 +25,13 @@ pub async fn beside(arena: &Arena<'_>, step: &Step) -> Result<Figures> {
     warm(arena).await?;
     let (ours, theirs) = if step.round % 2 == 1 {
         let ours = executions(arena, &[(names('e', count), "figures")], &UNLIMITED).await?;
-        (ours, bare(arena, count).await?)
+        (ours, bare(arena, count, &[]).await?)
     } else {
-        let theirs = bare(arena, count).await?;
+        let theirs = bare(arena, count, &[]).await?;
         (executions(arena, &[(names('e', count), "figures")], &UNLIMITED).await?, theirs)
     };
-    let mut figures = Figures::default();
     let per_second = |took: Option<f64>| took.map(|took| number(count) / took);
-    let (own, other) = (per_second(ours.pods_took()), per_second(theirs.pods_took()));
-    figures.set("executions/s", own);
-    figures.set("jobs/s", other);
-    figures.set("ratio", own.zip(other).map(|(own, other)| own / other));
+    let mut figures = rates(count, &ours, &theirs);
     figures.set("final phases/s", per_second(ours.phases_took()));
     figures.set("jobs complete/s", per_second(theirs.jobs_took()));
     latencies(&mut figures, &ours);
@@ -45,6 +43,28 @@ pub async fn beside(arena: &Arena<'_>, step: &Step) -> Result<Figures> {
     figures.set("of them events", ours.kinds.get("create events").map(|events| number(*events) / number(count)));
     figures.set("429s", Some(number(ours.too_many)));
     Ok(figures)
+}
+
+/// As many executions, and then bare Jobs that are created when the executor had created its own: the Job controller takes Jobs that
+/// come while others end in turn with those that end, whoever creates them, and what is left is what the executor itself costs.
+pub async fn paced(arena: &Arena<'_>, step: &Step) -> Result<Figures> {
+    warm(arena).await?;
+    let ours = executions(arena, &[(names('e', step.size), "figures")], &UNLIMITED).await?;
+    let theirs = bare(arena, step.size, &ours.starts()).await?;
+    let mut figures = rates(step.size, &ours, &theirs);
+    latencies(&mut figures, &ours);
+    Ok(figures)
+}
+
+/// How many a second, beside each other.
+fn rates(count: usize, ours: &Seen, theirs: &Seen) -> Figures {
+    let mut figures = Figures::default();
+    let per_second = |seen: &Seen| seen.pods_took().map(|took| number(count) / took);
+    let (own, other) = (per_second(ours), per_second(theirs));
+    figures.set("executions/s", own);
+    figures.set("jobs/s", other);
+    figures.set("ratio", own.zip(other).map(|(own, other)| own / other));
+    figures
 }
 
 /// With `--max-active`: who starts when.
@@ -131,13 +151,17 @@ async fn executions(arena: &Arena<'_>, groups: &[(Vec<String>, &str)], flags: &[
     Ok(seen)
 }
 
-/// As many bare Jobs, with no controller of ours, until all of it is over.
-async fn bare(arena: &Arena<'_>, count: usize) -> Result<Seen> {
+/// As many bare Jobs, with no controller of ours, until all of it is over: at once, or each at its time after the first.
+async fn bare(arena: &Arena<'_>, count: usize, times: &[Duration]) -> Result<Seen> {
     let field = arena.field("jobs").await?;
     arena.quiet().await?;
     let (mut tail, mut seen) = (arena.tail()?, Seen::default());
     let namespace = field.world.namespace.clone();
-    field.run_bare(&names('b', count)).await?;
+    if times.is_empty() {
+        field.run_bare(&names('b', count)).await?;
+    } else {
+        field.run_bare_at(&names('b', count), times).await?;
+    }
     over(&field, count, async || {
         seen.follow(&mut tail, &namespace)?;
         Ok(seen.ended())

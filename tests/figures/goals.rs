@@ -57,8 +57,15 @@ const MEMORY: (Part, Pace, Size) = (Part::Memory, Pace::Tuned, Size::Most);
 const IDLE: (Part, Pace, Size) = (Part::Idle, Pace::Tuned, Size::One);
 
 /// All of them.
-const GOALS: [Goal; 13] = [
+const GOALS: [Goal; 14] = [
     goal("executions/s over bare Jobs/s, N at once, default flags", BESIDE[0], "ratio", "", Wanted::AtLeast(0.9)),
+    goal(
+        "executions/s over bare Jobs/s that are created when the executor's were, N at once, default flags",
+        (Part::Paced, Pace::Default, Size::Many),
+        "ratio",
+        "",
+        Wanted::Told,
+    ),
     goal("executions/s over bare Jobs/s, N at once, tuned flags", BESIDE[1], "ratio", "", Wanted::Told),
     goal("requests for a success, Events among them", BESIDE[1], "requests each", "", Wanted::AtMost(6.0)),
     goal("of them Events", BESIDE[1], "of them events", "", Wanted::Told),

@@ -154,6 +154,7 @@ fn carry_out(step: &Step, program: &Program, smoke: bool) -> Result<Figures> {
         let arena = Arena::start(pace, program, smoke).await?;
         match step.part {
             Part::Beside => burst::beside(&arena, step).await,
+            Part::Paced => burst::paced(&arena, step).await,
             Part::Queue => burst::queue(&arena, step).await,
             Part::Retries => burst::retries(&arena, step).await,
             Part::Idle => idle::measure(&arena).await,

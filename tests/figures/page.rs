@@ -1,7 +1,7 @@
 //! The tables of `docs/figures.md`. Nothing stands in them but what a run gave; the last column of the goals is written by hand, and
 //! kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
@@ -96,10 +96,18 @@ fn machine(shown: &Shown<'_>) -> String {
         return "Nothing has been measured yet.\n".to_owned();
     };
     let key = &line.key;
+    let mut commits: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for one in &shown.lines {
+        commits.entry(&one.key.commit).or_default().insert(one.step.part.to_string());
+    }
+    let commits: Vec<String> = commits
+        .into_iter()
+        .map(|(commit, parts)| format!("`{commit}` ({})", parts.into_iter().collect::<Vec<_>>().join(", ")))
+        .collect();
     format!(
-        "Machine: {} (control plane, nodes and controller share it). Commit: `{}`. Kubernetes {}. Controller: {}. Last measured: {}.\n",
+        "Machine: {} (control plane, nodes and controller share it). Commit: {}. Kubernetes {}. Controller: {}. Last measured: {}.\n",
         key.machine,
-        key.commit,
+        commits.join(", "),
         test_cluster::assets::KUBERNETES,
         key.controller,
         line.at.strftime("%Y-%m-%d")

@@ -16,6 +16,8 @@ use crate::results::Results;
 pub enum Part {
     /// So many executions at once, and as many bare Jobs, one after the other on one cluster; no limit of ours.
     Beside,
+    /// So many executions at once, then as many bare Jobs that are created when the executor had created its own.
+    Paced,
     /// So many at once with `--max-active`.
     Queue,
     /// Half of them fail once.
@@ -39,10 +41,15 @@ pub struct Step {
     pub round: usize,
 }
 
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default())
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = self.part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        write!(f, "{what}, {} at once, {} flags, round {}", self.size, self.pace, self.round)
+        write!(f, "{}, {} at once, {} flags, round {}", self.part, self.size, self.pace, self.round)
     }
 }
 
@@ -67,7 +74,7 @@ impl Step {
         START
             + match self.part {
                 // Each with a second's run, the Jobs' own end, and the removal of all of it.
-                Part::Beside => 2.0 * (all + 10.0 + size / 50.0),
+                Part::Beside | Part::Paced => 2.0 * (all + 10.0 + size / 50.0),
                 Part::Queue => all + 10.0,
                 Part::Retries => 1.5 * all + 20.0,
                 Part::Idle => 120.0,
@@ -86,6 +93,7 @@ fn all() -> Vec<Step> {
         steps.extend(rounds(Part::Beside, tuned, size, 5));
         steps.extend(rounds(Part::Beside, default, size, 5));
     }
+    steps.extend(rounds(Part::Paced, default, 1000, 1));
     steps.extend(rounds(Part::Queue, tuned, 1000, 5));
     steps.extend(rounds(Part::Memory, tuned, 1000, 1));
     steps.extend(rounds(Part::Memory, tuned, 5000, 1));
@@ -103,6 +111,7 @@ pub fn smoke() -> Vec<Step> {
         (Part::Retries, tuned, 20),
         (Part::Beside, tuned, 20),
         (Part::Beside, default, 20),
+        (Part::Paced, default, 20),
         (Part::Queue, tuned, 20),
         (Part::Memory, tuned, 20),
     ];

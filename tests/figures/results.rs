@@ -118,14 +118,22 @@ impl Results {
         Ok(())
     }
 
-    /// What the page shows: of this code on this machine, or where there is nothing the newest of another one. A step that was
-    /// measured again counts once, the last time.
+    /// What the page shows: of each thing the newest that was measured, all rounds of it with one code, on one machine. Figures
+    /// of older code stay until there are newer ones; the page names the commits. A round that was measured again counts once,
+    /// the last time.
     pub fn shown(&self) -> Vec<&Line> {
-        let own = self.lines.iter().any(|line| line.key == self.key);
-        let key =
-            if own { Some(&self.key) } else { self.lines.iter().max_by_key(|line| line.at).map(|line| &line.key) };
+        let thing = |step: &Step| Step { round: 1, ..step.clone() };
+        let Some(last) = self.lines.iter().max_by_key(|line| line.at) else { return Vec::new() };
+        let here = || self.lines.iter().filter(|line| line.key.machine == last.key.machine);
+        let mut keys: BTreeMap<Step, &Line> = BTreeMap::new();
+        for line in here() {
+            let newest = keys.entry(thing(&line.step)).or_insert(line);
+            if line.at > newest.at {
+                *newest = line;
+            }
+        }
         let mut newest: BTreeMap<&Step, &Line> = BTreeMap::new();
-        for line in self.lines.iter().filter(|line| Some(&line.key) == key) {
+        for line in here().filter(|line| keys.get(&thing(&line.step)).is_some_and(|one| one.key == line.key)) {
             newest.insert(&line.step, line);
         }
         newest.into_values().collect()

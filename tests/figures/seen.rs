@@ -1,6 +1,7 @@
 //! What the API server saw of a burst, by its own clock: objects' times have a resolution of a second.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -134,6 +135,15 @@ impl Seen {
         let last_but_one =
             |times: &Vec<Timestamp>| times.len().checked_sub(2).and_then(|place| times.get(place).copied());
         self.status.iter().filter_map(|(of, times)| Some((of.as_str(), last_but_one(times)?))).collect()
+    }
+
+    /// When the controller had created each Job, from the arrival of the first creation on; the earliest first.
+    pub fn starts(&self) -> Vec<Duration> {
+        let Some(first) = self.first else { return Vec::new() };
+        let since = |time: &Timestamp| Duration::try_from(time.duration_since(first)).unwrap_or_default();
+        let mut starts: Vec<Duration> = self.started.values().map(since).collect();
+        starts.sort_unstable();
+        starts
     }
 
     /// Milliseconds from each execution's creation to that of its first Job.

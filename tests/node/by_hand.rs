@@ -200,7 +200,8 @@ fn controller_is_small() -> Result<()> {
 }
 
 async fn an_image_is_small_and_holds_no_more_than_it_needs(n: N) -> Result<()> {
-    const MOST: u64 = 5 << 20;
+    // 5.7 MB: what says why a wait does not end took 0.3 of them, and speed for logs 0.3.
+    const MOST: u64 = 6 << 20;
     controller_is_small()?;
     let mut large_layer = None;
     for image in actions::catalogue::IMAGES {

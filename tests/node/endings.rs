@@ -28,7 +28,7 @@ async fn all_kinds_of_ends(n: N) -> Result<()> {
         "resources": { "requests": { "cpu": "10m", "memory": "16Mi" }, "limits": { "memory": "32Mi" } },
     });
     // Large, as all that is awaited at once in it.
-    Box::pin(with_executor(&n, &settings, &["--start-deadline=40s"], used)).await
+    Box::pin(with_executor(&n, &settings, &["--start-deadline=40s"], json!({}), used)).await
 }
 
 async fn used(n: &N) -> Result<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use test_cluster::fixtures;
 use tokio::sync::Mutex;
 
 use crate::manifests::kubectl;
@@ -31,8 +32,8 @@ async fn for_single_namespaces(n: N) -> Result<()> {
 
 const GROUP: &str = "kubernetesexecution.kubernaut.io";
 
-/// A kustomization of a user's own on top of what is shipped: settings, and flags.
-fn overlay(n: &N, settings: &Value, flags: &[&str]) -> Result<String> {
+/// A kustomization of a user's own on top of what is shipped: settings, flags, and whatever else stands in one.
+fn overlay(n: &N, settings: &Value, flags: &[&str], more: Value) -> Result<String> {
     let folder = n.world.folder().join("executor");
     fs::create_dir_all(&folder)?;
     let up = "../".repeat(folder.components().count() - 1);
@@ -43,11 +44,12 @@ fn overlay(n: &N, settings: &Value, flags: &[&str]) -> Result<String> {
     // JSON is YAML, also for the settings.
     let settings = json!([{ "op": "replace", "path": "/data/settings.yaml", "value": settings.to_string() }]);
     let patch = |kind: &str, patch: Value| json!({ "target": { "kind": kind, "name": "execution-controller" }, "patch": patch.to_string() });
-    let text = json!({
+    let mut text = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
         "resources": [format!("{up}{}", base.trim_start_matches('/'))],
         "patches": [patch("ConfigMap", settings), patch("Deployment", arguments.collect())],
     });
+    fixtures::merge(&mut text, more);
     fs::write(folder.join("kustomization.yaml"), text.to_string())?;
     Ok(folder.display().to_string())
 }
@@ -57,11 +59,12 @@ pub async fn with_executor(
     n: &N,
     settings: &Value,
     flags: &[&str],
+    more: Value,
     used: impl AsyncFnOnce(&N) -> Result<()>,
 ) -> Result<()> {
     static INSTALLED: Mutex<()> = Mutex::const_new(());
     let _one = INSTALLED.lock().await;
-    let overlay = overlay(n, settings, flags)?;
+    let overlay = overlay(n, settings, flags, more)?;
     // The definition has to be there before the API server takes objects of it; kubectl applies in the right order.
     kubectl(n, &["apply", "--validate=strict", "--kustomize", &overlay])?;
     let deployment = "/apis/apps/v1/namespaces/execution-controller/deployments/execution-controller";
@@ -80,7 +83,7 @@ pub async fn with_executor(
         return outcome.context(logs);
     }
     // As docs/executor.md says: first what it holds, then the rest.
-    kubectl(n, &["delete", "kubernetesexecutions", "--all", "--all-namespaces"])?;
+    kubectl(n, &["delete", "kubernetesexecutions", "--all", "--all-namespaces", "--cascade=foreground"])?;
     kubectl(n, &["delete", "--kustomize", &overlay])?;
     n.world.gone("/api/v1/namespaces/execution-controller").await?;
     n.world
@@ -102,7 +105,7 @@ pub async fn accounts(n: &N, actions: &[&str]) -> Result<()> {
 
 async fn installed_used_and_removed(n: N) -> Result<()> {
     let settings = json!({ "images": { "collect-logs": "127.0.0.1:1/none:1" } });
-    with_executor(&n, &settings, &["--start-deadline=20s"], used).await
+    with_executor(&n, &settings, &["--start-deadline=20s"], json!({}), used).await
 }
 
 async fn used(n: &N) -> Result<()> {

@@ -4,6 +4,9 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 
 mod by_hand;
+mod causes;
+#[path = "../scenarios/components.rs"]
+mod components;
 mod conditions;
 mod endings;
 mod executor;
@@ -12,6 +15,7 @@ mod jobs;
 mod limits;
 mod manifests;
 mod pods;
+mod receiver;
 mod support;
 mod upload;
 
@@ -58,12 +62,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         fixtures::nodes(&cluster.connection).await
     })?;
     let conclusion = libtest_mimic::run(arguments, trials(Some(&cluster.connection)));
+    components::stay_as_they_are(&cluster.connection)?;
     drop(cluster);
+    causes::TABLE.hold(env!("CARGO_MANIFEST_DIR"))?;
     Ok(conclusion.exit_code())
 }
 
 fn trials(connection: Option<&Connection>) -> Vec<Trial> {
     let all: Vec<Scenario> = [
+        causes::all(),
         executor::all(),
         endings::all(),
         jobs::all(),
@@ -73,6 +80,7 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         conditions::all(),
         manifests::all(),
         pods::all(),
+        receiver::all(),
         interruptions::all(),
     ]
     .concat();

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use actions::catalogue::{self, Verb};
+use actions::catalogue::{self, Account, Verb};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use test_cluster::node;
 
 use crate::support::{N, scenarios};
 
-scenarios!("manifests": all_are_accepted, for_one_namespace_and_for_many_and_for_the_cluster, only_the_kinds_that_are_named, admission_policies_are_accepted);
+scenarios!("manifests": all_are_accepted, for_one_namespace_and_for_many_and_for_the_cluster, only_the_kinds_that_are_named, causes_for_who_waits, causes_with_the_other_components, admission_policies_are_accepted);
 
 fn rbac() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac")
@@ -31,6 +31,10 @@ async fn all_are_accepted(n: N) -> Result<()> {
         for kind in catalogue::kinds(verb) {
             let account = format!("serviceaccount/action-{}-{} ", verb.name(), kind.lower());
             ensure!(made.contains(&account) && made.contains("binding"), "{account}: {made}");
+        }
+        for account in Account::of_verb(verb) {
+            let account = format!("serviceaccount/action-{} ", account.purpose());
+            ensure!(made.contains(&account), "{account}: {made}");
         }
         let job = rbac().with_file_name("docs").join(format!("examples/jobs/{}.yaml", verb.name()));
         let job = job.display().to_string();
@@ -129,6 +133,66 @@ async fn for_one_namespace_and_for_many_and_for_the_cluster(n: N) -> Result<()> 
     kubectl(&n, &["delete", "--kustomize", &all])?;
     ensure!(made.contains("clusterrole.rbac.authorization.k8s.io/") && !made.contains("\nrole."), "{made}");
     reaches.context("the cluster component does not reach every namespace")?;
+    Ok(())
+}
+
+/// By one component the accounts that wait may read what tells why, and no others.
+async fn causes_for_who_waits(n: N) -> Result<()> {
+    let (own, other) = (n.world.namespace.as_str(), "kube-system");
+    let account = |action: &str| format!("system:serviceaccount:{own}:action-{action}");
+    let waits = kustomization(
+        &n,
+        "waits",
+        &format!(
+            "namespace: {own}\nresources: [RBAC/restart, RBAC/scale]\ncomponents: [RBAC/components/causes/restart, RBAC/components/kinds]\n"
+        ),
+    )?;
+    let made = kubectl(&n, &["apply", "--kustomize", &waits])?;
+    let told = (|| {
+        ensure!(made.matches("-causes").count() == 2, "the role and the one account that is left: {made}");
+        let waiting = account("restart-deployment");
+        for (verb, resource) in [("list", "events.events.k8s.io"), ("get", "pods/log"), ("get", "nodes")] {
+            soon(|| may(&n, &waiting, own, verb, resource)).with_context(|| resource.to_owned())?;
+            ensure!(!may(&n, &account("scale-deployment"), own, verb, resource)?, "scale may {verb} {resource}");
+        }
+        let more = [
+            (own, "list", "nodes"),
+            (own, "watch", "events.events.k8s.io"),
+            (other, "list", "events.events.k8s.io"),
+            (other, "get", "pods/log"),
+        ];
+        for (namespace, verb, resource) in more {
+            ensure!(!may(&n, &waiting, namespace, verb, resource)?, "it may {verb} {resource} in {namespace}");
+        }
+        Ok(())
+    })();
+    kubectl(&n, &["delete", "--kustomize", &waits])?;
+    told
+}
+
+/// With those that change scope and place, every account that waits has all of it, where the account is.
+async fn causes_with_the_other_components(n: N) -> Result<()> {
+    let own = &n.world.namespace;
+    let all = kustomization(
+        &n,
+        "elsewhere",
+        &format!(
+            "namespace: {own}\nresources: [RBAC/restart, RBAC/scale, RBAC/rollback, RBAC/collect-logs]\ncomponents: [RBAC/components/causes, RBAC/components/cluster, RBAC/components/account-elsewhere]\n"
+        ),
+    )?;
+    let objects =
+        kubectl(&n, &["apply", "--dry-run=server", "--validate=strict", "--kustomize", &all, "--output", "json"])?;
+    let objects: Value = serde_json::from_str(&objects)?;
+    let objects: Vec<&Value> = objects["items"].as_array().context("no items")?.iter().collect();
+    let bindings = objects.iter().filter(|one| one["kind"] == "ClusterRoleBinding");
+    ensure!(bindings.clone().all(|one| one["subjects"][0]["namespace"] == "actions"), "{objects:#?}");
+    let waiting =
+        Verb::ALL.into_iter().flat_map(Account::of_verb).filter(|one| action_runner::cli::tells_causes(*one)).count();
+    let named =
+        bindings.filter(|one| one["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-causes"))).count();
+    ensure!(named == waiting, "{named} of {waiting}");
+    let reads = |one: &&&Value| one["kind"] == "ClusterRole" && one["rules"].to_string().contains("events.k8s.io");
+    ensure!(objects.iter().filter(reads).count() == waiting, "{objects:#?}");
     Ok(())
 }
 

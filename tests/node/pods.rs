@@ -8,7 +8,7 @@ use test_cluster::fixtures::unique;
 use crate::support::{N, expect, pod_spec, scenarios};
 
 scenarios!(
-    "pods": old_containers_have_ended, zero_is_no_container, a_container_that_ends_at_once, a_jobs_pod_that_ends_well,
+    "pods": old_containers_have_ended, zero_is_no_container, a_container_that_ends_at_once, a_container_that_ends_again_and_again, a_jobs_pod_that_ends_well,
     a_jobs_pod_that_fails, a_stateful_sets_pod,
 );
 
@@ -69,7 +69,35 @@ async fn a_container_that_ends_at_once(n: N) -> Result<()> {
         json!({ "spec": { "template": { "spec": { "containers": [{ "name": "app", "args": ["fail", "1"] }] } } } });
     // The template that is restarted: its pods would end after a second.
     n.world.strategic(&path, &fails).await?;
-    let ended = run(&n, "restart-deployment", "web", json!({})).await?;
+    let ended = run(&n, "restart-deployment", "web", json!({ "stuckAfter": "10s" })).await?;
+    expect(&ended, "NotVerified", "applied", "container app")?;
+    ensure!(ended.result["details"]["pods"]["new"] == 0, "{:#}", ended.result);
+    Ok(())
+}
+
+/// The pods of before take longer to end than the new ones live, who crash because of their configuration: when the old ones are
+/// gone, the second instances run and are ready, and end as the first did.
+async fn a_container_that_ends_again_and_again(n: N) -> Result<()> {
+    let maps = n.world.path("v1", "configmaps");
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "web" }, "data": { "verb": "linger", "seconds": "8" } });
+    n.world.create(&maps, &map).await?;
+    workload(&n, "Deployment", 1, &["wait"]).await?;
+    let from = |key: &str| json!({ "configMapKeyRef": { "name": "web", "key": key } });
+    let env =
+        json!([{ "name": "VERB", "valueFrom": from("verb") }, { "name": "SECONDS", "valueFrom": from("seconds") }]);
+    let container = json!({ "name": "app", "args": ["$(VERB)", "$(SECONDS)"], "env": env });
+    let path = n.world.workload_path("Deployment", "web");
+    n.world.strategic(&path, &json!({ "spec": { "template": { "spec": { "containers": [container] } } } })).await?;
+    let rolled = |object: &Value| {
+        let status = &object["status"];
+        status["observedGeneration"] == object["metadata"]["generation"]
+            && status["updatedReplicas"] == 1
+            && status["replicas"] == 1
+            && status["readyReplicas"] == 1
+    };
+    n.world.until(&path, "rolled out", rolled).await?;
+    n.world.merge(&format!("{maps}/web"), &json!({ "data": { "verb": "fail", "seconds": "4" } })).await?;
+    let ended = run(&n, "restart-deployment", "web", json!({ "stuckAfter": "15s" })).await?;
     expect(&ended, "NotVerified", "applied", "container app")?;
     ensure!(ended.result["details"]["pods"]["new"] == 0, "{:#}", ended.result);
     Ok(())

@@ -87,10 +87,10 @@ pub async fn load_images(connection: &Connection) -> Result<()> {
         conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
     };
     node.load_workload()?;
-    for image in actions::catalogue::IMAGES {
-        node.load(&images().join(format!("{}.tar", image.name)))?;
+    let others = ["execution-controller", "audit-receiver"];
+    for image in actions::catalogue::IMAGES.iter().map(|image| image.name).chain(others) {
+        node.load(&images().join(format!("{image}.tar")))?;
     }
-    node.load(&images().join("execution-controller.tar"))?;
     world.until(&format!("/api/v1/nodes/{}", node::NAME), "ready", ready).await.map(|_| ())
 }
 

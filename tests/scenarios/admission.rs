@@ -4,9 +4,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::held::Both;
 use crate::support::{T, scenarios};
 
-scenarios!("admission": other_names, bare_verbs_may_evict, restart, rollback, cordon, scale, collect_logs, nobody_else_is_concerned);
+scenarios!("admission": other_names, bare_verbs_may_evict, restart, rollback, cordon, protected, owners, scale, collect_logs, as_shipped, nobody_else_is_concerned);
 
 /// Sends a request as the action's account; whether it was accepted, and what was said.
 async fn as_account(t: &T, action: &str, method: &str, path: &str, body: &Value) -> Result<Result<Value, String>> {
@@ -71,6 +72,10 @@ async fn bare_verbs_may_evict(t: T) -> Result<()> {
 /// Where restarts and rollbacks leave their marks.
 const RESTARTS: &str = "kubernetesexecution.kubernaut.io/executions-restart";
 const ROLLBACKS: &str = "kubernetesexecution.kubernaut.io/executions-rollback";
+/// Where the first release left both, and where a cordon leaves its own.
+const FIRST_RELEASE: &str = "kubernetesexecution.kubernaut.io/executions";
+const CORDON: &str = "kubernetesexecution.kubernaut.io/cordon";
+const PROTECTED: &str = "kubernetesexecution.kubernaut.io/protected";
 
 async fn restart(t: T) -> Result<()> {
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
@@ -87,10 +92,9 @@ async fn restart(t: T) -> Result<()> {
             (json!({ "metadata": { "finalizers": ["x.example/y"] } }), "labels, owners or finalizers"),
             (json!({ "metadata": { "annotations": { "other": "x" } } }), "annotations other"),
             (json!({ "metadata": { "annotations": { ROLLBACKS: "[]" } } }), "annotations kubernetesexecution"),
-            (
-                json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "false" } } }),
-                "annotations",
-            ),
+            (json!({ "metadata": { "annotations": { FIRST_RELEASE: "[]" } } }), "annotations kubernetesexecution"),
+            (json!({ "metadata": { "annotations": { CORDON: "{}" } } }), "annotations kubernetesexecution"),
+            (json!({ "metadata": { "annotations": { PROTECTED: "false" } } }), "annotations kubernetesexecution"),
         ];
         if kind != "DaemonSet" {
             cases.push((json!({ "spec": { "replicas": 9 } }), "but the pod template"));
@@ -107,110 +111,101 @@ async fn restart(t: T) -> Result<()> {
     Ok(())
 }
 
-/// A pod that mounts logs of the host, has no token, and is as confined as `restricted` wants it.
-fn confined(read_only: bool) -> Value {
-    json!({ "spec": { "template": { "spec": {
-        "automountServiceAccountToken": false,
-        "volumes": [{ "name": "logs", "hostPath": { "path": "/var/log" } }],
-        "containers": [{
-            "name": "app", "image": "shop/web:0", "volumeMounts": [{ "name": "logs", "mountPath": "/logs", "readOnly": read_only }],
-            "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-        }],
-    } } } })
-}
-
-/// A change of the pods' spec.
-fn pod(spec: Value) -> Value {
-    json!({ "spec": { "template": { "spec": spec } } })
-}
-
-/// What a rollback does not touch, whatever the revisions are.
-fn no_template() -> Vec<(Value, &'static str)> {
-    vec![
-        (json!({ "metadata": { "labels": { "more": "x" } } }), "labels, owners or finalizers"),
-        (json!({ "metadata": { "annotations": { "other": "x" } } }), "annotations other"),
-        (json!({ "metadata": { "annotations": { RESTARTS: "[]" } } }), "annotations kubernetesexecution"),
-        (
-            json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "true" } } }),
-            "annotations",
-        ),
-        (json!({ "spec": { "minReadySeconds": 9 } }), "but the pod template"),
-    ]
-}
-
-/// What gives pods more power than they have.
-fn more_power() -> Vec<(Value, &'static str)> {
-    let container = |context: Value| {
-        let mut patch = confined(true);
-        patch["spec"]["template"]["spec"]["containers"][0]["securityContext"] = context;
-        patch
-    };
-    let mount = |mount: Value| confined(mount["readOnly"] != json!(false));
-    let mut ports = confined(true);
-    ports["spec"]["template"]["spec"]["containers"][0]["ports"] = json!([{ "containerPort": 80, "hostPort": 80 }]);
-    vec![
-        (pod(json!({ "serviceAccountName": "admin" })), "service account"),
-        (pod(json!({ "hostNetwork": true })), "host's namespaces"),
-        (pod(json!({ "hostPID": true })), "host's namespaces"),
-        (pod(json!({ "securityContext": { "sysctls": [{ "name": "kernel.msgmax", "value": "1" }] } })), "sysctls"),
-        (pod(json!({ "securityContext": { "appArmorProfile": { "type": "Unconfined" } } })), "AppArmor"),
-        (container(json!({ "privileged": true })), "privileged"),
-        (container(json!({ "capabilities": { "add": ["SYS_ADMIN"] } })), "capabilities"),
-        (
-            pod(
-                json!({ "volumes": [{ "name": "logs", "hostPath": { "path": "/var/log" } }, { "name": "root", "hostPath": { "path": "/" } }] }),
-            ),
-            "paths of the host",
-        ),
-        (mount(json!({ "readOnly": false })), "nor make them writable"),
-        (pod(json!({ "automountServiceAccountToken": true })), "a token"),
-        (
-            pod(
-                json!({ "volumes": [{ "name": "logs", "hostPath": { "path": "/var/log" } }, { "name": "token", "projected": { "sources": [{ "serviceAccountToken": { "path": "t" } }] } }] }),
-            ),
-            "a token",
-        ),
-        (pod(json!({ "securityContext": { "runAsNonRoot": null } })), "run as root"),
-        (pod(json!({ "securityContext": { "runAsUser": 0 } })), "run as root"),
-        (
-            container(
-                json!({ "runAsUser": 0, "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } }),
-            ),
-            "run as root",
-        ),
-        (container(json!({ "allowPrivilegeEscalation": true, "capabilities": { "drop": ["ALL"] } })), "loosen"),
-        (container(json!({ "allowPrivilegeEscalation": false })), "loosen"),
-        (pod(json!({ "securityContext": { "seccompProfile": { "type": "Unconfined" } } })), "loosen"),
-        (ports, "ports of the host"),
-    ]
-}
-
+/// What a rollback does not touch, whatever the revisions are. What it may change of the template: `fields.rs`.
 async fn rollback(t: T) -> Result<()> {
+    let annotated = |key: &str, value: &str| json!({ "metadata": { "annotations": { key: value } } });
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
-        let path = t.world.create_workload(kind, &name, 1, confined(true)).await?;
-        let cases = [more_power(), no_template()].concat();
-        let allowed = json!({
-            "metadata": { "annotations": { "kubernetes.io/change-cause": "x", ROLLBACKS: "[]" } },
-            "spec": confined(true)["spec"],
-        });
+        let path = t.world.create_workload(kind, &name, 1, json!({})).await?;
+        let cases = [
+            (json!({ "metadata": { "labels": { "more": "x" } } }), "labels, owners or finalizers"),
+            (json!({ "metadata": { "finalizers": ["x.example/y"] } }), "labels, owners or finalizers"),
+            (annotated("other", "x"), "annotations other"),
+            (annotated(RESTARTS, "[]"), "annotations kubernetesexecution"),
+            (annotated(FIRST_RELEASE, "[]"), "annotations kubernetesexecution"),
+            (annotated(CORDON, "{}"), "annotations kubernetesexecution"),
+            (annotated(PROTECTED, "true"), "annotations kubernetesexecution"),
+            (json!({ "spec": { "minReadySeconds": 9 } }), "but the pod template"),
+        ];
+        let image =
+            json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "shop/web:2" }]);
+        let allowed = annotated(ROLLBACKS, "[]");
         denied(&t, &format!("rollback-{name}"), &path, &cases, &allowed).await?;
+        Both::of(&t, &format!("rollback-{name}")).await?.allowed(&path, "take another image", &image).await?;
     }
-    // Users of its own do not go with the host's namespaces, so they have a pod of their own.
-    let users = pod(json!({ "hostUsers": false }));
-    let path = t.world.create_workload("Deployment", "users", 1, users).await?;
-    let cases = [
-        (pod(json!({ "hostUsers": true })), "host's namespaces"),
-        (pod(json!({ "hostUsers": null })), "host's namespaces"),
-    ];
-    denied(&t, "rollback-deployment", &path, &cases, &pod(json!({ "terminationGracePeriodSeconds": 2 }))).await?;
-    // A process of a Windows host is only valid in a pod that has the host's network already.
-    let windows = json!({ "spec": { "template": { "spec": { "hostNetwork": true, "os": { "name": "windows" }, "securityContext": null,
-        "containers": [{ "name": "app", "image": "shop/web:0" }] } } } });
-    let path = t.world.create_workload("Deployment", "windows", 1, windows).await?;
-    let security = |options: Value| json!({ "spec": { "template": { "spec": { "securityContext": { "windowsOptions": options } } } } });
-    let cases = [(security(json!({ "hostProcess": true })), "processes of a Windows host")];
-    denied(&t, "rollback-deployment", &path, &cases, &security(json!({ "runAsUserName": "ContainerUser" }))).await
+    Ok(())
+}
+
+/// What each verb's account is for, on an object of its own.
+async fn purposes(t: &T) -> Result<Vec<(Both, String, Value)>> {
+    let restarted = json!([{ "op": "add", "path": "/spec/template/metadata/annotations", "value": { "kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z" } }]);
+    let image = json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "shop/web:3" }]);
+    let mut all = Vec::new();
+    for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
+        let name = kind.to_lowercase();
+        let path = t.world.create_workload(kind, &name, 1, json!({})).await?;
+        // An entry of somebody's that has nothing but what the account may change.
+        let named = format!("{path}?fieldManager=zz-pipeline");
+        let mine =
+            json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "shop/web:2" }]);
+        let request = http::Request::patch(named)
+            .header("content-type", "application/json-patch+json")
+            .body(mine.to_string().into_bytes())?;
+        t.world.client().request::<Value>(request).await?;
+        all.push((Both::of(t, &format!("restart-{name}")).await?, path.clone(), restarted.clone()));
+        all.push((Both::of(t, &format!("rollback-{name}")).await?, path, image.clone()));
+    }
+    let name = format!("node-{:08x}", test_cluster::fixtures::unique());
+    test_cluster::fixtures::node(&t.world, &name, json!([{ "key": "test/own", "effect": "NoSchedule" }])).await?;
+    let path = format!("/api/v1/nodes/{name}");
+    let unschedulable = |value: bool| json!([{ "op": "add", "path": "/spec/unschedulable", "value": value }]);
+    all.push((Both::of(t, "cordon-node").await?, path.clone(), unschedulable(true)));
+    all.push((Both::of(t, "uncordon-node").await?, path, unschedulable(false)));
+    Ok(all)
+}
+
+/// The annotation is held where admission sees the object: on `/scale` and on an eviction it does not.
+async fn protected(t: T) -> Result<()> {
+    for (both, path, purpose) in purposes(&t).await? {
+        let annotated = |value: &str| json!({ "metadata": { "annotations": { PROTECTED: value } } });
+        t.world.merge(&path, &annotated("true")).await?;
+        both.refused(&path, "change what is protected", &purpose, "may not change what is protected").await?;
+        t.world.merge(&path, &annotated("false")).await?;
+        both.allowed(&path, "do what it is for", &purpose).await?;
+    }
+    Ok(())
+}
+
+/// Who owns which field, and whom the object belongs to: to take that away is a way to have others delete it or lose track of it.
+async fn owners(t: T) -> Result<()> {
+    const FIELDS: &str = "may not take away what metadata.managedFields says of";
+    let add = |path: &str, value: Value| json!([{ "op": "add", "path": path, "value": value }]);
+    let owner = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "gone", "uid": "11111111-1111-1111-1111-111111111111" }]);
+    for (both, path, purpose) in purposes(&t).await? {
+        let (of_nothing, emptied) = (
+            json!({ "f:spec": { "f:template": {} } }),
+            json!([{ "op": "remove", "path": "/metadata/managedFields/0" }]),
+        );
+        let cases = [
+            ("reset the fields' owners".to_owned(), add("/metadata/managedFields", json!([{}])), FIELDS),
+            ("empty the fields' owners".to_owned(), add("/metadata/managedFields", json!([])), FIELDS),
+            ("take one owner out".to_owned(), emptied, FIELDS),
+            ("take an owner's fields".to_owned(), add("/metadata/managedFields/0/fieldsV1", of_nothing), FIELDS),
+            (
+                "give it an owner".to_owned(),
+                add("/metadata/ownerReferences", owner.clone()),
+                "labels, owners or finalizers",
+            ),
+            (
+                "give it a finalizer".to_owned(),
+                add("/metadata/finalizers", json!(["x.example/y"])),
+                "labels, owners or finalizers",
+            ),
+        ];
+        both.all_refused(&path, &cases).await?;
+        both.allowed(&path, "do what it is for", &purpose).await?;
+    }
+    Ok(())
 }
 
 async fn cordon(t: T) -> Result<()> {
@@ -224,10 +219,8 @@ async fn cordon(t: T) -> Result<()> {
         ),
         (json!({ "metadata": { "annotations": { "other": "x" } } }), "annotations other"),
         (json!({ "metadata": { "annotations": { RESTARTS: "[]" } } }), "annotations kubernetesexecution"),
-        (
-            json!({ "metadata": { "annotations": { "kubernetesexecution.kubernaut.io/protected": "true" } } }),
-            "annotations",
-        ),
+        (json!({ "metadata": { "annotations": { ROLLBACKS: "[]" } } }), "annotations kubernetesexecution"),
+        (json!({ "metadata": { "annotations": { PROTECTED: "true" } } }), "annotations kubernetesexecution"),
         (json!({ "spec": { "taints": [{ "key": "x", "effect": "NoExecute" }] } }), "but unschedulable"),
         (json!({ "spec": { "providerID": "x" } }), "but unschedulable"),
     ];
@@ -301,10 +294,51 @@ async fn nobody_else_is_concerned(t: T) -> Result<()> {
     let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
     let policies = t.world.until(policies, "type checked", checked).await?;
     let items = policies["items"].as_array().cloned().unwrap_or_default();
-    ensure!(items.len() == 5, "{policies:#}");
+    let of_all = items.iter().filter(|one| !crate::shown::name(one).ends_with(AS_SHIPPED)).count();
+    ensure!(of_all == 5, "{policies:#}");
     for policy in items {
         let warnings = &policy["status"]["typeChecking"]["expressionWarnings"];
         ensure!(warnings.is_null(), "{}: {warnings:#}", policy["metadata"]["name"]);
+    }
+    Ok(())
+}
+
+/// The rollback policy with nothing widened, in force in one namespace only.
+const AS_SHIPPED: &str = "-as-shipped";
+
+async fn as_shipped(t: T) -> Result<()> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("rbac/components/admission/rollback.yaml");
+    let root = "/apis/admissionregistration.k8s.io/v1";
+    let name = format!("action-{}{AS_SHIPPED}", t.world.namespace);
+    for mut document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(file)?)? {
+        document["metadata"]["name"] = json!(name);
+        let binding = document["kind"] == "ValidatingAdmissionPolicyBinding";
+        if binding {
+            let only = json!({ "matchLabels": { "kubernetes.io/metadata.name": t.world.namespace } });
+            document["spec"]["policyName"] = json!(name);
+            document["spec"]["matchResources"] = json!({ "namespaceSelector": only });
+        }
+        let plural = if binding { "validatingadmissionpolicybindings" } else { "validatingadmissionpolicies" };
+        t.world.create(&format!("{root}/{plural}"), &document).await?;
+    }
+    let path = t.world.create_workload("Deployment", "web", 0, json!({})).await?;
+    let both = Both::of(&t, "rollback-deployment").await?;
+    let image =
+        |image: &str| json!([{ "op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image }]);
+    let label =
+        |key: &str| json!([{ "op": "add", "path": format!("/spec/template/metadata/labels/{key}"), "value": "x" }]);
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    // The API server learns of a policy a moment later.
+    while both.refused(&path, "run another repository's", &image("mirror.example/shop/web:1"), &name).await.is_err() {
+        ensure!(std::time::Instant::now() < limit, "the policy as shipped does not come into force");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let says = "may not change the label test/mode of the pods";
+    both.refused(&path, "label the pods", &label("test~1mode"), says).await?;
+    both.allowed(&path, "name the version", &label("app.kubernetes.io~1version")).await?;
+    both.allowed(&path, "take another tag", &image("shop/web:2")).await?;
+    for plural in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+        t.world.delete(&format!("{root}/{plural}/{name}")).await?;
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! collect-logs, against a real API server; kwok is the kubelet and serves files as logs.
 
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::fixtures::World;
-use test_cluster::runner::{Outcome, Run};
+use test_cluster::runner::Outcome;
 
 use crate::support::{T, expect, mode, scenarios};
 
@@ -18,8 +20,11 @@ async fn everything(t: T) -> Result<()> {
     every_kind(&t).await?;
     only_its_own(&t).await?;
     selected_by_others(&t).await?;
+    a_pod_without_a_node(&t).await?;
+    labels_that_are_none(&t).await?;
     a_pod_on_its_way_out(&t).await?;
     both_instances_and_redaction(&t).await?;
+    the_last_one_in_back_off(&t).await?;
     selection_and_regex(&t).await?;
     limits(&t).await?;
     directory(&t).await?;
@@ -103,12 +108,43 @@ async fn only_its_own(t: &T) -> Result<()> {
         let says = said.contains("deployment") && said.contains("also finds 1 pods that it does not control (narrow-");
         ensure!(says == warns, "{:#}", outcome.result);
     }
-    let run = Run::new(&t.binary, &t.account("collect-logs").await?, "collect-logs", "")
-        .with("TARGET_NAMESPACE", &t.world.namespace)
-        .with("TARGET_SELECTOR", "app=broad")
-        .parameters(&json!({ "tailLines": 1 }));
+    let run = t.select("app=broad").await?.parameters(&json!({ "tailLines": 1 }));
     // Who names labels, means labels.
     expect(&t.complete(&run).await?, "Completed", "none", "from 3 containers of 3 pods")
+}
+
+/// A pod that never ran is not one that wrote nothing: it is listed, with what it says of itself.
+async fn a_pod_without_a_node(t: &T) -> Result<()> {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "nowhere" },
+        "spec": { "nodeSelector": { "no-node": "has" }, "containers": [{ "name": "app", "image": "x" }] },
+    });
+    let pods = t.world.path("v1", "pods");
+    t.world.create(&pods, &pod).await?;
+    let told = |pod: &Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
+    t.world.until(&format!("{pods}/nowhere"), "told why", told).await?;
+    let outcome = t.act("collect-logs-pod", "nowhere", &json!({})).await?;
+    expect(&outcome, "Completed", "none", "from 1 containers of 1 pods")?;
+    let container = &outcome.result["details"]["containers"][0];
+    ensure!(
+        container["container"] == "app"
+            && container["error"] == "its pod is Pending: Unschedulable, and shows no state of it",
+        "{:#}",
+        outcome.result
+    );
+    Ok(())
+}
+
+async fn labels_that_are_none(t: &T) -> Result<()> {
+    for labels in ["app=web,,", "app in web", "-=x", "a=b=c"] {
+        expect(
+            &t.complete(&t.select(labels).await?).await?,
+            "InvalidRequest",
+            "none",
+            &format!("TARGET_SELECTOR: expected labels such as app=web,tier!=cache, got {labels:?}"),
+        )?;
+    }
+    Ok(())
 }
 
 /// The pods among the lines that a Deployment does not control, by UID from owner to owner.
@@ -191,6 +227,23 @@ async fn both_instances_and_redaction(t: &T) -> Result<()> {
     let outcome =
         t.act("collect-logs-deployment", "restarted", &json!({ "instances": "previous", "redact": false })).await?;
     ensure!(texts(&outcome)[1] == "login with password=hunter22");
+    let warned = outcome.result["warnings"][0].as_str().is_some_and(|text| text.starts_with("redact: false: "));
+    ensure!(warned, "{:#}", outcome.result);
+    Ok(())
+}
+
+/// A container that waits for its next start has one instance that ended, and it is the one that is asked for.
+async fn the_last_one_in_back_off(t: &T) -> Result<()> {
+    t.world.create_workload("Deployment", "crashing", 1, mode("crash-loop")).await?;
+    let waits = |list: &Value| {
+        list["items"][0]["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    };
+    let pods = format!("{}?labelSelector=app%3Dcrashing", t.world.path("v1", "pods"));
+    t.world.until(&pods, "in back-off", waits).await?;
+    let outcome = t.act("collect-logs-deployment", "crashing", &json!({ "instances": "previous" })).await?;
+    expect(&outcome, "Completed", "none", "collected 2 lines")?;
+    ensure!(outcome.lines.iter().all(|line| line["previous"] == true), "{:?}", outcome.lines);
+    ensure!(texts(&outcome)[0] == "before the restart", "{:?}", texts(&outcome));
     Ok(())
 }
 
@@ -200,10 +253,7 @@ async fn selection_and_regex(t: &T) -> Result<()> {
         "containers": [{ "name": "app", "image": "x" }, { "name": "sidecar", "image": "x" }],
     } } } });
     t.world.workload("Deployment", "two", 2, extra).await?;
-    let run = Run::new(&t.binary, &t.account("collect-logs").await?, "collect-logs", "")
-        .with("TARGET_NAMESPACE", &t.world.namespace)
-        .with("TARGET_SELECTOR", "app=two")
-        .parameters(&json!({ "containers": "app|setup", "tailLines": 1 }));
+    let run = t.select("app=two").await?.parameters(&json!({ "containers": "app|setup", "tailLines": 1 }));
     let outcome = t.complete(&run).await?;
     expect(&outcome, "Completed", "none", "from 4 containers of 2 pods")?;
     let kinds: Vec<_> = outcome.result["details"]["containers"]
@@ -245,8 +295,13 @@ async fn directory(t: &T) -> Result<()> {
         std::fs::read_dir(&folder)?.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect();
     files.sort();
     ensure!(outcome.lines.is_empty() && files.len() == 6 && files[0].ends_with("_app.log"), "{files:?}");
+    let mode = std::fs::metadata(folder.join(&files[0]))?.permissions().mode();
+    ensure!(mode & 0o777 == 0o600, "{mode:o}");
     let text = std::fs::read_to_string(folder.join(&files[0]))?;
     ensure!(text.lines().count() == 2 && text.ends_with("number 99999\n"), "{text}");
+    let again = t.act("collect-logs-deployment", "two", &parameters).await?;
+    expect(&again, "Refused", "none", "what lies there is not written to")?;
+    ensure!(std::fs::read_to_string(folder.join(&files[0]))? == text, "it was written to");
     Ok(())
 }
 
@@ -274,14 +329,21 @@ async fn one_that_cannot_be_read(t: &T) -> Result<()> {
 
 async fn strange_bytes(t: &T) -> Result<()> {
     let folder = t.world.connection.logs.as_ref().context("no logs")?;
-    let mut bytes = b"2026-11-23T10:00:00Z stdout F caf\xe9 \x1b[31mred\n2026-11-23T10:00:01Z stdout F ".to_vec();
+    let mut bytes =
+        b"2026-11-23T10:00:00Z stdout F caf\xe9 \x1b[31mred\xc2\x9b2J\xe2\x80\xae\n2026-11-23T10:00:01Z stdout F "
+            .to_vec();
     bytes.extend(vec![b'x'; 12_000]);
     bytes.push(b'\n');
     std::fs::write(folder.join("app.log"), bytes)?;
     let outcome = t.act("collect-logs-deployment", "deployment", &json!({})).await?;
     expect(&outcome, "Completed", "none", "collected 2 lines")?;
     let texts = texts(&outcome);
-    ensure!(texts[0] == "caf\u{fffd} \u{1b}[31mred" && texts[1].contains("… [cut: "), "{}", &texts[0]);
+    ensure!(
+        texts[0] == r"caf\u{fffd} \u001b[31mred\u009b2J\u202e".replace(r"\u{fffd}", "\u{fffd}")
+            && texts[1].contains("… [cut: "),
+        "{}",
+        &texts[0]
+    );
     ensure!(outcome.result["details"]["cutLines"] == 1);
     Ok(())
 }
@@ -292,7 +354,10 @@ async fn guards(t: &T) -> Result<()> {
         (json!({ "maxBytes": 99_999_999 }), "maxBytes: expected 1 to 5242880"),
         (json!({ "containers": "(" }), "containers: expected a regular expression"),
         (json!({ "destination": "directory" }), "directory: needed"),
-        (json!({ "destination": "directory", "directory": "/no/such/folder" }), "is no folder"),
+        (
+            json!({ "destination": "directory", "directory": "/no/such/folder" }),
+            "directory: expected the path of a folder",
+        ),
     ];
     for (parameters, says) in invalid {
         expect(&t.act("collect-logs-deployment", "deployment", &parameters).await?, "InvalidRequest", "none", says)?;

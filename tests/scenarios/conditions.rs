@@ -163,7 +163,7 @@ async fn a_policy_that_cannot_be_evaluated_lets_nothing_pass(t: T) -> Result<()>
     let nothing = t.complete(&scale(&t, 3).await?.with("ACTION_PRECONDITIONS_FILE", empty.display())).await?;
     expect(&nothing, "InvalidRequest", "none", "ACTION_PRECONDITIONS_FILE: the file is empty")?;
     let absent = t.complete(&scale(&t, 3).await?.with("ACTION_POLICY_DIR", "/no/such/folder")).await?;
-    expect(&absent, "Refused", "none", "ACTION_POLICY_DIR: failed to read /no/such/folder")
+    expect(&absent, "Refused", "none", "ACTION_POLICY_DIR: failed to read the folder that it names")
 }
 
 /// The same without a folder: in a variable, which no object in the Job's namespace can change. Both judge, if both are set.

@@ -141,7 +141,11 @@ async fn killed_after_its_write_and_undone(t: T) -> Result<()> {
     let (_proxy, kubeconfig) = t.through_proxy("restart-deployment", rule).await?;
     let run = t.run("restart-deployment", "web").await?.with("ACTION_ID", "exec-1");
     let first = run.clone().with("KUBECONFIG", kubeconfig.display()).start(&t.world)?;
-    let written = t.world.until(&path, "restarted", |object| restarted_at(object).is_some()).await?;
+    // Its controller has seen it: what it has not seen never was.
+    let seen = |object: &Value| {
+        restarted_at(object).is_some() && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+    };
+    let written = t.world.until(&path, "restarted", seen).await?;
     first.kill().await?;
     t.meddle("Deployment", "web", restart_by_hand(Value::Null)).await?;
     again(&t, &run, ("Deployment", "web"), &written, "restartedAt is gone now").await?;

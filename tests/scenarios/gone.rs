@@ -121,7 +121,8 @@ async fn a_404_to_a_watch(t: T) -> Result<()> {
         let now = t.object("Deployment", "web").await?;
         ensure!(restarted_at(&now) != restarted_at(&before) && uid(&now) == uid(&before), "it is there, and restarted");
         let (code, effect) = (&outcome.result["code"], &outcome.result["effect"]);
-        let truthful = if times == 1 { *code == "Changed" } else { *code == "NotVerified" || *code == "Unavailable" };
+        // Without a watch to the end, the last look may still see that it is done; the judge holds it to that.
+        let truthful = *code == "Changed" || times == ALWAYS && (*code == "NotVerified" || *code == "Unavailable");
         ensure!(
             truthful && *effect == "applied",
             "SEEN: {fault:?} {times} times, it is there and restarted; SAID: {code}, effect {effect}: {}",

@@ -5,15 +5,22 @@
 mod admission;
 mod again;
 mod budget;
+mod causes;
+mod causes_pods;
 mod collect_logs;
+mod components;
 mod conditions;
 mod cordon;
+mod cost;
 mod credentials;
 mod ending;
+mod fields;
+mod forged;
 mod goal;
 mod gone;
 mod hardship;
 mod harness;
+mod held;
 mod history;
 mod jobs;
 mod look;
@@ -28,10 +35,15 @@ mod requests;
 mod restart;
 mod rollback;
 mod scale;
+mod secrets;
 mod shown;
+mod slow;
 mod steady;
 mod support;
+mod table;
 mod variants;
+mod warnings;
+mod why;
 
 use std::process::ExitCode;
 
@@ -65,8 +77,9 @@ fn main() -> ExitCode {
     }
     let conclusion = libtest_mimic::run(&arguments, trials(Some(&cluster.connection)));
     let used = support::every_permission_was_used(&cluster.connection, &arguments);
+    let judged = used.and_then(|()| components::stay_as_they_are(&cluster.connection));
     drop(cluster);
-    match used {
+    match judged.and_then(|()| causes::TABLE.hold(env!("CARGO_MANIFEST_DIR"))) {
         Ok(()) => conclusion.exit_code(),
         Err(error) => {
             test_cluster::assets::tell(&format!("{error:#}"));
@@ -75,10 +88,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn trials(connection: Option<&Connection>) -> Vec<Trial> {
-    // First what takes longest.
-    let all: Vec<Scenario> = [
+/// All scenarios: first what takes longest.
+fn all() -> Vec<Scenario> {
+    [
+        slow::all(),
         credentials::all(),
+        causes::all(),
+        causes_pods::all(),
         hardship::all(),
         ending::all(),
         variants::all(),
@@ -92,21 +108,31 @@ fn trials(connection: Option<&Connection>) -> Vec<Trial> {
         cordon::all(),
         restart::all(),
         goal::all(),
+        forged::all(),
         meanwhile::all(),
+        secrets::all(),
         again::all(),
         jobs::all(),
         replaced::all(),
         gone::all(),
         rollback::all(),
         collect_logs::all(),
+        cost::all(),
         requests::all(),
         permissions::all(),
         conditions::all(),
         ready_conditions::all(),
         admission::all(),
+        warnings::all(),
+        fields::all(),
+        table::all(),
     ]
-    .concat();
-    all.into_iter()
+    .concat()
+}
+
+fn trials(connection: Option<&Connection>) -> Vec<Trial> {
+    all()
+        .into_iter()
         .map(|(name, scenario)| {
             let connection = connection.cloned();
             Trial::test(name, move || {

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use action_runner::conditions::documents::Related;
-use actions::catalogue::{ActionType, Verb};
-use actions::k8s::Permission;
+use actions::catalogue::{Account, Verb};
+use actions::k8s::{Kind, Permission};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::runner::Run;
 
 use crate::support::{METRICS, T, expect, scenarios};
 
-scenarios!("permissions": scale, restart, rollback, cordon, collect_logs, conditions, nothing_else_is_granted, narrowed_to_the_target, what_leads_on_uses_its_owners);
+scenarios!("permissions": scale, restart, rollback, cordon, collect_logs, conditions, nothing_else_is_granted, narrowed_to_the_target, what_leads_on_uses_its_owners, a_request_needs_what_it_uses, what_leads_on_needs_its_own_owner, what_leads_nowhere_says_so);
 
 /// A pod or a ReplicaSet leads to its workload: under the Role of `scale-pod`, of `rollback-replicaset`, …, to each kind.
 async fn what_leads_on_uses_its_owners(t: T) -> Result<()> {
@@ -100,56 +100,197 @@ async fn collect_logs(t: T) -> Result<()> {
     each_is_needed(&t, &[Verb::CollectLogs]).await
 }
 
-fn entries(verbs: &[Verb]) -> Vec<ActionType> {
-    ActionType::all().into_iter().filter(|entry| verbs.contains(&entry.verb)).collect()
+/// A request: whose account it runs as, and what its permissions depend on.
+struct Case {
+    account: Account,
+    parameters: Value,
+    has_id: bool,
+}
+
+impl Case {
+    fn of(purpose: &str, parameters: Value, has_id: bool) -> Result<Self> {
+        let account = *Account::named(purpose).first().with_context(|| format!("no account for {purpose}"))?;
+        Ok(Self { account, parameters, has_id })
+    }
+
+    fn needs(&self) -> Result<BTreeSet<Permission>> {
+        action_runner::cli::permissions_for(self.account, &self.parameters.to_string(), self.has_id)
+            .map_err(anyhow::Error::msg)
+    }
+
+    /// A run of it on this target: an object's name, or a selector.
+    fn run(&self, t: &T, kubeconfig: &std::path::Path, target: &str) -> Run {
+        let (action, by_selector) = (self.account.action_type.name(), self.account.by_selector);
+        let run = Run::new(&t.binary, kubeconfig, &action, if by_selector { "" } else { target })
+            .with("TARGET_NAMESPACE", &t.world.namespace)
+            .parameters(&self.parameters);
+        let run = if by_selector { run.with("TARGET_SELECTOR", target) } else { run };
+        let id = format!("{action}-{:08x}", test_cluster::fixtures::unique());
+        if self.has_id { run.with("ACTION_ID", id) } else { run }
+    }
+}
+
+/// The requests that the shipped Roles are for. A restart of a pod with an id needs the pod's UID too, and no more permissions.
+fn shipped(verbs: &[Verb]) -> Vec<Case> {
+    let all = Account::all().into_iter().filter(|one| verbs.contains(&one.action_type.verb));
+    let has_id = |account: Account| (account.action_type.verb, account.action_type.kind) != (Verb::Restart, Kind::Pod);
+    all.map(|account| Case { account, parameters: parameters(account), has_id: has_id(account) }).collect()
 }
 
 /// With every permission but one, a run ends `Forbidden`, names that one, and has changed nothing; with all of them it
 /// would do what it is asked.
 async fn each_is_needed(t: &T, verbs: &[Verb]) -> Result<()> {
     workloads(t).await?;
-    for entry in entries(verbs) {
-        let all = action_runner::cli::permissions_of(entry);
-        let action = entry.name();
-        let name = target(t, entry, None).await?;
-        let parameters = parameters(entry);
-        let whole = t.run(&action, &name).await?.with("ACTION_DRY_RUN", "true").parameters(&parameters);
-        let outcome = t.complete(&whole).await?;
+    for case in shipped(verbs) {
+        let (action, all) = (case.account.purpose(), action_runner::cli::permissions_of(case.account));
+        ensure!(all == case.needs()?, "{action}: the shipped Role is not that for the defaults");
+        let name = target(t, case.account, None).await?;
+        let outcome =
+            t.complete(&case.run(t, &t.account(&action).await?, &name).with("ACTION_DRY_RUN", "true")).await?;
         ensure!(outcome.exit == 0, "{action} with its whole Role: {:#}", outcome.result);
-        for (index, missing) in all.iter().enumerate() {
-            let rest: Vec<&Permission> = all.iter().filter(|one| *one != missing).collect();
-            let file = account(t, &format!("action-{action}-less-{index}"), &rest).await?;
-            let name = target(t, entry, Some(missing)).await?;
-            let run = Run::new(&t.binary, &file, &action, &name)
-                .with("TARGET_NAMESPACE", &t.world.namespace)
-                .parameters(&parameters);
-            let outcome = t.complete(&run).await?;
-            expect(&outcome, "Forbidden", "none", &format!(": {missing}; "))
-                .with_context(|| format!("{action} without {missing}"))?;
-            let changed = outcome.seen.iter().any(test_cluster::audit::Entry::changes_something);
-            ensure!(!changed, "{action} without {missing}: {:?}", outcome.seen);
-        }
+        each_is_missed(t, &case, &all).await?;
     }
     Ok(())
 }
 
-fn parameters(entry: ActionType) -> Value {
-    if entry.verb == Verb::Scale { json!({ "replicas": 2 }) } else { json!({}) }
+/// Takes them away one by one.
+async fn each_is_missed(t: &T, case: &Case, all: &BTreeSet<Permission>) -> Result<()> {
+    let action = case.account.purpose();
+    for missing in all {
+        let rest: Vec<&Permission> = all.iter().filter(|one| *one != missing).collect();
+        let file = account(t, &unique(&action), &rest).await?;
+        let name = target(t, case.account, Some(missing)).await?;
+        let outcome = t.complete(&case.run(t, &file, &name)).await?;
+        expect(&outcome, "Forbidden", "none", &format!(": {missing}; "))
+            .with_context(|| format!("{action} {} without {missing}", case.parameters))?;
+        let changed = outcome.seen.iter().any(test_cluster::audit::Entry::changes_something);
+        ensure!(!changed, "{action} without {missing}: {:?}", outcome.seen);
+    }
+    Ok(())
+}
+
+/// A name of an account that the admission policies are about.
+fn unique(action: &str) -> String {
+    format!("action-{action}-{:08x}", test_cluster::fixtures::unique())
+}
+
+fn parameters(account: Account) -> Value {
+    if account.action_type.verb == Verb::Scale { json!({ "replicas": 2 }) } else { json!({}) }
+}
+
+/// What a run did with permissions, as the API server saw it. Reviews of its own rights need none.
+fn used(outcome: &test_cluster::runner::Outcome) -> BTreeSet<String> {
+    let own = outcome
+        .seen
+        .iter()
+        .filter(|entry| !entry.resource.is_empty() && !entry.resource.starts_with("selfsubject") && entry.code < 300);
+    let path =
+        |resource: &str, sub: &str| if sub.is_empty() { resource.to_owned() } else { format!("{resource}/{sub}") };
+    own.map(|entry| format!("{} {}", entry.verb, path(&entry.resource, &entry.subresource))).collect()
+}
+
+/// A request with other parameters than the defaults, under exactly what it needs: it does what it is asked, uses all of it,
+/// and is `Forbidden` without any one of them.
+async fn a_request_needs_what_it_uses(t: T) -> Result<()> {
+    workloads(&t).await?;
+    let at_once = || json!({ "wait": false });
+    // What is looked at only when there is a mark of this very id.
+    let early = |plural: &str| vec![format!("watch {plural}")];
+    let cases = [
+        (Case::of("restart-deployment", at_once(), false)?, vec![]),
+        (Case::of("restart-statefulset", at_once(), false)?, vec![]),
+        (Case::of("restart-daemonset", at_once(), false)?, vec![]),
+        (Case::of("restart-statefulset", json!({}), false)?, vec![]),
+        (Case::of("restart-deployment", at_once(), true)?, early("deployments")),
+        (Case::of("restart-statefulset", at_once(), true)?, early("statefulsets")),
+        (Case::of("rollback-deployment", at_once(), false)?, vec![]),
+        (Case::of("rollback-daemonset", at_once(), false)?, vec![]),
+        (Case::of("scale-deployment", json!({ "replicas": 3, "wait": false }), false)?, vec![]),
+        (
+            Case::of("scale-statefulset", json!({ "replicas": 2, "onAutoscaler": "ignore", "wait": false }), true)?,
+            vec![],
+        ),
+        (Case::of("scale-statefulset", json!({ "replicas": 3, "onAutoscaler": "ignore" }), true)?, vec![]),
+        (Case::of("collect-logs-selector", json!({ "tailLines": 1 }), false)?, vec![]),
+    ];
+    for (case, unused) in cases {
+        let (action, all) = (case.account.purpose(), case.needs()?);
+        let what = format!("{action} {}, {} id", case.parameters, if case.has_id { "an" } else { "no" });
+        let file = account(&t, &unique(&action), &all.iter().collect::<Vec<_>>()).await?;
+        let name = target(&t, case.account, None).await?;
+        let outcome = t.complete(&case.run(&t, &file, &name)).await.with_context(|| what.clone())?;
+        ensure!(outcome.exit == 0, "{what}: {:#}", outcome.result);
+        let needs: BTreeSet<String> = all.iter().map(|one| format!("{} {}", one.verb, one.resource_path())).collect();
+        let expected: BTreeSet<String> = needs.into_iter().filter(|one| !unused.contains(one)).collect();
+        ensure!(used(&outcome) == expected, "{what}: granted {expected:?}, used {:?}", used(&outcome));
+        each_is_missed(&t, &case, &all).await.with_context(|| what.clone())?;
+    }
+    Ok(())
+}
+
+/// A pod that leads to a StatefulSet needs nothing of Deployments and their ReplicaSets: under what its own owner needs, beside
+/// what the pod itself does.
+async fn what_leads_on_needs_its_own_owner(t: T) -> Result<()> {
+    workloads(&t).await?;
+    let pods = |verb| Permission::of(verb, &Kind::Pod.resource());
+    for (action, kind, parameters) in [
+        ("scale", Kind::StatefulSet, json!({ "replicas": 2 })),
+        ("scale", Kind::ReplicationController, json!({ "replicas": 2 })),
+        ("rollback", Kind::DaemonSet, json!({})),
+    ] {
+        let case = Case::of(&format!("{action}-pod"), parameters.clone(), true)?;
+        let mut needs = Case::of(&format!("{action}-{}", kind.lower()), parameters, true)?.needs()?;
+        needs.insert(pods("get"));
+        let file = account(&t, &unique(&format!("{action}-pod")), &needs.iter().collect::<Vec<_>>()).await?;
+        let pod = first(&t, "pods", &kind.lower()).await?;
+        let outcome = t.complete(&case.run(&t, &file, &pod)).await?;
+        expect(&outcome, "Changed", "applied", &kind.lower()).with_context(|| format!("{action} {pod}"))?;
+        ensure!(!used(&outcome).iter().any(|one| one.contains("replicasets")), "{:?}", used(&outcome));
+    }
+    let case = Case::of("restart-pod", json!({}), false)?;
+    let beside = ["replicasets", "deployments", "daemonsets", "replicationcontrollers", "jobs"];
+    let needs: Vec<Permission> =
+        case.needs()?.into_iter().filter(|one| !beside.contains(&one.resource.as_str())).collect();
+    let file = account(&t, &unique("restart-pod"), &needs.iter().collect::<Vec<_>>()).await?;
+    let pod = first(&t, "pods", "statefulset").await?;
+    expect(&t.complete(&case.run(&t, &file, &pod)).await?, "Changed", "applied", "its replacement statefulset-")?;
+    // Another pod leads elsewhere: that is said before it is evicted.
+    let pod = first(&t, "pods", "deployment").await?;
+    expect(&t.complete(&case.run(&t, &file, &pod)).await?, "Forbidden", "none", ": get replicasets (apps); ")
+}
+
+/// A pod whose owner has no replicas, or no revisions: there is nothing to do, and no permission would help.
+async fn what_leads_nowhere_says_so(t: T) -> Result<()> {
+    workloads(&t).await?;
+    let pods = t.world.path("v1", "pods");
+    let bare = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "bare" }, "spec": { "containers": [{ "name": "app", "image": "x" }] } });
+    t.world.create(&pods, &bare).await?;
+    let (of_job, of_daemon) = (first(&t, "pods", "job").await?, first(&t, "pods", "daemonset").await?);
+    for (pod, why) in [
+        (of_job.as_str(), "is controlled by the Job job, which has no number of replicas"),
+        (of_daemon.as_str(), "is controlled by the DaemonSet daemonset, which has no number of replicas"),
+        ("bare", "has no number of replicas, and nothing controls it"),
+    ] {
+        let says = format!("there is nothing to scale: pod {}/{pod} {why}", t.world.namespace);
+        let outcome = t.act("scale-pod", pod, &json!({ "replicas": 2 })).await?;
+        expect(&outcome, "InvalidRequest", "none", &says)?;
+        ensure!(used(&outcome) == ["get pods".to_owned()].into(), "{:?}", used(&outcome));
+    }
+    let outcome = t.act("rollback-pod", &of_job, &json!({})).await?;
+    expect(&outcome, "InvalidRequest", "none", "has no revisions, and nothing that has some controls it")
 }
 
 /// The Role that `rbac --target` prints is enough for that target, and worth nothing for another one.
 async fn narrowed_to_the_target(t: T) -> Result<()> {
     workloads(&t).await?;
-    for entry in ActionType::all() {
-        let action = entry.name();
-        let name = target(&t, entry, None).await?;
+    // A selector names nothing, so nothing can be narrowed.
+    for case in shipped(&Verb::ALL).into_iter().filter(|case| !case.account.by_selector) {
+        let action = case.account.purpose();
+        let name = target(&t, case.account, None).await?;
         let yaml = t.print(&["rbac", &action, "--namespace", &t.world.namespace, "--target", &name])?;
         ensure!(yaml.contains(&format!("resourceNames: [\"{name}\"]")), "{action} is not narrowed:\n{yaml}");
         let file = t.world.account(&yaml).await?;
-        let run = |name: &str| {
-            let run = Run::new(&t.binary, &file, &action, name).with("TARGET_NAMESPACE", &t.world.namespace);
-            run.parameters(&parameters(entry))
-        };
+        let run = |name: &str| case.run(&t, &file, name);
         // For real where it waits by watches, which RBAC narrows too.
         let real = matches!(action.as_str(), "scale-deployment" | "restart-statefulset" | "rollback-daemonset");
         let outcome = t.complete(&run(&name).with("ACTION_DRY_RUN", !real)).await?;
@@ -271,8 +412,11 @@ fn job() -> Value {
 }
 
 /// An object that leads to where the permission is needed: a pod needs those of its own owner's kind.
-async fn target(t: &T, entry: ActionType, missing: Option<&Permission>) -> Result<String> {
-    use actions::k8s::Kind;
+async fn target(t: &T, account: Account, missing: Option<&Permission>) -> Result<String> {
+    let entry = account.action_type;
+    if account.by_selector {
+        return Ok("app=deployment".to_owned());
+    }
     let resource = missing.map_or("deployments", |permission| permission.resource.as_str());
     let verb = missing.map_or("", |permission| permission.verb);
     let owner = match resource {
@@ -385,12 +529,12 @@ fn forbidden() -> Vec<Permission> {
 
 async fn nothing_else_is_granted(t: T) -> Result<()> {
     let everything: BTreeSet<Permission> =
-        ActionType::all().into_iter().flat_map(action_runner::cli::permissions_of).collect();
+        Account::all().into_iter().flat_map(action_runner::cli::permissions_of).collect();
     let plain = |one: &Permission| Permission { names_target: false, ..one.clone() };
-    for entry in ActionType::all() {
-        let action = entry.name();
+    for account in Account::all() {
+        let action = account.purpose();
         t.account(&action).await?;
-        let own: BTreeSet<Permission> = action_runner::cli::permissions_of(entry).iter().map(plain).collect();
+        let own: BTreeSet<Permission> = action_runner::cli::permissions_of(account).iter().map(plain).collect();
         let name = format!("action-{action}");
         let namespace = t.world.namespace.clone();
         for permission in &own {

@@ -206,7 +206,9 @@ async fn anothers_ready_pods_do_not_hide_ours(t: T) -> Result<()> {
     let ours = of(&after.pods, "web");
     after.shows("that ours do not start", ours.len() == 2 && ours.iter().all(|pod| !pod.ready))?;
     after.says("NotVerified", "applied", "pod web-")?;
-    ensure!(after.result()["error"].as_str().is_some_and(|error| error.contains("CrashLoopBackOff after 3 restarts")));
+    ensure!(
+        after.result()["error"].as_str().is_some_and(|error| error.contains("container app: CrashLoopBackOff since "))
+    );
     ensure!(of(&after.pods, "api") == of(&before, "api"));
     // The first one crashes since before the run, which may end before the second one is there.
     let not_ready = &after.result()["details"]["pods"]["notReady"];
@@ -240,7 +242,7 @@ async fn a_foreign_controller_is_named(t: T) -> Result<()> {
     let owned = json!({ "metadata": { "ownerReferences": owner } });
     t.world.workload("ReplicaSet", "web-1", 2, with(probed(1), owned)).await?;
     let before = pods(&t, "web-1").await?;
-    let pod = Run::new(&t.binary, &t.account("scale").await?, "scale", &before[0].name)
+    let pod = Run::new(&t.binary, &t.account("scale-pod").await?, "scale", &before[0].name)
         .with("TARGET_NAMESPACE", &t.world.namespace)
         .with("TARGET_KIND", "pod");
     for run in [t.run("scale-replicaset", "web-1").await?, pod] {

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::proxy::{Fault, Rule};
-use test_cluster::runner::Run;
 
 use crate::budget::Budget;
 use crate::support::{T, expect, mode, scenarios};
@@ -11,7 +10,7 @@ use crate::support::{T, expect, mode, scenarios};
 scenarios!("restart":
     every_kind, refused_when_paused_or_on_delete, not_found_and_forbidden, dry_run_leaves_no_trace, keeps_reason_and_mark,
     same_id_applies_once, the_other_run_comes_in_between, mark_survives_a_foreign_undo, id_of_another_request, twice_in_a_second, overwritten_while_waiting,
-    crash_loop_is_told_at_once, failing_rollout_is_told_by_its_deadline, conflict_is_decided_again, lost_answer_is_found_out,
+    crash_loop_is_told_after_stuck_after, failing_rollout_is_told_by_its_deadline, conflict_is_decided_again, lost_answer_is_found_out,
     replica_set_leads_to_its_deployment, pod_is_replaced, stateful_pod_is_replaced, pod_guards, pod_that_is_gone, budget_blocks,
     budget_is_waited_for, lost_eviction_is_found_out,
 );
@@ -182,17 +181,17 @@ async fn overwritten_while_waiting(t: T) -> Result<()> {
     expect(&outcome, "NotVerified", "applied", "restartedAt is gone now")
 }
 
-async fn crash_loop_is_told_at_once(t: T) -> Result<()> {
+async fn crash_loop_is_told_after_stuck_after(t: T) -> Result<()> {
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
         t.world.create_workload(kind, &name, 1, mode("crash-loop")).await?;
-        let outcome = t.act(&format!("restart-{name}"), &name, &json!({})).await?;
-        expect(
-            &outcome,
-            "NotVerified",
-            "applied",
-            "container app: CrashLoopBackOff after 3 restarts (last exit code 1, Error)",
-        )?;
+        let outcome = t.act(&format!("restart-{name}"), &name, &json!({ "stuckAfter": "2s" })).await?;
+        // Since the change or, as a StatefulSet keeps the pod of before, before it: times are whole seconds.
+        expect(&outcome, "NotVerified", "applied", "container app: CrashLoopBackOff since ")?;
+        let error = outcome.result["error"].as_str().unwrap_or_default();
+        let counted =
+            ["since the change", "before"].map(|when| format!("crashed 4 times {when} (last exit code 1, Error)"));
+        ensure!(counted.iter().any(|says| error.contains(says)), "{error}");
     }
     Ok(())
 }
@@ -240,9 +239,7 @@ async fn replica_set_leads_to_its_deployment(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     let sets = t.world.get(&t.world.path("apps/v1", "replicasets")).await?;
     let name = sets["items"][0]["metadata"]["name"].as_str().context("no ReplicaSet")?.to_owned();
-    let run = Run::new(&t.binary, &t.account("restart").await?, "restart-replicaset", &name)
-        .with("TARGET_NAMESPACE", &t.world.namespace);
-    let outcome = t.complete(&run).await?;
+    let outcome = t.act("restart-replicaset", &name, &json!({})).await?;
     expect(&outcome, "Changed", "applied", "restarted deployment")?;
     ensure!(outcome.result["target"]["resolvedFrom"]["kind"] == "ReplicaSet");
     Ok(())

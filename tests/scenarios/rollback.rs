@@ -19,7 +19,7 @@ fn image(number: u32) -> Value {
     container(json!({ "image": format!("shop/web:{number}"), "env": [{ "name": "GREETING", "value": "hello" }] }))
 }
 
-/// A template with this container, which is as confined as the fixture's: a rollback that loosens is denied by admission.
+/// A template with this container, which is as confined as the fixture's: a rollback that changes that is denied by admission.
 fn container(mut container: Value) -> Value {
     container["name"] = json!("app");
     container["securityContext"] = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
@@ -353,20 +353,12 @@ async fn stray_fields_are_gone(t: T) -> Result<()> {
     for kind in ["StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
         t.world.workload(kind, &name, 1, json!({})).await?;
-        t.meddle(
-            kind,
-            &name,
-            json!({ "spec": { "template": { "spec": { "nodeSelector": { "kubernetes.io/hostname": "node-a" } } } } }),
-        )
-        .await?;
+        let stray = json!({ "spec": { "template": { "metadata": { "annotations": { "checksum/config": "2" } } } } });
+        t.meddle(kind, &name, stray).await?;
         settled(&t, kind, &name).await?;
         expect(&t.act(&format!("rollback-{name}"), &name, &json!({})).await?, "Changed", "applied", "rolled")?;
-        ensure!(
-            t.object(kind, &name).await?["spec"]["template"]["spec"]["nodeSelector"]
-                .get("kubernetes.io/hostname")
-                .is_none(),
-            "{kind}"
-        );
+        let template = &t.object(kind, &name).await?["spec"]["template"];
+        ensure!(template.pointer("/metadata/annotations/checksum~1config").is_none(), "{kind}: {template:#}");
     }
     Ok(())
 }

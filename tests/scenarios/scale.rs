@@ -267,8 +267,7 @@ async fn pod_leads_to_its_deployment(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 2, json!({})).await?;
     let pods = t.world.pods("web").await?;
     let pod = pods[0]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    // The union of what a pod may lead to.
-    let run = test_cluster::runner::Run::new(&t.binary, &t.account("scale").await?, "scale", &pod)
+    let run = test_cluster::runner::Run::new(&t.binary, &t.account("scale-pod").await?, "scale", &pod)
         .with("TARGET_NAMESPACE", &t.world.namespace)
         .with("TARGET_KIND", "pod")
         .parameters(&json!({ "replicas": 3 }));

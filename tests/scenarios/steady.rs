@@ -90,7 +90,7 @@ async fn a_crash_after_the_first_instant(t: T) -> Result<()> {
                 return after.shows("that what was ready stayed so", after.pods.iter().all(|pod| pod.ready));
             }
             after.shows("a pod that is not ready", after.pods.iter().any(|pod| !pod.ready))?;
-            let says = if kind == "StatefulSet" { "container app: " } else { "CrashLoopBackOff after 3 restarts" };
+            let says = if kind == "StatefulSet" { "container app: " } else { "container app: CrashLoopBackOff since " };
             after.says("NotVerified", "applied", says)
         }
     };
@@ -102,7 +102,7 @@ async fn a_crash_of_what_is_scaled_up(t: T) -> Result<()> {
     t.world.create_workload("Deployment", "web", 0, with(bare(1), mode)).await?;
     let after = act(&t, "scale-deployment", "web", &json!({ "replicas": 2 })).await?;
     after.shows("two pods, neither ready", after.pods.len() == 2 && after.pods.iter().all(|pod| !pod.ready))?;
-    after.says("NotVerified", "applied", "CrashLoopBackOff after 3 restarts")
+    after.says("NotVerified", "applied", "container app: CrashLoopBackOff since ")
 }
 
 async fn settling_may_be_turned_off(t: T) -> Result<()> {

@@ -37,7 +37,18 @@ pub struct Inner {
     pub world: World,
     /// The binary under test.
     pub binary: PathBuf,
-    accounts: Mutex<BTreeMap<String, PathBuf>>,
+    accounts: Mutex<BTreeMap<String, Account>>,
+    /// Kubeconfigs of accounts that can tell more, by action.
+    telling: Mutex<BTreeMap<String, PathBuf>>,
+}
+
+/// An action's account, as the runner prints it for the defaults, and those for what runs asked for beside them.
+struct Account {
+    yaml: String,
+    kubeconfig: PathBuf,
+    /// What else was asked of the printer: what conditions read.
+    flags: Vec<String>,
+    others: BTreeMap<String, PathBuf>,
 }
 
 impl std::ops::Deref for T {
@@ -66,7 +77,8 @@ pub async fn admission_policies(connection: &Connection) -> Result<()> {
     }
     for verb in ["scale", "restart", "rollback", "cordon", "collect-logs"] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("rbac/components/admission/{verb}.yaml"));
-        for document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(&file)?)? {
+        for mut document in serde_saphyr::from_multiple::<Value>(&std::fs::read_to_string(&file)?)? {
+            widened(&mut document)?;
             let kind = document["kind"].as_str().unwrap_or_default().to_lowercase();
             let plural = if kind.ends_with('y') { kind.trim_end_matches('y').to_owned() + "ies" } else { kind + "s" };
             world.create(&format!("/apis/admissionregistration.k8s.io/v1/{plural}"), &document).await?;
@@ -78,6 +90,25 @@ pub async fn admission_policies(connection: &Connection) -> Result<()> {
             ensure!(std::time::Instant::now() < limit, "the policy for {verb} does not come into force");
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
+    }
+    Ok(())
+}
+
+/// What a user may widen of the rollback policy, by the patches that rbac/README.md shows: the labels by which kwok makes pods
+/// behave, the annotation that tells revisions apart, and a repository.
+fn widened(document: &mut Value) -> Result<()> {
+    if document["metadata"]["name"] != "action-rollback" || document["kind"] != "ValidatingAdmissionPolicy" {
+        return Ok(());
+    }
+    let more = [
+        ("repositories", "['mirror.example/shop/web']"),
+        ("labels", "['test/mode', 'test/end']"),
+        ("annotations", "['test/revision']"),
+    ];
+    for (index, (name, more)) in more.into_iter().enumerate() {
+        let variable = document.pointer_mut(&format!("/spec/variables/{index}")).context("no variable")?;
+        ensure!(variable["name"] == name, "variable {index} of the rollback policy is not {name}: {variable}");
+        variable["expression"] = json!(format!("{} + {more}", variable["expression"].as_str().unwrap_or_default()));
     }
     Ok(())
 }
@@ -106,9 +137,9 @@ pub fn every_permission_was_used(connection: &Connection, arguments: &libtest_mi
     }
     let used = test_cluster::audit::permissions_used(log, "action-runner/")?;
     let mut unused = Vec::new();
-    for entry in actions::catalogue::ActionType::all() {
-        let action = entry.name();
-        for one in action_runner::cli::permissions_of(entry) {
+    for account in actions::catalogue::Account::all() {
+        let action = account.purpose();
+        for one in action_runner::cli::permissions_of(account) {
             let key = (format!("action-{action}"), one.verb.to_owned(), one.group.clone(), one.resource_path());
             if !used.contains(&key) {
                 unused.push(format!("{action}: {one}"));
@@ -124,7 +155,7 @@ impl T {
     /// A new namespace.
     pub async fn new(connection: &Connection, name: &str) -> Result<Self> {
         let world = World::new(connection, name).await?;
-        Ok(Self(Arc::new(Inner { world, binary: binary(), accounts: Mutex::new(BTreeMap::new()) })))
+        Ok(Self(Arc::new(Inner { world, binary: binary(), accounts: Mutex::default(), telling: Mutex::default() })))
     }
 
     /// Cleans up after a success; after a failure tells what the cluster looks like.
@@ -136,8 +167,8 @@ impl T {
     }
 
     /// The YAML that the runner prints for an action.
-    pub fn rbac(&self, action: &str) -> Result<String> {
-        self.print(&["rbac", action, "--namespace", &self.world.namespace, "--events"])
+    pub fn rbac(&self, action: &str, more: &[&str]) -> Result<String> {
+        self.print(&[&["rbac", action, "--namespace", &self.world.namespace], more].concat())
     }
 
     /// What a sub-command prints.
@@ -151,22 +182,83 @@ impl T {
     pub async fn allow(&self, action: &str, conditions: &Value) -> Result<()> {
         let file = self.world.folder().join(format!("{action}.conditions.json"));
         std::fs::write(&file, conditions.to_string())?;
-        let file = file.display().to_string();
-        let yaml = self.print(&["rbac", action, "--namespace", &self.world.namespace, "--conditions", &file])?;
-        let account = self.world.account(&yaml).await?;
-        self.accounts.lock().await.insert(action.to_owned(), account);
-        Ok(())
+        self.grant(action, &["--conditions", &file.display().to_string()]).await.map(|_| ())
     }
 
-    /// A kubeconfig of the action's own ServiceAccount.
-    pub async fn account(&self, action: &str) -> Result<PathBuf> {
+    /// Makes the action's account with what these flags of `rbac` add; before its first run.
+    pub async fn grant(&self, action: &str, flags: &[&str]) -> Result<PathBuf> {
         let mut accounts = self.accounts.lock().await;
-        if let Some(file) = accounts.get(action) {
-            return Ok(file.clone());
+        self.make_account(&mut accounts, action, flags).await
+    }
+
+    /// A kubeconfig of the action's own ServiceAccount, with the shipped Role: what the runner asks for by default.
+    pub async fn account(&self, action: &str) -> Result<PathBuf> {
+        // Held until it is made: runs that begin at the same time share it.
+        let mut accounts = self.accounts.lock().await;
+        match accounts.get(action) {
+            Some(account) => Ok(account.kubeconfig.clone()),
+            None => self.make_account(&mut accounts, action, &[]).await,
         }
-        let file = self.world.account(&self.rbac(action)?).await?;
-        accounts.insert(action.to_owned(), file.clone());
-        Ok(file)
+    }
+
+    async fn make_account(
+        &self,
+        accounts: &mut BTreeMap<String, Account>,
+        action: &str,
+        flags: &[&str],
+    ) -> Result<PathBuf> {
+        let yaml = self.rbac(action, flags)?;
+        let kubeconfig = self.world.account(&yaml).await?;
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let made = Account { yaml, kubeconfig: kubeconfig.clone(), flags, others: BTreeMap::new() };
+        accounts.insert(action.to_owned(), made);
+        Ok(kubeconfig)
+    }
+
+    /// A kubeconfig of another account with the action's own Role and what these flags add. The admission policies are about
+    /// those whose names begin with `action`.
+    pub async fn called(&self, begins: &str, action: &str, flags: &[&str]) -> Result<PathBuf> {
+        let name = format!("{begins}-{action}-{:08x}", test_cluster::fixtures::unique());
+        self.world.account(&self.rbac(action, flags)?.replace(&format!("action-{action}"), &name)).await
+    }
+
+    /// The run under exactly the permissions that the runner prints for what it asks for: its parameters, its id or none, its
+    /// events. A run under another account than its action's own stays as it is; so does one whose parameters are wrong, and
+    /// this says so.
+    async fn exact(&self, run: &Run) -> Result<(Run, bool)> {
+        let given = |name: &str| run.variable(name).filter(|value| !value.is_empty());
+        let mut accounts = self.accounts.lock().await;
+        let own = accounts
+            .get_mut(&purpose(run))
+            .filter(|account| Some(account.kubeconfig.display().to_string().as_str()) == given("KUBECONFIG"));
+        let Some(account) = own else { return Ok((run.clone(), true)) };
+        let mut flags: Vec<&str> = account.flags.iter().map(String::as_str).collect();
+        flags.extend(given("ACTION_PARAMETERS").into_iter().flat_map(|parameters| ["--parameters", parameters]));
+        flags.extend(given("ACTION_ID").is_none().then_some("--no-id"));
+        flags.extend((given("ACTION_EVENTS") == Some("true")).then_some("--events"));
+        let action = purpose(run);
+        let Ok(yaml) = self.rbac(&action, &flags) else { return Ok((run.clone(), false)) };
+        if yaml == account.yaml {
+            return Ok((run.clone(), true));
+        }
+        if !account.others.contains_key(&yaml) {
+            let name = format!("action-{action}-{}", account.others.len() + 1);
+            let kubeconfig = self.world.account(&yaml.replace(&format!("action-{action}"), &name)).await?;
+            account.others.insert(yaml.clone(), kubeconfig);
+        }
+        let kubeconfig = account.others.get(&yaml).context("no account")?;
+        Ok((run.clone().with("KUBECONFIG", kubeconfig.display()), true))
+    }
+
+    /// A kubeconfig of an account with the action's own Role and what `components/causes` adds to it.
+    pub async fn with_causes(&self, action: &str) -> Result<PathBuf> {
+        let mut telling = self.telling.lock().await;
+        if let Some(account) = telling.get(action) {
+            return Ok(account.clone());
+        }
+        let account = self.called("causes", action, &["--causes"]).await?;
+        telling.insert(action.to_owned(), account.clone());
+        Ok(account)
     }
 
     /// A run under the action's own permissions.
@@ -175,9 +267,21 @@ impl T {
         Ok(Run::new(&self.binary, &account, action, name).with("TARGET_NAMESPACE", &self.world.namespace))
     }
 
-    /// Runs it to its end.
+    /// A run of collect-logs on what a selector finds, under the permissions for that.
+    pub async fn select(&self, selector: &str) -> Result<Run> {
+        let account = self.account("collect-logs-selector").await?;
+        Ok(Run::new(&self.binary, &account, "collect-logs", "")
+            .with("TARGET_NAMESPACE", &self.world.namespace)
+            .with("TARGET_SELECTOR", selector))
+    }
+
+    /// Runs it to its end, under exactly its permissions.
     pub async fn complete(&self, run: &Run) -> Result<Outcome> {
-        run.complete(&self.world).await
+        let (run, understood) = self.exact(run).await?;
+        let outcome = run.complete(&self.world).await?;
+        let refused = outcome.result["code"] == "InvalidRequest";
+        ensure!(understood || refused, "`rbac` refuses parameters that the run takes: {:#}", outcome.result);
+        Ok(outcome)
     }
 
     /// Runs an action with parameters.
@@ -221,6 +325,17 @@ impl T {
     pub async fn object(&self, kind: &str, name: &str) -> Result<Value> {
         self.world.get(&self.world.workload_path(kind, name)).await
     }
+}
+
+/// The account that a run is for.
+fn purpose(run: &Run) -> String {
+    let text = |name: &str| run.variable(name).unwrap_or_default().to_lowercase();
+    let (action, kind) = (text("ACTION_TYPE").replace('_', "-"), text("TARGET_KIND"));
+    if !text("TARGET_SELECTOR").is_empty() {
+        return "collect-logs-selector".to_owned();
+    }
+    let bare = actions::catalogue::Verb::ALL.iter().any(|verb| verb.name() == action);
+    if bare && !kind.is_empty() { format!("{action}-{kind}") } else { action }
 }
 
 /// What makes a workload's pods behave so (the fixtures' stages for kwok know the modes).

@@ -56,11 +56,34 @@ pub trait Target {
     fn value(&self) -> Option<&Value> {
         self.live().map(|live| &live.value)
     }
+    /// Returns the pod templates that were read beside it, which may hold secrets too.
+    fn templates(&self) -> Vec<&Value> {
+        Vec::new()
+    }
 }
 
 impl Target for RolloutTarget {
     fn live(&self) -> Option<&LiveObject> {
         Some(&self.live)
+    }
+}
+
+/// What decides which permissions a request needs, beside its parameters and the kind of its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circumstances {
+    /// True when the run waits for the effect.
+    pub waits: bool,
+    /// True when the run has an `ACTION_ID`, whose marks are looked for.
+    pub has_id: bool,
+    /// True when a selector stands in place of the target's name.
+    pub by_selector: bool,
+}
+
+impl Circumstances {
+    /// Returns those of a run.
+    pub fn of(run: &RunContext, named: &TargetRef) -> Self {
+        let by_selector = matches!(named, TargetRef::Selection { .. });
+        Self { waits: run.wait.wait, has_id: run.id.is_some(), by_selector }
     }
 }
 
@@ -96,20 +119,31 @@ pub trait Action: DeserializeOwned + Serialize + JsonSchema + 'static {
     fn minimal() -> Value {
         Value::Object(Map::new())
     }
-    /// Returns the permissions that a run with these parameters needs on this kind, with or without waiting.
-    fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission>;
-    /// Returns the kinds of owners that an object of this kind may lead to, such as a pod to its Deployment. Their
-    /// permissions are needed as well.
+    /// Returns the permissions that a run with these parameters needs on an object of this kind, before anything is read.
+    fn permissions(&self, resource: &Resource, circumstances: Circumstances) -> BTreeSet<Permission>;
+    /// Returns the kinds of owners that an object of this kind may lead to, such as a pod to its Deployment.
     fn owner_kinds(_kind: Kind) -> &'static [Kind] {
         &[]
     }
-    /// Returns [`Self::permissions`] and those to follow an object to its owner. (Those on the owner itself are known
-    /// once the owner is found.)
-    fn all_permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
-        let mut all = self.permissions(resource, waits);
-        if resource.built_in() == Some(Kind::Pod) && Self::owner_kinds(Kind::Pod).contains(&Kind::Deployment) {
+    /// Returns the permissions that the target as found needs beside [`Self::permissions`] of the named object: those on
+    /// the owner that it led to. Asked for before anything is changed.
+    fn permissions_once_found(&self, target: &Self::Target, circumstances: Circumstances) -> BTreeSet<Permission> {
+        match (target.resolved_from(), target.object()) {
+            (Some(_), Some(object)) => self.permissions(&object.resource, circumstances),
+            _ => BTreeSet::new(),
+        }
+    }
+    /// Returns all permissions that a run may need on an object of this kind and on what it may lead to: for the Role,
+    /// which is made before anybody knows what owns an object.
+    fn all_permissions(&self, kind: Kind, circumstances: Circumstances) -> BTreeSet<Permission> {
+        let mut all = self.permissions(&kind.resource(), circumstances);
+        let owners = Self::owner_kinds(kind);
+        if kind == Kind::Pod && owners.contains(&Kind::Deployment) {
             all.insert(Permission::of("get", &Kind::ReplicaSet.resource()));
         }
+        let of_owners = owners.iter().flat_map(|owner| self.permissions(&owner.resource(), circumstances));
+        // The owner's name is not known beforehand.
+        all.extend(of_owners.map(|one| Permission { names_target: false, ..one }));
         all
     }
     /// Checks rules across fields. Each problem is a sentence that begins with the field.

@@ -22,7 +22,7 @@ use crate::workload::lookup::LiveObject;
 struct NoSink;
 
 impl LogSink for NoSink {
-    fn write_line(&self, _line: &[u8]) -> std::io::Result<()> {
+    fn write_lines(&self, _lines: &[u8]) -> std::io::Result<()> {
         Err(std::io::Error::other("no line was expected"))
     }
 }
@@ -31,6 +31,7 @@ impl LogSink for NoSink {
 pub fn run() -> RunContext {
     RunContext {
         upload_hosts: Vec::new(),
+        redact_required: false,
         id: None,
         reason: None,
         run: "r1".to_owned(),

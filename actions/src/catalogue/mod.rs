@@ -1,5 +1,6 @@
 //! The catalogue of all action types, with the Rust type, the image and the account of each.
 
+pub mod account;
 pub mod target;
 
 use contract::text::did_you_mean;
@@ -7,6 +8,7 @@ use contract::text::did_you_mean;
 use crate::action::Action;
 use crate::k8s::Kind;
 use crate::{collect_logs, cordon, restart, rollback, scale};
+pub use account::Account;
 use target::KindInput;
 
 /// The verbs of all actions.
@@ -98,7 +100,7 @@ pub fn other_kinds(verb: Verb) -> bool {
 }
 
 /// One thing that a request can ask for: a verb on a kind.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ActionType {
     /// The verb.
     pub verb: Verb,
@@ -147,7 +149,7 @@ pub fn parse_action_type(text: Option<&str>, problems: &mut Vec<String>) -> Opti
     if found.is_none() {
         let all = names();
         let hint = did_you_mean(&normal, all.iter().map(String::as_str).chain(Verb::ALL.map(Verb::name)));
-        problems.push(format!("ACTION_TYPE: unknown action {text:?}{hint} (`action-runner list` shows all)"));
+        problems.push(format!("ACTION_TYPE: unknown action{hint} (`action-runner list` shows all)"));
     }
     found
 }

@@ -134,9 +134,7 @@ fn split(text: &str) -> Result<Parts, String> {
     match text.split('/').collect::<Vec<_>>().as_slice() {
         [namespace, kind, name] => Ok(Parts { namespace: own(namespace), kind: own(kind), name: own(name) }),
         [kind, name] => Ok(Parts { namespace: None, kind: own(kind), name: own(name) }),
-        _ => Err(format!(
-            "TARGET_RESOURCE: expected namespace/kind/name, or kind/name for cluster-scoped kinds, got {text:?}"
-        )),
+        _ => Err("TARGET_RESOURCE: expected namespace/kind/name, or kind/name for cluster-scoped kinds".to_owned()),
     }
 }
 
@@ -147,7 +145,7 @@ fn agree<'a>(first: Source<'a>, second: Source<'a>, problems: &mut Vec<String>) 
     if let ((name, Some(one)), (other_name, Some(other))) = (first, second)
         && one != other
     {
-        problems.push(format!("{name}, {other_name}: they disagree: {one:?} and {other:?}"));
+        problems.push(format!("{name}, {other_name}: they disagree"));
     }
     first.1.map(|text| (first.0, text)).or_else(|| second.1.map(|text| (second.0, text)))
 }
@@ -182,9 +180,7 @@ fn one_kind(variable: &str, text: &str, api_version: Option<&str>) -> Result<Kin
         }
         (None, None) => {
             let hint = did_you_mean(text, Kind::ALL.map(Kind::name));
-            Err(format!(
-                "{variable}: unknown kind {text:?}{hint} (a kind that is not built in needs TARGET_API_VERSION)"
-            ))
+            Err(format!("{variable}: unknown kind{hint} (a kind that is not built in needs TARGET_API_VERSION)"))
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::outcome::Outcome;
 use super::status::Failure;
-use super::write::{Commit, MARGIN};
+use super::tries::{Commit, MARGIN, Tries};
 use super::{Cluster, Query, build, with_query};
 use crate::cluster::error::{Error, Result};
 use crate::k8s::object::{text, uid};
@@ -42,34 +42,32 @@ impl Cluster {
     /// Evicts a pod.
     pub async fn evict(&self, pod: &ObjectRef, eviction: &Eviction, commit: Commit) -> Result<()> {
         let what = format!("evict {pod}");
-        let mut attempt = 0;
+        let mut tries = Tries::new(commit);
         loop {
-            let sent = Instant::now();
-            let failure = match self.evict_once(pod, eviction, commit, attempt > 0).await? {
+            let failure = match self.evict_once(pod, eviction, &mut tries).await? {
                 Outcome::Applied(_) => return Ok(()),
                 Outcome::NotApplied(failure) => failure,
                 Outcome::Unknown(failure) => {
                     let what = format!("{what}: whether it was evicted by this request cannot be known");
-                    return Err(self.unavailable(&what, failure));
+                    return Err(self.unavailable(&what, tries.told(failure)));
                 }
             };
-            if !self.writes_on(&failure, commit, sent, attempt).await {
-                return Err(self.evict_error(&what, failure, pod).await);
+            if !self.writes_on(&failure, &mut tries).await {
+                return Err(self.evict_error(&what, tries.told(failure), pod).await);
             }
-            attempt += 1;
         }
     }
 
-    async fn evict_once(&self, pod: &ObjectRef, eviction: &Eviction, commit: Commit, retry: bool) -> Result<Outcome> {
-        let limit = self.write_limit(retry)?;
+    async fn evict_once(&self, pod: &ObjectRef, eviction: &Eviction, tries: &mut Tries) -> Result<Outcome> {
+        let limit = self.begin(tries)?;
         let timeout = format!("{}ms", limit.as_millis());
-        let pairs = if commit == Commit::DryRun { ("dryRun", "All") } else { ("timeout", timeout.as_str()) };
+        let pairs = if tries.commit == Commit::DryRun { ("dryRun", "All") } else { ("timeout", timeout.as_str()) };
         let uri = with_query(&pod.path(Some("eviction")), &[pairs]);
         let body = eviction.body(pod).to_string().into_bytes();
         let request = build(Method::POST, &uri, "application/json", body)?;
         let change = Change { object: pod.to_reference(), operation: Operation::Evict, patch: None };
-        if commit == Commit::DryRun {
-            return Ok(match self.call(request, limit, retry).await {
+        if tries.commit == Commit::DryRun {
+            return Ok(match self.try_out(request, tries).await {
                 Ok(_) => {
                     self.ledger.would_change(change);
                     Outcome::Applied(Value::Null)
@@ -79,7 +77,7 @@ impl Cluster {
         }
         self.ledger.write_begins();
         let horizon = Instant::now() + limit + MARGIN;
-        let outcome = match self.call_write(request, limit + MARGIN, retry).await {
+        let outcome = match self.call_write(request, tries).await {
             Ok(_) => Outcome::Applied(Value::Null),
             Err(failure) if failure.refuses_a_write() => Outcome::NotApplied(failure),
             Err(Failure::Status(status)) if status.several_budgets() => Outcome::NotApplied(Failure::Status(status)),

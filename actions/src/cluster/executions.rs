@@ -92,7 +92,7 @@ fn read(key: &str, object: &Value) -> Vec<Execution> {
 /// Earlier execution of this `ACTION_ID` on an object.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Earlier {
-    /// There was none.
+    /// There was none, or none that is believed.
     Never,
     /// There was one, with the same request.
     Same(Execution),
@@ -100,17 +100,17 @@ pub enum Earlier {
     Different(Execution),
 }
 
-/// Returns the entry of this execution on an object, of any verb, since an id names one execution.
-pub fn of(run: &RunContext, object: &Value) -> Option<Execution> {
-    let id = run.id.as_ref()?;
+/// Returns the entries of this execution on an object, of any verb, since an id names one execution. There is more than one
+/// when somebody has written one that this execution did not.
+pub fn of(run: &RunContext, object: &Value) -> Vec<Execution> {
+    let Some(id) = &run.id else { return Vec::new() };
     let all = [EXECUTIONS_RESTART, EXECUTIONS_ROLLBACK, EXECUTIONS_0_1];
-    all.into_iter().flat_map(|key| read(key, object)).find(|one| one.id == id.as_str())
+    all.into_iter().flat_map(|key| read(key, object)).filter(|one| one.id == id.as_str()).collect()
 }
 
-/// Looks for this execution's id on the object and its revisions.
-pub fn earlier<'a>(run: &RunContext, request: &Value, mut objects: impl Iterator<Item = &'a Value>) -> Earlier {
-    let Some(one) = objects.find_map(|object| of(run, object)) else { return Earlier::Never };
-    if one.request == hash(&request.to_string()) { Earlier::Same(one) } else { Earlier::Different(one) }
+/// Returns whether an entry is one of this request.
+pub fn is_of(one: &Execution, request: &Value) -> bool {
+    one.request == hash(&request.to_string())
 }
 
 /// Returns the sentence that refuses an id that was used for another request.
@@ -176,9 +176,9 @@ mod tests {
     fn finds_itself_and_refuses_a_foreign_request() {
         for key in BOTH {
             let object = with(&json!({}), "a", key, &json!({ "x": 1 }));
-            assert!(matches!(earlier(&run("a"), &json!({ "x": 1 }), [&object].into_iter()), Earlier::Same(_)));
-            assert!(matches!(earlier(&run("a"), &json!({ "x": 2 }), [&object].into_iter()), Earlier::Different(_)));
-            assert_eq!(earlier(&run("b"), &json!({ "x": 1 }), [&object].into_iter()), Earlier::Never);
+            let found = of(&run("a"), &object);
+            assert!(found.len() == 1 && is_of(&found[0], &json!({ "x": 1 })) && !is_of(&found[0], &json!({ "x": 2 })));
+            assert_eq!(of(&run("b"), &object), []);
         }
     }
 
@@ -187,8 +187,9 @@ mod tests {
     fn one_without_a_goal_is_found() {
         let old = json!([{ "id": "a", "run": "r", "request": hash("{\"x\":1}"), "time": "t", "previous": {} }]);
         let object = json!({ "metadata": { "annotations": { EXECUTIONS_0_1: old.to_string() } } });
-        let Earlier::Same(one) = earlier(&run("a"), &json!({ "x": 1 }), [&object].into_iter()) else { panic!() };
-        assert_eq!(one.goal, Value::Null);
+        let found = of(&run("a"), &object);
+        assert!(found.len() == 1 && is_of(&found[0], &json!({ "x": 1 })));
+        assert_eq!(found[0].goal, Value::Null);
     }
 
     #[test]
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn an_unreadable_annotation_counts_as_none() {
         let object = json!({ "metadata": { "annotations": { EXECUTIONS_RESTART: "not json" } } });
-        assert!(of(&run("a"), &object).is_none());
+        assert!(of(&run("a"), &object).is_empty());
     }
 
     /// The reason for a revision goes back with it: the bad revision's reason must not stand on the good one.

@@ -1,13 +1,13 @@
 //! A fake API server made of a closure, to test how answers are handled.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -28,6 +28,8 @@ pub enum Answer {
     Text(u16, &'static str),
     /// No answer: the connection breaks.
     Lost,
+    /// An answer that takes this long.
+    Late(Duration, Box<Answer>),
     /// A watch: each event comes after this many seconds; the watch never ends by itself.
     Watch(Vec<(u64, Value)>),
 }
@@ -82,7 +84,7 @@ struct Fake<F> {
 impl<F: Fn(&str, usize) -> Answer> tower_service::Service<Request<Body>> for Fake<F> {
     type Response = Response<UnsyncBoxBody<Bytes, Infallible>>;
     type Error = std::io::Error;
-    type Future = Ready<Result<Self::Response, Self::Error>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
@@ -92,13 +94,28 @@ impl<F: Fn(&str, usize) -> Answer> tower_service::Service<Request<Body>> for Fak
         let line = format!("{} {}", request.method(), request.uri());
         let before = self.seen.with("").iter().filter(|one| **one == line).count();
         self.seen.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
-        let (status, body) = match (self.answer)(&line, before) {
+        let answer = (self.answer)(&line, before);
+        async move {
+            let (after, answer) = match answer {
+                Answer::Late(after, answer) => (after, *answer),
+                answer => (Duration::ZERO, answer),
+            };
+            tokio::time::sleep(after).await;
+            answer.response()
+        }
+        .boxed()
+    }
+}
+
+impl Answer {
+    fn response(self) -> std::io::Result<Response<UnsyncBoxBody<Bytes, Infallible>>> {
+        let (status, body) = match self {
             Answer::Json(status, body) => (status, whole(body.to_string())),
             Answer::Text(status, body) => (status, whole(body.to_owned())),
             Answer::Watch(events) => (200, watched(events)),
-            Answer::Lost => return ready(Err(std::io::Error::other("the connection broke"))),
+            Answer::Lost | Answer::Late(..) => return Err(std::io::Error::other("the connection broke")),
         };
-        ready(Response::builder().status(status).body(body).map_err(std::io::Error::other))
+        Response::builder().status(status).body(body).map_err(std::io::Error::other)
     }
 }
 

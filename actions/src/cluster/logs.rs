@@ -1,13 +1,16 @@
 //! Reads container logs line by line: the whole log is never in memory, and bytes that are not UTF-8 do not end it.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::Method;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use super::retry::may_read_again;
 use super::status::Failure;
-use super::{Cluster, READ_LIMIT, build, with_query};
+use super::{Cluster, build, with_query};
 use crate::cluster::error::{Error, Result};
 use crate::k8s::{ObjectRef, Permission};
 
@@ -37,22 +40,33 @@ pub struct LogLines {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     /// The bytes that were kept.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// Number of bytes that were cut off.
     pub cut: usize,
 }
 
-/// Reason why a log cannot be read: a normal state of one container, or an error that stops the whole run.
+/// Reason why a log cannot be read.
 pub enum LogError {
     /// Concerns this container only: it waits to start, has no previous instance, …
     Container(String),
+    /// May pass: another try is worthwhile.
+    Later(String),
+    /// Nothing came in the time that was allowed. The API server asks the kubelet of the pod's node, and waits 30 s for
+    /// a node that is dead.
+    Silent,
     /// Stops the run.
     Run(Error),
 }
 
 impl Cluster {
-    /// Opens a container's log. Lines longer than `line_limit` bytes are cut.
-    pub async fn logs(&self, pod: &ObjectRef, options: &LogOptions, line_limit: usize) -> Result<LogLines, LogError> {
+    /// Opens a container's log, with one try of at most this time. Lines longer than `line_limit` bytes are cut.
+    pub async fn logs(
+        &self,
+        pod: &ObjectRef,
+        options: &LogOptions,
+        line_limit: usize,
+        (attempt, patience): (u32, Duration),
+    ) -> Result<LogLines, LogError> {
         let number = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
         let flag = |value: bool| if value { "true" } else { "" };
         let pairs = [
@@ -64,30 +78,30 @@ impl Cluster {
             ("tailLines", &number(options.tail_lines)),
         ];
         let uri = with_query(&pod.path(Some("log")), &pairs);
-        let mut attempt = 0;
-        loop {
-            let sent = Instant::now();
-            let request = build(Method::GET, &uri, "", Vec::new()).map_err(LogError::Run)?;
-            let failure = match self.open_log(request, attempt > 0).await {
-                Ok(body) => {
-                    return Ok(LogLines::new(body, line_limit));
-                }
-                Err(failure) => failure,
-            };
-            if !self.goes_on(&failure, sent, attempt).await {
-                return Err(self.log_error(pod, options, failure).await);
-            }
-            attempt += 1;
+        let sent = Instant::now();
+        let request = build(Method::GET, &uri, "", Vec::new()).map_err(LogError::Run)?;
+        let failure = match tokio::time::timeout(patience, self.open_log(request, patience, attempt > 0)).await {
+            Ok(Ok(body)) => return Ok(LogLines::new(body, line_limit)),
+            Err(_) => return Err(LogError::Silent),
+            Ok(Err(Failure::Network(_))) if sent.elapsed() >= patience => return Err(LogError::Silent),
+            Ok(Err(failure)) => failure,
+        };
+        // A 403 while the API server starts.
+        let starts = matches!(&failure, Failure::Status(status) if status.code == 403) && self.starts(sent).await;
+        if starts || may_read_again(&failure, attempt) {
+            return Err(LogError::Later(failure.to_string()));
         }
+        Err(self.log_error(pod, options, failure).await)
     }
 
     async fn open_log(
         &self,
         request: http::Request<Vec<u8>>,
+        limit: Duration,
         retry: bool,
     ) -> Result<futures::stream::BoxStream<'static, Result<Bytes, kube::Error>>, Failure> {
         const ERROR_LIMIT: usize = 64 << 10;
-        let response = self.exchange(request, READ_LIMIT, retry).await?;
+        let response = self.exchange(request, limit, retry).await?;
         let (head, body) = response.into_parts();
         if head.status.is_success() {
             return Ok(body.into_data_stream().boxed());
@@ -139,7 +153,7 @@ impl LogLines {
     }
 
     fn take_line(&mut self) -> Option<Line> {
-        let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') else {
+        let Some(end) = memchr::memchr(b'\n', &self.buffer) else {
             // A line without end must not fill the memory: the beginning is kept, the rest is counted and dropped.
             if self.buffer.len() > self.line_limit {
                 self.skipped += self.buffer.len() - self.line_limit;
@@ -147,23 +161,24 @@ impl LogLines {
             }
             return None;
         };
-        let line = self.buffer.split_to(end + 1);
-        Some(self.cut(line.get(..end).unwrap_or_default()))
+        let mut line = self.buffer.split_to(end + 1);
+        line.truncate(end);
+        Some(self.cut(line.freeze()))
     }
 
     fn take_rest(&mut self) -> Option<Line> {
         if self.buffer.is_empty() {
             return None;
         }
-        let rest = self.buffer.split();
-        Some(self.cut(&rest))
+        let rest = self.buffer.split().freeze();
+        Some(self.cut(rest))
     }
 
-    fn cut(&mut self, line: &[u8]) -> Line {
-        let skipped = std::mem::take(&mut self.skipped);
-        let kept = line.get(..self.line_limit.min(line.len())).unwrap_or_default();
+    fn cut(&mut self, mut line: Bytes) -> Line {
+        let (skipped, whole) = (std::mem::take(&mut self.skipped), line.len());
+        line.truncate(self.line_limit);
         // If the buffer was truncated, the rest of the line follows its kept beginning; that is over the limit too.
-        Line { bytes: kept.to_vec(), cut: skipped + line.len() - kept.len() }
+        Line { cut: skipped + whole - line.len(), bytes: line }
     }
 }
 
@@ -179,7 +194,7 @@ mod tests {
     async fn read(mut log: LogLines) -> Vec<(String, usize)> {
         let mut lines = Vec::new();
         while let Some(line) = log.next().await.unwrap() {
-            lines.push((String::from_utf8(line.bytes).unwrap(), line.cut));
+            lines.push((String::from_utf8(line.bytes.to_vec()).unwrap(), line.cut));
         }
         lines
     }

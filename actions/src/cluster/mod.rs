@@ -9,12 +9,15 @@ mod check;
 mod client;
 mod clock;
 mod connect;
+mod credentials;
 pub mod error;
 mod events;
 mod evict;
+pub mod evidence;
 pub mod executions;
 #[cfg(test)]
 pub mod fake;
+mod kubeconfig;
 pub mod ledger;
 mod logs;
 mod lost;
@@ -26,6 +29,7 @@ mod retry;
 mod review;
 pub mod run;
 mod status;
+mod tries;
 mod warning;
 mod watch;
 mod watcher;
@@ -48,14 +52,15 @@ pub use logs::{Line, LogError, LogLines, LogOptions};
 pub use patch::{Patch, Proof};
 pub use read::{Query, server_name};
 pub use review::{Access, KnownRules, missing_permissions};
+pub use tries::Commit;
 pub use watch::Watch;
-pub use write::Commit;
 
 use crate::cluster::error::{Error, Result};
 use crate::cluster::ledger::Ledger;
 use crate::k8s::names::Namespace;
 use clock::ServerClock;
 use status::Failure;
+use tries::Admission;
 
 /// The field manager of every patch but the one of `/scale` (see [`Proof::FieldManager`]).
 pub const FIELD_MANAGER: &str = "action-runner";
@@ -76,6 +81,9 @@ pub struct Cluster {
     ledger: Ledger,
     run: String,
     deadline: Instant,
+    /// Time when the run ends.
+    end: Instant,
+    admission: Admission,
     /// Time since which the API server has loaded its RBAC roles; `None` before that, and after a failed request.
     settled: Arc<Mutex<Option<Instant>>>,
     clock: ServerClock,
@@ -88,9 +96,25 @@ impl Cluster {
         Self { deadline: deadline.min(self.deadline), ..self.clone() }
     }
 
+    /// Returns the same cluster for a last look after a wait, in the time that is kept for the result.
+    #[must_use]
+    pub fn for_a_last_look(&self) -> Self {
+        /// Longer than any API server needs that is not ill.
+        const LONGEST: Duration = Duration::from_secs(10);
+        Self { deadline: self.end.min(Instant::now() + LONGEST), ..self.clone() }
+    }
+
     /// Returns the time until the deadline.
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Returns the limit for one read, or for opening a watch: half of the time at most, so that a connection that is dead
+    /// does not take all of it. The next try is made on another one.
+    fn read_limit(&self) -> Duration {
+        /// As long as a busy API server may need.
+        const LEAST: Duration = Duration::from_secs(1);
+        READ_LIMIT.min(self.remaining() / 2).max(LEAST)
     }
 
     /// Returns the namespace of the ServiceAccount or of the kubeconfig's context.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use contract::result::ObjectReference;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -50,6 +51,66 @@ pub enum Why {
     Terminating,
 }
 
+/// An object for which a wait ended without its effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Obstacle {
+    /// The object.
+    pub object: ObjectReference,
+    /// Its state, in Kubernetes' own word, such as `ImagePullBackOff`.
+    pub state: String,
+    /// Time since which it is so (RFC 3339): the cluster's, or when this run first saw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The cluster's own words: a piece of a message, with `[hidden]` for what may be secret and `…` where it was cut.
+    pub words: String,
+    /// Name of the container that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Name of the node that the pod is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Remarks and advice, in the runner's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
+    /// The newest events about it, if they may be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<SeenEvent>,
+    /// The last lines of its logs, with `obstacleLogs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogTail>,
+    /// What would tell more and could not be read, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
+}
+
+/// An event about an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenEvent {
+    /// The reason, one word.
+    pub reason: String,
+    /// The message.
+    pub message: String,
+    /// Number of times that it was seen.
+    pub count: i64,
+    /// Time when it was last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
+}
+
+/// The end of a container's log, redacted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LogTail {
+    /// Name of the container.
+    pub container: String,
+    /// True for the instance before the last restart.
+    pub previous: bool,
+    /// The lines, oldest first; `…` where lines or ends of lines were cut.
+    pub lines: Vec<String>,
+}
+
 /// Maps the plural name of a followed list to the resourceVersion of the state that was seen.
 pub type Versions = BTreeMap<String, String>;
 
@@ -66,6 +127,8 @@ pub struct Observation {
     pub surge: Option<i64>,
     /// resourceVersions of this state of the cluster.
     pub verified_at: Versions,
+    /// Objects for which the wait ended without its effect.
+    pub obstacles: Vec<Obstacle>,
 }
 
 impl Observation {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::status::{Failure, Scope, Status};
-use super::{Cluster, READ_LIMIT, build, with_query};
+use super::{Cluster, build, with_query};
 use crate::cluster::error::{Error, Result};
 use crate::k8s::names::{Name, Namespace};
 use crate::k8s::{ObjectRef, Permission, Resource};
@@ -206,7 +206,7 @@ impl Cluster {
             let mut request =
                 build(Method::GET, uri, "", Vec::new()).map_err(|error| Failure::Network(error.into()))?;
             request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(form));
-            let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
+            let failure = match self.call(request, self.read_limit(), attempt > 0).await {
                 // An answer that was cut off unnoticed is like no answer.
                 Ok(body) => match serde_json::from_slice::<IgnoredAny>(&body) {
                     Ok(_) => return Ok(body),
@@ -237,6 +237,10 @@ impl Cluster {
             Failure::Status(Status { code: 404, message, .. }) => {
                 Error::NotServed(format!("failed to {what}: the API server knows no such resource ({message})"))
             }
+            // Names are checked before: what is left are the texts of a request, such as a label selector.
+            Failure::Status(Status { code: 400, message, .. }) => {
+                Error::InvalidRequest(format!("failed to {what}: the API server does not understand it ({message})"))
+            }
             Failure::Status(status) if !status.transient() => Error::Internal(format!("failed to {what}: {status}")),
             failure => self.unavailable(what, failure),
         }
@@ -259,8 +263,8 @@ pub fn server_name(text: &str) -> Result<Name> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Cluster;
     use crate::cluster::fake::{Answer, cluster, not_found, object};
+    use crate::cluster::{Cluster, READ_LIMIT};
     use crate::k8s::Kind;
     use rstest::rstest;
     use serde_json::json;

@@ -6,15 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::status::Failure;
-use super::write::Commit;
+use super::tries::Tries;
 use super::{Cluster, random};
 
 /// The number of tries for a 500, which may be a short failure or a permanent one (`/scale` of an object without
 /// replicas), and for a gateway's 403, which is its policy. Other failures are retried until the deadline.
 pub(super) const FEW_TRIES: u32 = 3;
-
-/// The most tries of a write, each after the earlier ones are known not to have been applied.
-const TRIES: u32 = 3;
 
 impl Cluster {
     /// Waits, and returns whether to retry a request that is safe to repeat (a read, a review, a dry run).
@@ -25,15 +22,16 @@ impl Cluster {
         }
     }
 
-    /// Waits, and returns whether to retry a write that is known not to have been applied.
-    pub(super) async fn writes_on(&self, failure: &Failure, commit: Commit, sent: Instant, attempt: u32) -> bool {
-        // A dry run is like a read, and at a 429 the server did not get to the write: both are retried until the
-        // deadline.
-        let until_the_deadline =
-            commit == Commit::DryRun || matches!(failure, Failure::Status(status) if status.code == 429);
-        let goes_on = (until_the_deadline || attempt + 1 < TRIES) && self.goes_on(failure, sent, attempt).await;
+    /// Waits, and goes on to the next try of a write that is known not to have been applied; returns whether there is one.
+    pub(super) async fn writes_on(&self, failure: &Failure, tries: &mut Tries) -> bool {
+        let goes_on =
+            tries.may_go_on(failure, self.remaining()) && self.goes_on(failure, tries.began, tries.number).await;
         // Without the time for it, what is known stands: that the write was not applied.
-        goes_on && self.write_limit(true).is_ok()
+        if !goes_on || !self.has_time_to_write() {
+            return false;
+        }
+        tries.next(failure);
+        true
     }
 
     /// Waits before the next try, unless the deadline comes first.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::retry::FEW_TRIES;
 use super::status::{Failure, Status};
-use super::{Cluster, READ_LIMIT, build};
+use super::{Cluster, build};
 use crate::cluster::error::{Error, Result};
 use crate::k8s::Permission;
 use crate::k8s::names::{Name, Namespace};
@@ -76,7 +76,7 @@ impl Cluster {
         }
         for attempt in 0.. {
             let Ok(request) = build(Method::GET, "/readyz", "", Vec::new()) else { return false };
-            let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
+            let failure = match self.call(request, self.read_limit(), attempt > 0).await {
                 Ok(_) => break,
                 Err(Failure::Status(status)) if status.code < 500 && attempt >= WHERE_IT_DOES_NOT_SAY => break,
                 Err(failure) => failure,
@@ -156,7 +156,7 @@ impl Cluster {
             let sent = Instant::now();
             let request = build(Method::POST, &uri, "application/json", body.to_string().into_bytes());
             let request = request.map_err(|error| Failure::Network(error.into()))?;
-            let failure = match self.call(request, READ_LIMIT, attempt > 0).await {
+            let failure = match self.call(request, self.read_limit(), attempt > 0).await {
                 Ok(body) => match serde_json::from_slice::<Review<T>>(&body) {
                     Ok(review) => {
                         return review.status.ok_or_else(|| Failure::Network("the review has no status".into()));

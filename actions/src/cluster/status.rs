@@ -102,6 +102,12 @@ impl Status {
         }
     }
 
+    /// Returns the same answer with more words behind its own.
+    pub fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     /// Returns whether the answer can be the API server's own: a `Status`, or one of the few answers that it gives in
     /// plain text. (Any 5xx counts too: those are treated alike, whoever sends them.)
     fn may_be_of_the_api_server(&self) -> bool {

@@ -18,7 +18,10 @@ const CHANNEL: usize = 64;
 
 /// A set of objects that follows the cluster. Reading from it is cancel-safe.
 pub struct Watch<T> {
+    query: Query,
     items: BTreeMap<String, T>,
+    /// The resourceVersion of each object; `None` after a list in between, which does not tell them.
+    known: Option<BTreeMap<String, String>>,
     version: String,
     events: mpsc::Receiver<Result<Learnt<T>>>,
     watcher: JoinHandle<()>,
@@ -58,17 +61,32 @@ impl<T: Item> Watch<T> {
         Ok(())
     }
 
+    /// Reads the objects as they are now, whatever the watch has said: it may have gone silent. Returns whether it has kept
+    /// anything back. For a last look: an event that comes after this may be older.
+    pub async fn refresh(&mut self, cluster: &Cluster) -> Result<bool> {
+        let (items, from) = cluster.read_anew(&self.query).await?;
+        let kept_back = self.known.replace(from.known) != self.known;
+        (self.items, self.version) = (index(items), from.version);
+        Ok(kept_back)
+    }
+
     /// Applies an event, and returns whether the objects may have changed.
     fn apply(&mut self, learnt: Learnt<T>) -> bool {
         self.version = learnt.version;
         match learnt.event {
             Event::Set(item) => {
+                if let Some(known) = &mut self.known {
+                    known.insert(item.key().to_owned(), self.version.clone());
+                }
                 self.items.insert(item.key().to_owned(), item);
             }
             Event::Gone(name) => {
+                if let Some(known) = &mut self.known {
+                    known.remove(&name);
+                }
                 self.items.remove(&name);
             }
-            Event::All(items) => self.items = index(items),
+            Event::All(items) => (self.items, self.known) = (index(items), None),
             Event::Bookmark => return false,
         }
         true
@@ -94,11 +112,11 @@ impl Cluster {
 
     async fn open<T: Item>(&self, query: Query, items: Vec<T>, from: Start) -> Result<Watch<T>> {
         let (sender, events) = mpsc::channel(CHANNEL);
-        let version = from.version.clone();
-        let mut watcher = Watcher::new(self.clone(), query, from, sender);
+        let (version, known) = (from.version.clone(), Some(from.known.clone()));
+        let mut watcher = Watcher::new(self.clone(), query.clone(), from, sender);
         watcher.connect().await?;
         let watcher = tokio::spawn(watcher.run());
-        Ok(Watch { items: index(items), version, events, watcher })
+        Ok(Watch { query, items: index(items), known, version, events, watcher })
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_util::io::StreamReader;
 
 use super::events::{Event, Item, Learnt, Start, key};
 use super::status::{Failure, Scope};
-use super::{Cluster, Query, READ_LIMIT, build, with_query};
+use super::{Cluster, Query, build, with_query};
 use crate::cluster::error::{Error, Result};
 
 /// Time in seconds for which the server keeps one watch open. Short, because a connection that died silently is noticed
@@ -241,7 +241,7 @@ impl<T: Item> Watcher<T> {
             ("fieldSelector", &self.query.fields()),
         ];
         let request = build(Method::GET, &with_query(&self.query.path(), &pairs), "", Vec::new())?;
-        let response = match self.cluster.exchange(request, READ_LIMIT, retry).await {
+        let response = match self.cluster.exchange(request, self.cluster.read_limit(), retry).await {
             Ok(response) => response,
             Err(failure) => return Ok(Err(failure)),
         };

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::lost::Lost;
 use super::outcome::Outcome;
 use super::status::{Failure, Status};
+use super::tries::{Commit, MARGIN, Tries};
 use super::{Cluster, FIELD_MANAGER, build, read, with_query};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::patch::{Patch, Proof};
@@ -20,42 +21,22 @@ use crate::k8s::names::Namespace;
 use crate::k8s::object::text;
 use crate::k8s::{ObjectRef, Permission};
 
-/// Seconds that the server may work on a write. Admission webhooks may take up to 30 s, but default to 10.
-const WRITE_SECONDS: u64 = 10;
-
-/// Time after its server-side timeout at which a write counts as over: the answer travels, and clocks differ a little.
-pub(super) const MARGIN: Duration = Duration::from_secs(1);
-
-/// With less time than this no write is sent: its answer would come too late for the result.
-const LEAST: Duration = Duration::from_millis(500);
-
-/// Choice between a dry run and the real write. Only here does this become `dryRun=All`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Commit {
-    /// Admission, validation and permissions as in the real write, but nothing is stored.
-    DryRun,
-    /// The real write.
-    Execute,
-}
-
 impl Cluster {
     /// Patches an object, and returns the object as the server then stored it (in a dry run: as it would have).
     pub async fn patch(&self, object: &ObjectRef, before: &Value, patch: &Patch, commit: Commit) -> Result<Value> {
         let what = format!("patch {object}");
         let permission =
             Permission { subresource: patch.subresource, ..Permission::on_target("patch", &object.resource) };
-        let mut attempt = 0;
+        let mut tries = Tries::new(commit);
         loop {
-            let sent = Instant::now();
-            let failure = match self.patch_once(object, before, patch, commit, attempt > 0).await? {
+            let failure = match self.patch_once(object, before, patch, &mut tries).await? {
                 Outcome::Applied(after) => return Ok(after),
                 Outcome::NotApplied(failure) => failure,
-                Outcome::Unknown(failure) => return Err(self.unavailable(&what, failure)),
+                Outcome::Unknown(failure) => return Err(self.unavailable(&what, tries.told(failure))),
             };
-            if !self.writes_on(&failure, commit, sent, attempt).await {
-                return Err(self.write_error(&what, failure, &permission, object).await);
+            if !self.writes_on(&failure, &mut tries).await {
+                return Err(self.write_error(&what, tries.told(failure), &permission, object).await);
             }
-            attempt += 1;
         }
     }
 
@@ -64,8 +45,7 @@ impl Cluster {
         object: &ObjectRef,
         before: &Value,
         patch: &Patch,
-        commit: Commit,
-        retry: bool,
+        tries: &mut Tries,
     ) -> Result<Outcome> {
         let manager = match patch.proof {
             Proof::FieldManager => format!("{FIELD_MANAGER}/{}", self.run),
@@ -82,9 +62,10 @@ impl Cluster {
             operation: Operation::Patch,
             patch: Some(difference(before, after, patch.subresource)),
         };
-        if commit == Commit::DryRun {
+        let limit = self.begin(tries)?;
+        if tries.commit == Commit::DryRun {
             let uri = with_query(&path, &[("dryRun", "All"), ("fieldManager", &manager)]);
-            return Ok(match self.call(request(&uri)?, self.write_limit(retry)?, retry).await {
+            return Ok(match self.try_out(request(&uri)?, tries).await {
                 Ok(body) => {
                     let after = read::parse(&body, "dry-run the patch")?;
                     self.ledger.would_change(change(&after));
@@ -93,12 +74,11 @@ impl Cluster {
                 Err(failure) => Outcome::NotApplied(failure),
             });
         }
-        let limit = self.write_limit(retry)?;
         let uri = with_query(&path, &[("timeout", &format!("{}ms", limit.as_millis())), ("fieldManager", &manager)]);
         let request = request(&uri)?;
         let horizon = Instant::now() + limit + MARGIN;
         self.ledger.write_begins();
-        let outcome = match self.call_write(request, limit + MARGIN, retry).await {
+        let outcome = match self.call_write(request, tries).await {
             // Parsed as far as possible: with a success status the write is applied, even if the answer is cut off.
             Ok(body) => Outcome::Applied(serde_json::from_slice(&body).unwrap_or_default()),
             Err(failure) if failure.refuses_a_write() => Outcome::NotApplied(failure),
@@ -109,21 +89,6 @@ impl Cluster {
         };
         self.enter(&outcome, change);
         Ok(outcome)
-    }
-
-    /// Sends a real write. A success whose body is no JSON object, and a refusal that is not the API's, count as no
-    /// answer: they come from something in between, and nobody knows whether that passed the write on.
-    pub(super) async fn call_write(
-        &self,
-        request: http::Request<Vec<u8>>,
-        limit: Duration,
-        retry: bool,
-    ) -> Result<bytes::Bytes, Failure> {
-        match self.call(request, limit, retry).await {
-            Ok(body) if body.trim_ascii_start().starts_with(b"{") => Ok(body),
-            Ok(_) => Err(Failure::Network("the answer is not what an API server sends".into())),
-            Err(failure) => Err(failure.of_a_write()),
-        }
     }
 
     /// Posts an event, once. An event changes no object, so it is not part of the run's effect.
@@ -138,16 +103,6 @@ impl Cluster {
         let request = build(Method::POST, &uri, "application/json", event.to_string().into_bytes())
             .map_err(|error| error.to_string())?;
         self.call(request, LIMIT, false).await.map(|_| ()).map_err(|failure| failure.to_string())
-    }
-
-    /// Returns the time limit of this write: the server's limit, or what is left of the run's. A retry, which follows a
-    /// lost answer, leaves time to find out what became of it: rather none than one of which nobody knows.
-    pub(super) fn write_limit(&self, retry: bool) -> Result<Duration> {
-        let left = self.remaining().saturating_sub(if retry { MARGIN * 3 } else { MARGIN });
-        if left < LEAST {
-            return Err(Error::DeadlineExceeded("no time is left to write; raise ACTION_TIMEOUT".to_owned()));
-        }
-        Ok(left.min(Duration::from_secs(WRITE_SECONDS)))
     }
 
     /// Returns the error of a refused write. That the object is gone is believed only if the API server says so about

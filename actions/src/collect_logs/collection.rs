@@ -1,47 +1,23 @@
-//! Reads the logs and writes what fits: from bytes to lines of limited length and number, without secrets.
+//! Keeps of the logs what fits: from bytes to lines of limited length and number, without secrets.
 
-use std::cell::RefCell;
+use std::borrow::Cow;
 
+use contract::text::printable;
 use jiff::Timestamp;
-use schemars::JsonSchema;
-use serde::Serialize;
 
+use super::line::LogLine;
 use super::output::Output;
-use super::sources::Served;
 use super::{CollectLogs, Destination, Details, Report, Source, Target};
+use crate::cluster::Line;
 use crate::cluster::error::{Error, Result};
 use crate::cluster::run::RunContext;
-use crate::cluster::{Cluster, Line, LogError, LogOptions};
 use crate::export::budget::Budget;
 use crate::export::redact_text::Redactor;
 
 /// Container runtimes split lines at 8 to 16 KiB; a line on stdout stays below.
 const LINE_LIMIT: usize = 8 << 10;
-/// The most bytes of a raw line that are read: more than are kept, so that a secret at the cut is redacted, not halved.
-const RAW_LINE_LIMIT: usize = 64 << 10;
 /// No RFC 3339 time is longer.
 const TIME_LENGTH: usize = 40;
-
-/// One line of a container's log, as it stands on stdout.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LogLine<'a> {
-    /// `LogLine`
-    pub kind: &'static str,
-    /// Namespace of the pod.
-    pub namespace: &'a str,
-    /// Name of the pod.
-    pub pod: &'a str,
-    /// Name of the container.
-    pub container: &'a str,
-    /// True when the line is from the instance before the last restart.
-    pub previous: bool,
-    /// Time when the line was written, if `timestamps`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timestamp: Option<&'a str>,
-    /// The line.
-    pub line: &'a str,
-}
 
 pub(super) fn report(source: &Source, error: Option<String>) -> Report {
     Report {
@@ -63,6 +39,8 @@ pub(super) struct Collection {
     incomplete: Vec<Option<String>>,
     redacted: usize,
     cut: usize,
+    /// The line that is added, in memory that is used again.
+    encoded: Vec<u8>,
 }
 
 impl Collection {
@@ -74,7 +52,7 @@ impl Collection {
         if logs.destination == Destination::Url {
             budget = budget.beside_a_bundle();
         }
-        Self { budget, errors, incomplete, redacted: 0, cut: 0 }
+        Self { budget, errors, incomplete, redacted: 0, cut: 0, encoded: Vec::new() }
     }
 
     /// Warns about single containers; fails when there were logs to read, but nothing could be read.
@@ -108,111 +86,48 @@ impl Collection {
 }
 
 impl CollectLogs {
-    /// Reads one log into the collection. Fails only for what concerns the whole run.
-    pub(super) async fn read(
-        &self,
-        cluster: &Cluster,
-        source: &Source,
-        index: usize,
-        collection: &RefCell<Collection>,
-    ) -> Result<()> {
-        let options = LogOptions {
-            container: source.container.clone(),
-            previous: source.previous,
-            since_seconds: self.since_seconds,
-            tail_lines: self.tail_lines,
-        };
-        let mut served = Served::now();
-        let mut log = match cluster.logs(&source.pod, &options, RAW_LINE_LIMIT).await {
-            Ok(log) => log,
-            Err(LogError::Run(error)) => return Err(error),
-            Err(LogError::Container(why)) => {
-                collection.borrow_mut().set_error(index, why);
-                return Ok(());
-            }
-        };
-        let mut redactor = Redactor::default();
-        let mut last = Vec::new();
-        loop {
-            let line = match tokio::time::timeout(cluster.remaining(), log.next()).await {
-                Ok(Ok(Some(line))) => line,
-                Ok(Ok(None)) => {
-                    served.ends = line_time(&last);
-                    collection.borrow_mut().set_incomplete(index, self.incomplete(source, &served));
-                    return Ok(());
-                }
-                Ok(Err(why)) => {
-                    collection.borrow_mut().set_error(index, why);
-                    return Ok(());
-                }
-                Err(_) => {
-                    collection.borrow_mut().set_error(index, "not read to its end: the time was over".to_owned());
-                    return Ok(());
-                }
-            };
-            served.lines += 1;
-            served.bytes += u64::try_from(line.bytes.len() + line.cut).unwrap_or(0);
-            if served.lines == 1 && kubelet_error(&line.bytes) {
-                collection.borrow_mut().set_error(index, String::from_utf8_lossy(&line.bytes).into_owned());
-                continue;
-            }
-            if served.lines == 1 {
-                served.begins = line_time(&line.bytes);
-            }
-            last.clear();
-            last.extend(line.bytes.iter().take(TIME_LENGTH + 1));
-            self.keep((source, index), line, &mut redactor, &mut collection.borrow_mut());
-        }
-    }
-
-    /// Returns why a log that was read to its end may lack its beginning.
-    fn incomplete(&self, source: &Source, served: &Served) -> Option<String> {
-        let all_that_was_asked = self.tail_lines.is_some_and(|tail| served.lines >= tail);
-        let since = self.since_seconds.and_then(|seconds| i64::try_from(seconds).ok());
-        source.ran.as_ref().filter(|_| !all_that_was_asked).and_then(|ran| ran.missing(served, since))
-    }
-
-    fn keep(
+    /// Takes one line of a log.
+    pub(super) fn keep(
         &self,
         (source, index): (&Source, usize),
-        line: Line,
+        line: &Line,
         redactor: &mut Redactor,
         collection: &mut Collection,
     ) {
-        let mut bytes = line.bytes;
-        if self.redact {
-            let (clean, count) = redactor.line(&bytes);
-            bytes = clean;
-            collection.redacted += count;
-        }
-        let (encoded, cut) = self.encode(source, &bytes, line.cut);
-        collection.cut += usize::from(cut);
-        collection.budget.push(index, encoded);
+        let (clean, count) = if self.redact { redactor.line(&line.bytes) } else { (Cow::Borrowed(&*line.bytes), 0) };
+        collection.redacted += count;
+        collection.cut += usize::from(self.encode(source, &clean, line.cut, &mut collection.encoded));
+        collection.budget.push(index, &collection.encoded);
     }
 
     /// Encodes a line with at most [`LINE_LIMIT`] bytes, and returns whether its end was cut off.
-    fn encode(&self, source: &Source, bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
+    fn encode(&self, source: &Source, bytes: &[u8], cut: usize, into: &mut Vec<u8>) -> bool {
         let text = String::from_utf8_lossy(bytes);
         let (timestamp, whole) = match split_time(&text) {
             Some((timestamp, line)) => (Some(timestamp).filter(|_| self.timestamps), line),
             None => (None, text.as_ref()),
         };
+        // A terminal may show it: raw, by jq, or from the file.
+        let whole = &*printable(whole);
         let (mut kept, mut lost) = (whole.len(), cut);
         loop {
             let end = floor_char_boundary(whole, kept);
             lost += kept - end;
-            let mut line = whole.get(..end).unwrap_or_default().to_owned();
+            let mut line = Cow::Borrowed(whole.get(..end).unwrap_or_default());
             if lost > 0 {
-                line.push_str(&format!("… [cut: {lost} more bytes]"));
+                line.to_mut().push_str(&format!("… [cut: {lost} more bytes]"));
             }
-            let encoded = match self.destination {
-                Destination::Stdout => encode_json(source, timestamp, &line),
+            into.clear();
+            match self.destination {
+                Destination::Stdout => LogLine::encode(source, timestamp, &line, into),
                 Destination::Directory | Destination::Url => {
-                    timestamp.map(|time| format!("{time} {line}")).unwrap_or(line).into_bytes()
+                    for text in timestamp.into_iter().flat_map(|time| [time, " "]).chain([&*line]) {
+                        into.extend_from_slice(text.as_bytes());
+                    }
                 }
-            };
-            if encoded.len() <= LINE_LIMIT || end == 0 {
-                return (encoded, lost > 0);
+            }
+            if into.len() <= LINE_LIMIT || end == 0 {
+                return lost > 0;
             }
             // Escapes make a line longer: cut a quarter until it fits.
             let shorter = end.min(LINE_LIMIT) * 3 / 4;
@@ -221,17 +136,23 @@ impl CollectLogs {
         }
     }
 
-    pub(super) fn write(target: &Target, collection: Collection, output: &mut dyn Output) -> Result<Details> {
-        let unwritable = |error: std::io::Error| Error::Internal(format!("failed to write the log lines: {error}"));
-        let mut details = Details {
-            pods: target.pods,
-            cut_lines: collection.cut,
-            redacted: collection.redacted,
-            ..Details::default()
+    /// Writes what was kept.
+    pub(super) fn write(
+        (sources, pods): (&[Source], usize),
+        collection: Collection,
+        output: &mut dyn Output,
+    ) -> Result<Details> {
+        let unwritable = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::Refused(format!(
+                "directory: {error}; what lies there is not written to: give an empty folder (files that were written before this one stay)"
+            )),
+            _ => Error::Internal(format!("failed to write the log lines: {error}")),
         };
+        let mut details =
+            Details { pods, cut_lines: collection.cut, redacted: collection.redacted, ..Details::default() };
         let Collection { budget, errors, incomplete, .. } = collection;
         let notes = errors.into_iter().zip(incomplete);
-        for ((source, share), (error, incomplete)) in target.sources.iter().zip(budget.into_shares()).zip(notes) {
+        for ((source, share), (error, incomplete)) in sources.iter().zip(budget.into_shares()).zip(notes) {
             output.put(source, &share).map_err(unwritable)?;
             details.lines += share.lines.len();
             details.bytes += share.bytes;
@@ -244,13 +165,13 @@ impl CollectLogs {
 }
 
 impl Collection {
-    fn set_error(&mut self, index: usize, why: String) {
+    pub(super) fn set_error(&mut self, index: usize, why: String) {
         if let Some(error) = self.errors.get_mut(index) {
             *error = Some(why);
         }
     }
 
-    fn set_incomplete(&mut self, index: usize, why: Option<String>) {
+    pub(super) fn set_incomplete(&mut self, index: usize, why: Option<String>) {
         // If the log could not be read, the error says more.
         let failed = self.errors.get(index).is_some_and(Option::is_some);
         if let Some(incomplete) = self.incomplete.get_mut(index).filter(|_| !failed) {
@@ -262,39 +183,39 @@ impl Collection {
 /// Splits off the time that the API server puts before a line. If the server ignored `timestamps`, the first word must
 /// not be taken for a time.
 fn split_time(text: &str) -> Option<(&str, &str)> {
-    text.split_once(' ').filter(|(word, _)| word.len() <= TIME_LENGTH && word.parse::<Timestamp>().is_ok())
+    text.split_once(' ').filter(|(word, _)| is_time(word.as_bytes()))
+}
+
+/// Returns whether a word is written as RFC 3339 says. Asked of every line, so it is not read as a time.
+fn is_time(word: &[u8]) -> bool {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+    let same = |(byte, shape): (&u8, &u8)| if *shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+    let (Some(shaped), Some(rest)) = (word.get(..SHAPE.len()), word.get(SHAPE.len()..)) else { return false };
+    let zone = rest.strip_prefix(b".").map_or(rest, |rest| {
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        rest.get(digits..).unwrap_or_default()
+    });
+    let numbers = |zone: &[u8]| zone.len() == 6 && zone.iter().zip(b"+00:00").skip(1).all(same);
+    let is_zone = match zone.first() {
+        Some(b'Z') => zone.len() == 1,
+        Some(b'+' | b'-') => numbers(zone),
+        _ => false,
+    };
+    is_zone && word.len() <= TIME_LENGTH && shaped.iter().zip(SHAPE).all(same)
+}
+
+/// Returns the part of a line that its time is in.
+pub(super) fn head(bytes: &[u8]) -> &[u8] {
+    bytes.get(..bytes.len().min(TIME_LENGTH + 1)).unwrap_or_default()
 }
 
 /// Returns the time at the beginning of a line.
-fn line_time(bytes: &[u8]) -> Option<Timestamp> {
-    let head = bytes.get(..bytes.len().min(TIME_LENGTH + 1)).unwrap_or_default();
-    split_time(&String::from_utf8_lossy(head)).and_then(|(time, _)| time.parse().ok())
+pub(super) fn line_time(bytes: &[u8]) -> Option<Timestamp> {
+    split_time(&String::from_utf8_lossy(head(bytes))).and_then(|(time, _)| time.parse().ok())
 }
 
 fn floor_char_boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0)
-}
-
-/// Returns whether the line is the kubelet's message that the runtime has lost the file, sent as a log with status 200
-/// (kubernetes#142258).
-fn kubelet_error(line: &[u8]) -> bool {
-    line.starts_with(b"unable to retrieve container logs for ")
-        || line.starts_with(b"failed to try resolving symlinks in path ")
-}
-
-fn encode_json(source: &Source, timestamp: Option<&str>, line: &str) -> Vec<u8> {
-    let namespace = source.pod.namespace.as_ref().map(ToString::to_string).unwrap_or_default();
-    let line = LogLine {
-        kind: "LogLine",
-        namespace: &namespace,
-        pod: source.pod.name.as_str(),
-        container: &source.container,
-        previous: source.previous,
-        timestamp,
-        line,
-    };
-    // Strings and a bool: serialising them cannot fail.
-    serde_json::to_vec(&line).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -303,6 +224,7 @@ mod tests {
     use crate::collect_logs::ContainerKind;
     use crate::k8s::{Kind, ObjectRef};
     use proptest::prelude::*;
+    use rstest::rstest;
     use serde_json::{Value, json};
 
     fn logs(parameters: Value) -> CollectLogs {
@@ -323,12 +245,35 @@ mod tests {
             previous: false,
             obstacle: None,
             ran: None,
+            node: None,
+            out_of_sight: false,
         }
+    }
+
+    fn encode(parameters: Value, bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
+        let mut line = Vec::new();
+        let cut = logs(parameters).encode(&source(), bytes, cut, &mut line);
+        (line, cut)
+    }
+
+    #[rstest]
+    #[case::of_a_kubelet("2026-11-23T10:00:00.123456789Z", true)]
+    #[case::of_a_zone("2026-11-23T10:00:00.1+02:00", true)]
+    #[case::whole("2026-11-23T10:00:00Z", true)]
+    #[case::without_a_zone("2026-11-23T10:00:00.1", false)]
+    #[case::a_day("2026-11-23", false)]
+    #[case::more("2026-11-23T10:00:00ZZ", false)]
+    #[case::half_a_zone("2026-11-23T10:00:00+02", false)]
+    #[case::a_level("INFO", false)]
+    #[case::nothing("", false)]
+    fn a_time_is_known_by_its_shape(#[case] word: &str, #[case] time: bool) {
+        assert_eq!(is_time(word.as_bytes()), time);
+        assert!(!time || word.parse::<Timestamp>().is_ok(), "what is taken for one can be read");
     }
 
     #[test]
     fn a_line_is_an_object_of_its_own() {
-        let (line, cut) = logs(json!({})).encode(&source(), b"2026-11-23T10:00:00.1Z hello", 0);
+        let (line, cut) = encode(json!({}), b"2026-11-23T10:00:00.1Z hello", 0);
         assert!(!cut);
         assert_eq!(
             String::from_utf8(line).unwrap(),
@@ -339,15 +284,28 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_is_longer_than_the_limit(bytes in proptest::collection::vec(any::<u8>(), 0..20_000)) {
-            let (line, _) = logs(json!({ "timestamps": false })).encode(&source(), &bytes, 0);
+            let (line, _) = encode(json!({ "timestamps": false }), &bytes, 0);
             prop_assert!(line.len() <= LINE_LIMIT);
             prop_assert!(serde_json::from_slice::<Value>(&line).is_ok());
         }
     }
 
     #[test]
+    fn a_line_commands_no_terminal() {
+        let raw = "2026-11-23T10:00:00.1Z a\tb\u{1b}[31mred\u{9b}2J\u{7f}\u{202e}txet\u{2066}\r".as_bytes();
+        let shown = r"[31mred\u009b2J\u007f\u202etxet\u2066\r";
+        let (line, _) = encode(json!({}), raw, 0);
+        let text = String::from_utf8(line).unwrap();
+        assert!(!contract::text::has_commands(&text), "{text}");
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["line"], format!("a\tb\\u001b{shown}"));
+        let (line, _) = encode(json!({ "destination": "directory" }), raw, 0);
+        assert_eq!(String::from_utf8(line).unwrap(), format!("2026-11-23T10:00:00.1Z a\tb\\u001b{shown}"));
+    }
+
+    #[test]
     fn a_cut_line_says_how_much_is_missing() {
-        let (line, cut) = logs(json!({ "timestamps": false })).encode(&source(), &vec![b'x'; 10_000], 90_000);
+        let (line, cut) = encode(json!({ "timestamps": false }), &vec![b'x'; 10_000], 90_000);
         let line: Value = serde_json::from_slice(&line).unwrap();
         let text = line["line"].as_str().unwrap();
         let kept = text.chars().filter(|c| *c == 'x').count();

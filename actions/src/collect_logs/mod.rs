@@ -5,21 +5,22 @@
 //! and secrets are redacted. One container that cannot be read does not stop the others; it is listed with its reason.
 
 mod collection;
+mod line;
+mod nodes;
 mod output;
 mod parameters;
 mod pods;
+mod reading;
 mod sources;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use contract::result::RollbackInformation;
 use contract::waiting::Waits;
-use futures::StreamExt;
 use regex::bytes::RegexBuilder;
 use serde_json::{Value, json};
 
-use crate::action::{self, Action, Decision, TargetRef};
+use crate::action::{self, Action, Circumstances, Decision, TargetRef};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit};
@@ -29,12 +30,10 @@ use crate::k8s::{Kind, Permission, Resource};
 use crate::workload::lookup::LiveObject;
 use crate::workload::owners;
 use collection::{Collection, report};
-use output::{Bundle, Folder, Lines};
+use output::{Bundle, Folder, Lines, Output};
 pub use parameters::{CollectLogs, Destination, Details, Instances, Report};
 pub use sources::{ContainerKind, Source};
 
-/// The most logs read at once. The kubelet serves about 5 MB/s and the client speaks HTTP/1.1: more do not help.
-const AT_ONCE: usize = 4;
 /// The most bytes on stdout: the kubelet rotates the runner's own log at 10 MiB.
 const MOST_ON_STDOUT: u64 = 5 << 20;
 /// The most bytes in files: they are held in memory until the newest lines are known, in a pod of 64 MiB.
@@ -84,8 +83,11 @@ impl Action for CollectLogs {
         json!({ "sinceSeconds": 600 })
     }
 
-    fn permissions(&self, resource: &Resource, _waits: bool) -> BTreeSet<Permission> {
+    fn permissions(&self, resource: &Resource, circumstances: Circumstances) -> BTreeSet<Permission> {
         let pods = Kind::Pod.resource();
+        if circumstances.by_selector {
+            return [Permission::of("list", &pods), Permission::of("get", &pods).on_sub("log")].into();
+        }
         let mut all = BTreeSet::from([Permission::on_target("get", resource)]);
         if resource.built_in() == Some(Kind::Pod) {
             all.insert(Permission::on_target("get", &pods).on_sub("log"));
@@ -108,14 +110,17 @@ impl Action for CollectLogs {
             Destination::Url => MOST_TO_ADDRESS,
         };
         if self.max_bytes == 0 || self.max_bytes > most {
-            problems.push(format!(
-                "ACTION_PARAMETERS: maxBytes: expected 1 to {most} for this destination, got {}",
-                self.max_bytes
-            ));
+            problems.push(format!("ACTION_PARAMETERS: maxBytes: expected 1 to {most} for this destination"));
         }
         if self.since_seconds == Some(0) {
             problems.push(
                 "ACTION_PARAMETERS: sinceSeconds: expected 1 or more; leave it out to read from the beginning"
+                    .to_owned(),
+            );
+        }
+        if run.redact_required && !self.redact {
+            problems.push(
+                "ACTION_PARAMETERS: redact: this image's lock says `redact required`; leave it out, or set it to true"
                     .to_owned(),
             );
         }
@@ -124,6 +129,9 @@ impl Action for CollectLogs {
     }
 
     async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
+        if !self.redact {
+            run.progress.warn("redact: false: the lines are as the containers wrote them, with the secrets in them");
+        }
         let pattern = self.containers.as_deref().map(container_pattern).transpose().map_err(Error::InvalidRequest)?;
         let (live, pods) = pods::find(cluster, named, &run.progress).await?;
         let count = pods.len();
@@ -144,32 +152,26 @@ impl Action for CollectLogs {
     }
 
     async fn verify(&self, cluster: &Cluster, target: &Target, _now: &Value, run: &RunContext) -> Result<Details> {
-        let collection = RefCell::new(Collection::new(self, target));
-        let failure: RefCell<Option<Error>> = RefCell::new(None);
-        // Keep a quarter of the time for sending, so that a log that stalls does not cost the others.
-        let sending =
-            if self.destination == Destination::Url { cluster.remaining() / 4 } else { std::time::Duration::ZERO };
-        let reading = cluster.until(tokio::time::Instant::now() + cluster.remaining().saturating_sub(sending));
-        let readable = target.sources.iter().enumerate().filter(|(_, source)| source.obstacle.is_none());
-        futures::stream::iter(readable)
-            .for_each_concurrent(AT_ONCE, async |(index, source)| {
-                if failure.borrow().is_some() {
-                    return;
-                }
-                if let Err(error) = self.read(&reading, source, index, &collection).await {
-                    failure.replace(Some(error));
-                }
-            })
-            .await;
-        if let Some(error) = failure.into_inner() {
-            return Err(error);
-        }
-        let collection = collection.into_inner();
+        // A quarter of the time is kept for sending, and a tenth for writing, whatever a log takes.
+        let kept = if self.destination == Destination::Url { 4 } else { 10 };
+        let left = cluster.remaining();
+        let reading = cluster.until(tokio::time::Instant::now() + left.saturating_sub(left / kept));
+        let collection = self.read_all(&reading, target).await?;
         collection.complain(target, run)?;
         match (&self.directory, &self.url) {
-            (Some(folder), _) => Self::write(target, collection, &mut Folder(folder)),
+            (Some(folder), _) => {
+                let (open, path) =
+                    (folder.clone(), "directory: the files were not written in time: its file system does not answer");
+                let unusable = |error| Error::InvalidRequest(format!("directory: failed to open it: {error}"));
+                self.write_in_time(cluster, target, collection, path, move || Folder::open(&open).map_err(unusable))
+                    .await
+            }
             (None, Some(address)) => self.send(target, collection, address, (cluster, run)).await,
-            (None, None) => Self::write(target, collection, &mut Lines(run.sink.as_ref())),
+            (None, None) => {
+                let sink = run.sink.clone();
+                let unread = "the log lines were not written to stdout in time: nobody reads it, or not quickly enough";
+                self.write_in_time(cluster, target, collection, unread, move || Ok(Lines(sink))).await
+            }
         }
     }
 
@@ -221,7 +223,7 @@ impl CollectLogs {
             Destination::Directory => match folder {
                 None => Some("directory: needed when destination is directory".to_owned()),
                 Some(folder) if !folder.is_dir() => {
-                    Some(format!("directory: {} is no folder; mount one there", folder.display()))
+                    Some("directory: expected the path of a folder; mount one there".to_owned())
                 }
                 Some(_) => stray(address.is_some(), "url"),
             },
@@ -231,6 +233,26 @@ impl CollectLogs {
                     address.allowed_by(&run.upload_hosts).err().or_else(|| stray(folder.is_some(), "directory"))
                 }
             },
+        }
+    }
+
+    /// Writes the lines to where that may take as long as somebody else likes: a pipe that nobody reads, a folder on a
+    /// server that is away. What cannot be written in time stays behind on a thread of its own, and ends with the process.
+    async fn write_in_time<O: Output>(
+        &self,
+        cluster: &Cluster,
+        target: &Target,
+        collection: Collection,
+        late: &str,
+        open: impl FnOnce() -> Result<O> + Send + 'static,
+    ) -> Result<Details> {
+        let (sources, pods) = (target.sources.clone(), target.pods);
+        let writing = tokio::task::spawn_blocking(move || Self::write((&sources, pods), collection, &mut open()?));
+        match tokio::time::timeout(cluster.remaining(), writing).await {
+            Ok(written) => {
+                written.map_err(|error| Error::Internal(format!("failed to write the log lines: {error}")))?
+            }
+            Err(_) => Err(Error::DeadlineExceeded(late.to_owned())),
         }
     }
 
@@ -244,7 +266,7 @@ impl CollectLogs {
     ) -> Result<Details> {
         let packed = |error: std::io::Error| Error::Internal(format!("failed to pack the logs: {error}"));
         let mut bundle = Bundle::new(run.now);
-        let mut details = Self::write(target, collection, &mut bundle)?;
+        let mut details = Self::write((&target.sources, target.pods), collection, &mut bundle)?;
         let bytes = bundle.finish(&details).map_err(packed)?;
         details.uploaded_bytes = Some(bytes.len());
         run.progress.report(&format!("sending {} bytes to {}", bytes.len(), address.shown()));
@@ -263,5 +285,45 @@ fn container_pattern(text: &str) -> std::result::Result<regex::bytes::Regex, Str
         .size_limit(SIZE)
         .dfa_size_limit(SIZE)
         .build()
-        .map_err(|error| error.to_string())
+        // The error quotes the whole pattern, and ends with what is wrong with it.
+        .map_err(|error| {
+            let text = error.to_string();
+            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::testing::run;
+
+    fn problems(parameters: Value, run: &RunContext) -> String {
+        let logs: CollectLogs = serde_json::from_value(parameters).unwrap();
+        let named = TargetRef::Selection { namespace: "shop".parse().unwrap(), selector: "app=web".to_owned() };
+        logs.check(&named, run).join("; ")
+    }
+
+    #[test]
+    fn an_image_may_require_redaction() {
+        let required = RunContext { redact_required: true, ..run() };
+        assert!(problems(json!({ "redact": false }), &required).contains("redact: this image's lock says"));
+        assert_eq!(problems(json!({ "redact": false }), &run()), "");
+        assert_eq!(problems(json!({}), &required), "");
+    }
+
+    /// A value in the wrong field may be a secret.
+    #[test]
+    fn a_bad_value_is_not_shown() {
+        let all = [
+            (json!({ "containers": "hunter22(" }), "unclosed group"),
+            (json!({ "containers": format!("hunter22{{{}}}", 99_999) }), "size limit"),
+            (json!({ "destination": "directory", "directory": "hunter22" }), "expected the path of a folder"),
+            (json!({ "maxBytes": 0 }), "maxBytes: expected 1 to"),
+            (json!({ "destination": "url", "url": "https://h/hunter22?k=hunter22" }), "no host may be sent to"),
+        ];
+        for (parameters, says) in all {
+            let problems = problems(parameters, &run());
+            assert!(problems.contains(says) && !problems.contains("hunter22"), "{problems}");
+        }
+    }
 }

@@ -31,13 +31,14 @@ pub struct CollectLogs {
     /// Write the time of each line.
     #[serde(default = "yes")]
     pub timestamps: bool,
-    /// Replace what looks like a secret by `[REDACTED]`.
+    /// Replace what looks like a secret by `[REDACTED]`. `false` is a warning in the result, and an image's lock may
+    /// forbid it.
     #[serde(default = "yes")]
     pub redact: bool,
     /// Destination of the lines.
     #[serde(default)]
     pub destination: Destination,
-    /// Folder for `destination: directory`; must exist.
+    /// Folder for `destination: directory`; must exist, and hold no file of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<PathBuf>,
     /// The presigned address for `destination: url`: one HTTP PUT of a `.tar.gz`, to a host that `ACTION_UPLOAD_HOSTS` names.
@@ -63,7 +64,7 @@ pub enum Instances {
     Both,
     /// The current instance.
     Current,
-    /// The instance before the last restart.
+    /// The last instance that has ended, also while its container waits for its next start.
     Previous,
 }
 

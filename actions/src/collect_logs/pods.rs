@@ -23,7 +23,12 @@ pub async fn find(
 ) -> Result<(Option<LiveObject>, Vec<PodSources>)> {
     let object = match named {
         TargetRef::Selection { namespace, selector } => {
-            let pods = select(cluster, namespace, selector.clone()).await?;
+            let pods = select(cluster, namespace, selector.clone()).await.map_err(|error| match error {
+                Error::InvalidRequest(why) => Error::InvalidRequest(format!(
+                    "TARGET_SELECTOR: expected labels such as app=web,tier!=cache, got {selector:?}: {why}"
+                )),
+                other => other,
+            })?;
             if pods.is_empty() {
                 return Err(Error::TargetNotFound(format!(
                     "no pod in namespace {namespace} has the labels {selector:?}; check TARGET_SELECTOR"

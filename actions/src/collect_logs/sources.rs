@@ -38,6 +38,10 @@ pub struct Source {
     pub obstacle: Option<String>,
     /// Time for which the instance ran.
     pub ran: Option<Ran>,
+    /// Name of the pod's node, whose kubelet has the log.
+    pub node: Option<String>,
+    /// True when the pod's status shows that the cluster has lost sight of its node.
+    pub out_of_sight: bool,
 }
 
 /// Time for which an instance of a container ran.
@@ -127,6 +131,8 @@ pub(super) struct LogPod {
     uid: String,
     /// UID of the controller.
     pub(super) owner: Option<String>,
+    node: Option<String>,
+    out_of_sight: bool,
     containers: Vec<LogContainer>,
 }
 
@@ -134,8 +140,12 @@ pub(super) struct LogPod {
 struct LogContainer {
     name: String,
     kind: ContainerKind,
+    /// An instance before the one that the kubelet serves as the current one.
     restarted: bool,
-    waiting: Option<String>,
+    /// An instance that has ended, and that another one followed or will follow.
+    ended_before: bool,
+    /// Why there is no log yet.
+    without: Option<String>,
     ran: Option<Ran>,
     ran_before: Option<Ran>,
 }
@@ -143,11 +153,16 @@ struct LogContainer {
 /// A pod whose name has been checked, to be used in a URL.
 pub struct PodSources {
     pod: ObjectRef,
+    node: Option<String>,
+    out_of_sight: bool,
     containers: Vec<LogContainer>,
 }
 
 impl From<Pod> for LogPod {
-    fn from(pod: Pod) -> Self {
+    fn from(mut pod: Pod) -> Self {
+        let out_of_sight = out_of_sight(&pod);
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        let silent = without_status(&mut pod);
         let status = pod.status.unwrap_or_default();
         let of = |statuses: Option<Vec<ContainerStatus>>, kind| {
             statuses.unwrap_or_default().into_iter().map(move |status| container(status, kind))
@@ -155,6 +170,7 @@ impl From<Pod> for LogPod {
         let containers = of(status.init_container_statuses, ContainerKind::Init)
             .chain(of(status.container_statuses, ContainerKind::Main))
             .chain(of(status.ephemeral_container_statuses, ContainerKind::Ephemeral))
+            .chain(silent)
             .collect();
         let meta = pod.metadata;
         let controls = meta.owner_references.into_iter().flatten().find(|owner| owner.controller == Some(true));
@@ -162,9 +178,59 @@ impl From<Pod> for LogPod {
             name: meta.name.unwrap_or_default(),
             uid: meta.uid.unwrap_or_default(),
             owner: controls.map(|owner| owner.uid),
+            node,
+            out_of_sight,
             containers,
         }
     }
+}
+
+/// Returns whether the pod's own status shows that its node is out of sight: when a node goes silent, the control plane
+/// takes `Ready` away from its pods, whose containers the kubelet had reported as ready. (A readiness gate does the same.)
+fn out_of_sight(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let is = |kind: &str, status: &str| conditions.iter().any(|one| one.type_ == kind && one.status == status);
+    let gated = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
+    is("ContainersReady", "True") && is("Ready", "False") && !gated
+}
+
+/// Returns the containers of which the kubelet has told nothing: the pod waits for a node, or was refused or evicted before. They
+/// are listed with the pod's own words, so that nobody takes a pod that never ran for one that wrote nothing.
+fn without_status(pod: &mut Pod) -> Vec<LogContainer> {
+    let status = pod.status.as_ref();
+    let lists = [
+        status.and_then(|status| status.init_container_statuses.as_ref()),
+        status.and_then(|status| status.container_statuses.as_ref()),
+        status.and_then(|status| status.ephemeral_container_statuses.as_ref()),
+    ];
+    let told: Vec<String> = lists.into_iter().flatten().flatten().map(|one| one.name.clone()).collect();
+    let unscheduled = || {
+        let conditions = status?.conditions.as_ref()?;
+        conditions.iter().find(|one| one.type_ == "PodScheduled" && one.status == "False")?.reason.clone()
+    };
+    let reason = status.and_then(|status| status.reason.clone()).or_else(unscheduled);
+    let phase = status.and_then(|status| status.phase.clone()).unwrap_or_else(|| "Pending".to_owned());
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    let without = format!("its pod is {phase}{reason}, and shows no state of it");
+    let spec = pod.spec.take().unwrap_or_default();
+    let named = |names: Vec<String>, kind| names.into_iter().map(move |name| (name, kind));
+    let init = spec.init_containers.into_iter().flatten().map(|one| one.name).collect();
+    let main = spec.containers.into_iter().map(|one| one.name).collect();
+    let ephemeral = spec.ephemeral_containers.into_iter().flatten().map(|one| one.name).collect();
+    named(init, ContainerKind::Init)
+        .chain(named(main, ContainerKind::Main))
+        .chain(named(ephemeral, ContainerKind::Ephemeral))
+        .filter(|(name, _)| !told.contains(name))
+        .map(|(name, kind)| LogContainer {
+            name,
+            kind,
+            restarted: false,
+            ended_before: false,
+            without: Some(without.clone()),
+            ran: None,
+            ran_before: None,
+        })
+        .collect()
 }
 
 fn container(status: ContainerStatus, kind: ContainerKind) -> LogContainer {
@@ -182,7 +248,8 @@ fn container(status: ContainerStatus, kind: ContainerKind) -> LogContainer {
         kind,
         // While a container waits for its next start, the kubelet serves its last instance as the current one.
         restarted: ran_before && waiting.is_none(),
-        waiting: waiting.filter(|_| !ran_before),
+        ended_before: ran_before,
+        without: waiting.filter(|_| !ran_before).map(|reason| format!("it has not started yet ({reason})")),
     }
 }
 
@@ -197,18 +264,20 @@ impl PodSources {
                 container: container.name.clone(),
                 kind: container.kind,
                 previous,
-                obstacle: container
-                    .waiting
-                    .as_ref()
-                    .map(|reason| format!("it has not started yet ({reason})"))
-                    .filter(|_| !previous),
+                obstacle: container.without.clone().filter(|_| !previous),
                 ran: if previous { container.ran_before.clone() } else { container.ran.clone() },
+                node: self.node.clone(),
+                out_of_sight: self.out_of_sight,
             };
-            if instances != Instances::Current && container.restarted {
-                all.push(source(true));
-            }
-            if instances != Instances::Previous {
-                all.push(source(false));
+            match instances {
+                Instances::Current => all.push(source(false)),
+                // In a back-off the last instance is both, and read once.
+                Instances::Both => {
+                    all.extend(container.restarted.then(|| source(true)));
+                    all.push(source(false));
+                }
+                // The last one that ended, also while its container waits for its next start.
+                Instances::Previous => all.extend(container.ended_before.then(|| source(true))),
             }
         }
         all
@@ -220,7 +289,7 @@ pub(super) fn in_namespace(namespace: &Namespace, pod: LogPod) -> Result<PodSour
     let name = server_name(&pod.name)?;
     let object =
         ObjectRef { resource: Kind::Pod.resource(), namespace: Some(namespace.clone()), name, uid: Some(pod.uid) };
-    Ok(PodSources { pod: object, containers: pod.containers })
+    Ok(PodSources { pod: object, node: pod.node, out_of_sight: pod.out_of_sight, containers: pod.containers })
 }
 
 #[cfg(test)]
@@ -244,6 +313,7 @@ mod tests {
     #[case::restarted(json!({ "running": {} }), json!({ "terminated": { "exitCode": 1 } }), Instances::Both, &[(true, false), (false, false)])]
     #[case::only_before(json!({ "running": {} }), json!({ "terminated": { "exitCode": 1 } }), Instances::Previous, &[(true, false)])]
     #[case::in_back_off(json!({ "waiting": { "reason": "CrashLoopBackOff" } }), json!({ "terminated": { "exitCode": 1 } }), Instances::Both, &[(false, false)])]
+    #[case::the_last_one_in_back_off(json!({ "waiting": { "reason": "CrashLoopBackOff" } }), json!({ "terminated": { "exitCode": 1 } }), Instances::Previous, &[(true, false)])]
     #[case::not_started(json!({ "waiting": { "reason": "ImagePullBackOff" } }), json!({}), Instances::Both, &[(false, true)])]
     fn asks_for_the_logs_there_are(
         #[case] state: Value,
@@ -252,6 +322,40 @@ mod tests {
         #[case] expected: &[(bool, bool)],
     ) {
         assert_eq!(sources(state, last, instances), expected);
+    }
+
+    #[rstest]
+    #[case::no_node(json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }] }), "its pod is Pending: Unschedulable, and shows no state of it")]
+    #[case::refused(json!({ "phase": "Failed", "reason": "NodeAffinity" }), "its pod is Failed: NodeAffinity, and shows no state of it")]
+    #[case::nothing_yet(json!({}), "its pod is Pending, and shows no state of it")]
+    fn a_pod_that_says_nothing_of_its_containers_is_listed(#[case] status: Value, #[case] obstacle: &str) {
+        let spec = json!({ "initContainers": [{ "name": "setup" }], "containers": [{ "name": "app" }] });
+        let pod = json!({ "metadata": { "name": "web-1" }, "spec": spec, "status": status });
+        let pod: LogPod = serde_json::from_value(pod).unwrap();
+        let all = in_namespace(&"shop".parse().unwrap(), pod).unwrap().sources(Instances::Both);
+        let seen: Vec<_> = all.iter().map(|one| (one.container.as_str(), one.obstacle.as_deref())).collect();
+        assert_eq!(seen, [("setup", Some(obstacle)), ("app", Some(obstacle))]);
+    }
+
+    /// What the node's controller takes away, and the kubelet would not.
+    #[rstest]
+    #[case::taken_away(json!([]), "True", "False", true)]
+    #[case::ready(json!([]), "True", "True", false)]
+    #[case::not_ready(json!([]), "False", "False", false)]
+    #[case::by_a_readiness_gate(json!([{ "conditionType": "x/y" }]), "True", "False", false)]
+    fn a_pod_shows_that_its_node_is_out_of_sight(
+        #[case] gates: Value,
+        #[case] containers: &str,
+        #[case] ready: &str,
+        #[case] out: bool,
+    ) {
+        let condition = |kind: &str, status: &str| json!({ "type": kind, "status": status });
+        let conditions = json!([condition("ContainersReady", containers), condition("Ready", ready)]);
+        let spec = json!({ "nodeName": "n1", "readinessGates": gates, "containers": [{ "name": "app" }] });
+        let pod = json!({ "metadata": { "name": "web-1" }, "spec": spec, "status": { "conditions": conditions } });
+        let pod: LogPod = serde_json::from_value(pod).unwrap();
+        let all = in_namespace(&"shop".parse().unwrap(), pod).unwrap().sources(Instances::Both);
+        assert_eq!((all[0].node.as_deref(), all[0].out_of_sight), (Some("n1"), out));
     }
 
     #[rstest]

@@ -14,7 +14,7 @@ const MEMORY_BESIDE_A_BUNDLE: usize = 24 << 20;
 #[derive(Debug, Default)]
 pub struct Share {
     /// The newest lines.
-    pub lines: VecDeque<Vec<u8>>,
+    pub lines: VecDeque<Box<[u8]>>,
     /// Number of bytes, line ends included.
     pub bytes: usize,
     /// Number of older lines that were dropped.
@@ -51,14 +51,12 @@ impl Budget {
     }
 
     /// Adds a line of one container.
-    pub fn push(&mut self, container: usize, mut line: Vec<u8>) {
-        // The line was built with more capacity than it needs.
-        line.shrink_to_fit();
+    pub fn push(&mut self, container: usize, line: &[u8]) {
         let Some(share) = self.shares.get_mut(container) else { return };
         let size = line.len() + 1;
         share.bytes += size;
         self.held += size;
-        share.lines.push_back(line);
+        share.lines.push_back(line.into());
         self.lines += 1;
         while self.held > self.most || self.held + self.lines * LINE_COST > self.memory {
             let Some(largest) = self.shares.iter_mut().max_by_key(|share| share.bytes) else { return };
@@ -87,7 +85,7 @@ mod tests {
 
     fn fill(budget: &mut Budget, container: usize, lines: usize) {
         for number in 0..lines {
-            budget.push(container, format!("{number:04}").into_bytes());
+            budget.push(container, format!("{number:04}").as_bytes());
         }
     }
 
@@ -101,7 +99,7 @@ mod tests {
         let shares = budget.into_shares();
         let kept: Vec<_> = shares.iter().map(|share| share.lines.len()).collect();
         assert_eq!(kept, [10, 45, 45]);
-        assert_eq!(shares[1].lines.back().unwrap(), b"0999", "the newest are kept");
+        assert_eq!(&**shares[1].lines.back().unwrap(), b"0999", "the newest are kept");
         assert_eq!(shares[1].dropped, 955);
     }
 

@@ -3,44 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use contract::text::hash;
 use http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A host that logs may be sent to: `host`, `host:port`, or `http://host:port` for one without TLS inside the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowedHost {
-    host: String,
-    port: Option<u16>,
-    plain: bool,
-}
+pub use super::allowed_host::AllowedHost;
+use super::redact_object::HIDDEN;
 
-impl FromStr for AllowedHost {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let wrong = || format!("a host, host:port or http://host:port, got {text:?}");
-        let (plain, rest) = text.strip_prefix("http://").map_or((false, text), |rest| (true, rest));
-        let authority: http::uri::Authority = rest.parse().map_err(|_| wrong())?;
-        let host_only = rest.len() == authority.host().len();
-        if authority.host().is_empty() || rest.contains('@') || !(host_only || authority.port_u16().is_some()) {
-            return Err(wrong());
-        }
-        Ok(Self { host: authority.host().to_lowercase(), port: authority.port_u16(), plain })
-    }
-}
-
-impl AllowedHost {
-    fn allows(&self, uri: &Uri) -> bool {
-        let plain = uri.scheme_str() == Some("http");
-        let usual = if plain { 80 } else { 443 };
-        plain == self.plain
-            && uri.host().is_some_and(|host| host.to_lowercase() == self.host)
-            && uri.port_u16().unwrap_or(usual) == self.port.unwrap_or(usual)
-    }
-}
-
-/// A presigned address. Its query is a credential, which is never shown; results have a hash instead.
+/// A presigned address. Its query is a credential, and its path may be one: only scheme and host are ever shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UploadAddress(Uri);
 
@@ -56,14 +25,15 @@ impl UploadAddress {
         &self.0
     }
 
-    /// Returns the address without its query.
+    /// Returns the scheme and the host, and a mark for the rest.
     pub fn shown(&self) -> String {
         let uri = &self.0;
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-        format!("{}://{authority}{}", uri.scheme_str().unwrap_or_default(), uri.path())
+        let rest = if uri.path() == "/" && uri.query().is_none() { "" } else { HIDDEN };
+        format!("{}://{authority}/{rest}", uri.scheme_str().unwrap_or_default())
     }
 
-    /// Fails with a sentence unless the address is at one of these hosts.
+    /// Fails with a sentence unless the address is at one of these hosts, and below its path.
     pub fn allowed_by(&self, hosts: &[AllowedHost]) -> std::result::Result<(), String> {
         let host = self.0.authority().map(ToString::to_string).unwrap_or_default();
         if hosts.iter().any(|allowed| allowed.allows(&self.0)) {
@@ -73,8 +43,13 @@ impl UploadAddress {
             "url: no host may be sent to: the Job names those that may in ACTION_UPLOAD_HOSTS (or the image in its lock)".to_owned()
         } else {
             let scheme = self.0.scheme_str().unwrap_or_default();
+            let path = if hosts.iter().any(|allowed| allowed.names_host_of(&self.0)) {
+                " with this path (whole parts of it are compared, as they are written)"
+            } else {
+                ""
+            };
             format!(
-                "url: {scheme}://{host} is not among the hosts that the Job (ACTION_UPLOAD_HOSTS) or the image allows"
+                "url: {scheme}://{host}{path} is not among the hosts that the Job (ACTION_UPLOAD_HOSTS) or the image allows"
             )
         })
     }
@@ -84,9 +59,8 @@ impl FromStr for UploadAddress {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let uri: Uri = text.parse().map_err(|_| {
-            "expected an address, such as https://bucket.s3.amazonaws.com/key?X-Amz-Signature=…".to_owned()
-        })?;
+        let uri: Uri =
+            text.parse().map_err(|_| "expected a presigned address, which begins with https://".to_owned())?;
         let web = matches!(uri.scheme_str(), Some("https" | "http"));
         match uri.authority() {
             Some(authority) if web && !authority.as_str().contains('@') => Ok(Self(uri)),
@@ -102,11 +76,10 @@ impl<'de> Deserialize<'de> for UploadAddress {
     }
 }
 
-/// Serializes the address for the result, without the credential in its query.
+/// Serializes the address for the result, without a credential.
 impl Serialize for UploadAddress {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let query = self.0.query().map(|query| format!("?hash:{}", hash(query))).unwrap_or_default();
-        serializer.serialize_str(&(self.shown() + &query))
+        serializer.serialize_str(&self.shown())
     }
 }
 

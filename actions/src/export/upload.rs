@@ -193,33 +193,7 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::destination::AllowedHost;
     use rstest::rstest;
-
-    #[rstest]
-    #[case("https://s3.example.com/k?X=1", "s3.example.com", true)]
-    #[case("https://S3.Example.com:443/k", "s3.example.com", true)]
-    #[case("https://s3.example.com:8443/k", "s3.example.com", false)]
-    #[case("https://s3.example.com:8443/k", "s3.example.com:8443", true)]
-    #[case("http://s3.example.com/k", "s3.example.com", false)]
-    #[case("http://minio.minio.svc:9000/k", "http://minio.minio.svc:9000", true)]
-    #[case("https://evil.example/s3.example.com", "s3.example.com", false)]
-    #[case("https://s3.example.com.evil.example/", "s3.example.com", false)]
-    fn only_the_very_host_is_allowed(#[case] address: &str, #[case] host: &str, #[case] allowed: bool) {
-        let address: UploadAddress = address.parse().unwrap();
-        assert_eq!(address.allowed_by(&[host.parse().unwrap()]).is_ok(), allowed);
-    }
-
-    #[rstest]
-    #[case("h:99999")]
-    #[case("h:abc")]
-    #[case("h:")]
-    #[case("user@h")]
-    #[case("https://h")]
-    #[case("h/x")]
-    fn what_is_no_host_allows_nothing(#[case] text: &str) {
-        assert!(text.parse::<AllowedHost>().is_err());
-    }
 
     #[rstest]
     #[case("ftp://h/x")]
@@ -263,10 +237,14 @@ mod tests {
         assert!(!error.to_string().contains("secret"));
     }
 
-    #[test]
-    fn the_credential_in_the_query_is_never_shown() {
-        let address: UploadAddress = "https://h/x?sig=secret".parse().unwrap();
+    #[rstest]
+    #[case::query("https://h:8443/x?sig=secret", "https://h:8443/[hidden]")]
+    #[case::path("https://h/services/secret", "https://h/[hidden]")]
+    #[case::neither("https://h", "https://h/")]
+    fn the_credential_is_never_shown(#[case] address: &str, #[case] expected: &str) {
+        let address: UploadAddress = address.parse().unwrap();
+        assert_eq!(address.shown(), expected);
         let shown = format!("{address:?} {}", serde_json::to_string(&address).unwrap());
-        assert!(!shown.contains("secret") && shown.contains("https://h/x?hash:"), "{shown}");
+        assert!(!shown.contains("secret") && !shown.contains("hash"), "{shown}");
     }
 }

@@ -58,7 +58,7 @@ impl TryFrom<i64> for Replicas {
     type Error = String;
     fn try_from(number: i64) -> Result<Self, String> {
         let fits = i32::try_from(number).ok().filter(|number| *number >= 0);
-        fits.map(Self).ok_or_else(|| format!("expected 0 to {}, got {number}", i32::MAX))
+        fits.map(Self).ok_or_else(|| format!("expected 0 to {}", i32::MAX))
     }
 }
 

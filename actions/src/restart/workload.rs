@@ -9,21 +9,21 @@ use std::collections::BTreeSet;
 use contract::annotations::{EXECUTIONS_RESTART, RESTARTED_AT};
 use contract::result::RollbackInformation;
 use contract::waiting::Waits;
-use jiff::{Timestamp, Unit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{Action, Decision, TargetRef, identity};
+use crate::action::{Action, Circumstances, Decision, TargetRef, identity};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::executions::{self, ChangeCause, Earlier, Intent};
-use crate::cluster::observed::{PodCounts, Versions};
+use crate::cluster::observed::{Obstacle, PodCounts, Versions};
 use crate::cluster::patch::{Patch, annotate};
 use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit};
 use crate::k8s::object::{self, text, uid};
 use crate::k8s::{Kind, Permission, Resource};
 use crate::workload::lookup;
+use crate::workload::marks::{self, Deed};
 use crate::workload::rollout_target::RolloutTarget;
 
 /// Path of kubectl's annotation in the object.
@@ -52,6 +52,9 @@ pub struct Details {
     /// The resourceVersion of each followed list at that moment.
     #[serde(default, skip_serializing_if = "Versions::is_empty")]
     pub verified_at: Versions,
+    /// What stood in the way, when the wait ended without its effect: at most three objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Obstacle>,
 }
 
 impl RestartWorkload {
@@ -62,7 +65,7 @@ impl RestartWorkload {
     fn patch(&self, target: &RolloutTarget, run: &RunContext) -> Patch {
         let value = &target.live.value;
         let before = text(value, RESTARTED_AT_PATH);
-        let restarted_at = restarted_at(run.now, before);
+        let restarted_at = marks::restarted_at(run.now, before);
         let changes = annotate(value, "/spec/template", &[(RESTARTED_AT, restarted_at.clone())]);
         let mut template = value.pointer("/spec/template").cloned().unwrap_or_default();
         json_patch::merge(&mut template, &json!({ "metadata": { "annotations": { RESTARTED_AT: restarted_at } } }));
@@ -93,9 +96,11 @@ impl Action for RestartWorkload {
         json!({})
     }
 
-    fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
+    fn permissions(&self, resource: &Resource, circumstances: Circumstances) -> BTreeSet<Permission> {
         match resource.built_in() {
-            Some(kind) if kind != Kind::ReplicaSet => RolloutTarget::permissions(kind, waits),
+            Some(kind) if kind != Kind::ReplicaSet => {
+                RolloutTarget::permissions(kind, circumstances.waits, circumstances.has_id)
+            }
             _ => [Permission::on_target("get", resource)].into(),
         }
     }
@@ -113,8 +118,13 @@ impl Action for RestartWorkload {
             ))
         })?;
         let target = RolloutTarget::new(live, kind, run);
-        // The entry of an earlier run of this ACTION_ID may be only on a revision.
-        if run.id.is_some() { target.with_revisions(cluster, run).await } else { Ok(target) }
+        if run.id.is_none() {
+            return Ok(target);
+        }
+        // The entry of an earlier run of this ACTION_ID may be only on a revision, and a revision must show that it is true.
+        let target = target.with_revisions(cluster, run).await?;
+        target.warn_of_marks(run, &self.request(&target), Deed::Restart);
+        Ok(target)
     }
 
     fn decide(&self, target: &RolloutTarget, run: &RunContext) -> Decision<Patch> {
@@ -122,7 +132,7 @@ impl Action for RestartWorkload {
         if let Some(why) = target.live.leaving() {
             return Decision::Refuse(why);
         }
-        match target.earlier(run, &self.request(target)) {
+        match target.earlier(run, &self.request(target), Deed::Restart) {
             Earlier::Same(execution) => {
                 let message = format!("{object} was restarted by this execution at {}", execution.time);
                 return Decision::AlreadySo { message, resumed: true };
@@ -140,26 +150,21 @@ impl Action for RestartWorkload {
         cluster.patch(&target.live.object, &target.live.value, plan, commit).await
     }
 
-    /// Compares the annotation with the goal. An execution of release 0.1 has no goal: its time gives the value.
+    /// Compares the annotation with the goal.
     fn stands(&self, target: &RolloutTarget, run: &RunContext) -> Result<()> {
         let (object, value) = (&target.live.object, &target.live.value);
-        let Earlier::Same(execution) = target.earlier(run, &self.request(target)) else { return Ok(()) };
-        let written = text(&execution.goal, "/restartedAt").map(str::to_owned).or_else(|| {
-            let time = execution.time.parse().ok()?;
-            Some(restarted_at(time, text(&execution.previous, "/restartedAt")))
-        });
-        let found = text(value, RESTARTED_AT_PATH);
-        let undone = if found == written.as_deref() {
+        let Earlier::Same(execution) = target.earlier(run, &self.request(target), Deed::Restart) else { return Ok(()) };
+        let written = marks::written_by(&execution);
+        let undone = if text(value, RESTARTED_AT_PATH) == written.as_deref() {
             target.undone(&execution)
         } else {
             Some(replaced(value, written.as_deref()))
         };
-        undone.map_or(Ok(()), |how| {
-            Err(Error::NotVerified(format!(
-                "{object} was restarted by this execution at {}, and {how}",
-                execution.time
-            )))
-        })
+        let doubt = target.doubt(run, &self.request(target), Deed::Restart);
+        let by = if doubt.is_some() { "has a mark by which it was restarted" } else { "was restarted" };
+        let undone = undone
+            .map(|how| Error::NotVerified(format!("{object} {by} by this execution at {}, and {how}", execution.time)));
+        undone.or(doubt).map_or(Ok(()), Err)
     }
 
     async fn verify(
@@ -184,6 +189,7 @@ impl Action for RestartWorkload {
             revision: seen.revision,
             pods: seen.pods,
             verified_at: seen.verified_at,
+            obstacles: seen.obstacles,
         }
     }
 
@@ -214,16 +220,11 @@ fn replaced(value: &Value, written: Option<&str>) -> String {
     format!("{RESTARTED_AT} is {found} now, not {}{writer}", written.unwrap_or("unset"))
 }
 
-/// Returns the time in seconds, like kubectl; more exact if that is the old value, which would start no rollout.
-fn restarted_at(now: Timestamp, before: Option<&str>) -> String {
-    let seconds = now.round(Unit::Second).unwrap_or(now).to_string();
-    if before == Some(&seconds) { format!("{now:.9}") } else { seconds }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::action::testing::{apply, live, run, sentence};
+    use crate::workload::revisions::Revision;
     use contract::annotations::PROTECTED;
     use rstest::rstest;
 
@@ -275,13 +276,6 @@ mod tests {
     }
 
     #[test]
-    fn the_same_second_becomes_another_value() {
-        let now: Timestamp = "2026-11-23T10:00:00.25Z".parse().unwrap();
-        assert_eq!(restarted_at(now, None), "2026-11-23T10:00:00Z");
-        assert_eq!(restarted_at(now, Some("2026-11-23T10:00:00Z")), "2026-11-23T10:00:00.250000000Z");
-    }
-
-    #[test]
     fn a_second_run_of_the_same_execution_goes_on_with_the_first() {
         let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
         let mut target = target(Kind::Deployment, json!({ "template": { "metadata": {} } }), json!({}));
@@ -311,6 +305,10 @@ mod tests {
         }
         target.live.value["metadata"]["annotations"] =
             json!({ EXECUTIONS_RESTART: json!([execution]).to_string(), "meta.helm.sh/release-name": "shop" });
+        // Its controller has made a revision of it.
+        let template = json!({ "metadata": { "annotations": { RESTARTED_AT: "2026-01-01T00:00:00Z" } } });
+        let (name, pod_label, object) = ("web-a".to_owned(), None, json!({}));
+        target.revisions = vec![Revision { name, number: 2, pod_label, template, object }];
         match (restart().stands(&target, &run), undone) {
             (Ok(()), None) => {}
             (Err(Error::NotVerified(why)), Some(undone)) => {

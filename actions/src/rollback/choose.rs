@@ -4,8 +4,7 @@ use contract::annotations::RESTARTED_AT;
 use serde_json::Value;
 
 use super::Rollback;
-use crate::cluster::executions::Execution;
-use crate::k8s::object::{annotation, text};
+use crate::k8s::object::annotation;
 use crate::k8s::template::without_restarts;
 use crate::workload::revisions::{Revision, current};
 
@@ -21,7 +20,7 @@ pub fn revision<'a>(rollback: &Rollback, revisions: &'a [Revision], workload: &V
         return revisions
             .iter()
             .find(|one| one.name == *name)
-            .ok_or_else(|| format!("has no revision named {name:?}; it has {}", all()));
+            .ok_or_else(|| format!("has no revision of the name in toRevisionName; it has {}", all()));
     }
     if let Some(number) = rollback.to_revision {
         return revisions
@@ -62,11 +61,6 @@ pub fn passed_over(rollback: &Rollback, revisions: &[Revision], workload: &Value
             format!("revision {} ({}{at})", one.number, one.name)
         })
         .collect()
-}
-
-/// Returns the name of the revision that an execution put back.
-pub fn put_back_by(execution: &Execution) -> &str {
-    text(&execution.goal, "/revision").or_else(|| text(&execution.previous, "/to")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{self, Action, Decision, TargetRef};
+use crate::action::{self, Action, Circumstances, Decision, TargetRef};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::executions::{self, Earlier};
 use crate::cluster::run::RunContext;
@@ -33,6 +33,8 @@ use crate::k8s::template::normalized;
 use crate::k8s::{Kind, Permission, Resource};
 use crate::workload::Workload;
 use crate::workload::lookup::{self, LiveObject};
+use crate::workload::marks::{self, Deed};
+use crate::workload::revisions;
 use crate::workload::rollout_target::RolloutTarget;
 
 /// Parameters of `rollback`.
@@ -61,6 +63,9 @@ impl action::Target for Target {
     fn live(&self) -> Option<&LiveObject> {
         Some(&self.rollout.live)
     }
+    fn templates(&self) -> Vec<&Value> {
+        self.rollout.revisions.iter().map(|revision| &revision.template).collect()
+    }
 }
 
 impl Action for Rollback {
@@ -78,11 +83,12 @@ impl Action for Rollback {
         json!({})
     }
 
-    fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
+    fn permissions(&self, resource: &Resource, circumstances: Circumstances) -> BTreeSet<Permission> {
         let Some(kind) = resource.built_in().filter(|kind| !matches!(kind, Kind::ReplicaSet | Kind::Pod)) else {
             return [Permission::on_target("get", resource)].into();
         };
-        let mut all = RolloutTarget::permissions(kind, waits);
+        let mut all = RolloutTarget::permissions(kind, circumstances.waits, circumstances.has_id);
+        all.insert(Permission::of("list", &revisions::resource(kind)));
         if kind == Kind::StatefulSet {
             all.insert(Permission::of("create", &Kind::Pod.resource()).on_sub("eviction"));
             // Also to learn the outcome of an eviction whose answer is lost.
@@ -122,6 +128,7 @@ impl Action for Rollback {
             Error::InvalidRequest(format!("{} has no revisions, and nothing that has some controls it", live.object))
         })?;
         let rollout = RolloutTarget::new(live, kind, run).with_revisions(cluster, run).await?;
+        rollout.warn_of_marks(run, &self.request(&rollout), Deed::Rollback);
         if let Some(tool) = object::managed_by(&rollout.live.value) {
             run.progress.warn(format!(
                 "{} is managed by {tool}, which may put the newer template back: change it there too",
@@ -129,7 +136,7 @@ impl Action for Rollback {
             ));
         }
         let passed = choose::passed_over(self, &rollout.revisions, &rollout.live.value);
-        if !passed.is_empty() && executions::of(run, &rollout.live.value).is_none() {
+        if !passed.is_empty() && self.earlier(&rollout, run) == Earlier::Never {
             run.progress.warn(format!(
                 "passed over {}: the present template, but for a restart; name one by toRevision if it is meant",
                 passed.join(", ")
@@ -189,26 +196,24 @@ impl Action for Rollback {
         Ok(after)
     }
 
-    /// Compares the template with the goal. An execution of release 0.1 has no goal except the revision's name.
+    /// Compares the template with that of the revision that was put back: what a mark says of its goal is not asked.
     fn stands(&self, target: &Target, run: &RunContext) -> Result<()> {
         let target = &target.rollout;
         let Earlier::Same(execution) = self.earlier(target, run) else { return Ok(()) };
-        let (object, now) = (&target.live.object, &target.live.value);
-        let to = choose::put_back_by(&execution);
-        let template = now.pointer("/spec/template").map(normalized);
+        let (object, to) = (&target.live.object, marks::put_back_by(&execution));
+        let template = target.live.value.pointer("/spec/template").map(normalized);
         let undone = match target.named(Some(to)) {
-            None if execution.goal.is_null() => Some("that revision is gone by now".to_owned()),
-            Some(revision) if execution.goal.is_null() && template.as_ref() != Some(&revision.template) => {
+            Some(revision) if template.as_ref() != Some(&revision.template) => {
                 Some("it has another pod template by now: someone else changed it".to_owned())
             }
             _ => target.undone(&execution).map(|how| format!("it {how}")),
         };
-        undone.map_or(Ok(()), |how| {
-            Err(Error::NotVerified(format!(
-                "{object} was rolled back to {to} by this execution at {}, and {how}",
-                execution.time
-            )))
-        })
+        let doubt = target.doubt(run, &self.request(target), Deed::Rollback);
+        let by = if doubt.is_some() { "has a mark by which it was rolled back" } else { "was rolled back" };
+        let undone = undone.map(|how| {
+            Error::NotVerified(format!("{object} {by} to {to} by this execution at {}, and {how}", execution.time))
+        });
+        undone.or(doubt).map_or(Ok(()), Err)
     }
 
     /// Evicts the pods that block the rollback, whether or not the first run got to them.
@@ -217,7 +222,7 @@ impl Action for Rollback {
         let Earlier::Same(execution) = self.earlier(target, run) else { return Ok(()) };
         let (object, now) = (&target.live.object, &target.live.value);
         if Workload::read(target.kind, now).ordered {
-            stuck::evict(cluster, object, (now, choose::put_back_by(&execution)), run).await.map_err(stuck::applied)?;
+            stuck::evict(cluster, object, (now, marks::put_back_by(&execution)), run).await.map_err(stuck::applied)?;
         }
         Ok(())
     }
@@ -232,7 +237,7 @@ impl Action for Rollback {
         let (from, to) = match self.earlier(target, run) {
             Earlier::Same(execution) => (
                 target.named(text(&execution.previous, "/revision")),
-                target.named(Some(choose::put_back_by(&execution))),
+                target.named(Some(marks::put_back_by(&execution))),
             ),
             _ => (target.current(), choose::revision(self, &target.revisions, &target.live.value).ok()),
         };
@@ -244,6 +249,7 @@ impl Action for Rollback {
             ready_replicas: seen.ready(),
             pods: seen.pods,
             verified_at: seen.verified_at,
+            obstacles: seen.obstacles,
         }
     }
 
@@ -324,7 +330,7 @@ mod tests {
     #[case::no_such_number(json!({ "toRevision": 9 }), json!({}), "has no revision 9; it has 3 (web-c), 2 (web-b), 1 (web-a)")]
     #[case::paused(json!({}), json!({ "spec": { "paused": true } }), "is paused")]
     #[case::on_delete(json!({}), json!({ "spec": { "updateStrategy": { "type": "OnDelete" } } }), "OnDelete")]
-    #[case::no_such_name(json!({ "toRevisionName": "x" }), json!({}), "has no revision named \"x\"")]
+    #[case::no_such_name(json!({ "toRevisionName": "x" }), json!({}), "has no revision of the name in toRevisionName")]
     #[case::owned(json!({}), json!({ "metadata": { "ownerReferences": [{ "controller": true, "kind": "Rollout", "name": "r" }] } }), "Rollout r")]
     #[case::protected(json!({}), json!({ "metadata": { "annotations": { PROTECTED: "true" } } }), "is protected")]
     fn refuses(#[case] parameters: Value, #[case] extra: Value, #[case] why: &str) {
@@ -415,7 +421,11 @@ mod tests {
     #[case::overwritten(json!({ "revision": "web-b" }), "c", Some("it has another pod template by now"))]
     #[case::of_0_1(Value::Null, "b", None)]
     #[case::of_0_1_overwritten(Value::Null, "c", Some("it has another pod template by now"))]
-    #[case::of_0_1_and_the_revision_is_gone(Value::Null, "x", Some("that revision is gone by now"))]
+    #[case::of_0_1_and_the_revision_is_gone(
+        Value::Null,
+        "x",
+        Some("cannot be known whether that is so: its revision web-b is gone by now")
+    )]
     fn knows_whether_it_stands(#[case] goal: Value, #[case] image: &str, #[case] undone: Option<&str>) {
         let run = RunContext { id: Some("exec-1".parse().unwrap()), ..run() };
         let (rollback, mut target) = (rollback(json!({ "toRevisionName": "web-b" })), target("b", json!({})));
@@ -430,6 +440,11 @@ mod tests {
         if image == "x" {
             target.rollout.revisions.retain(|one| one.name != "web-b");
         }
+        // Its controller has put it back.
+        if let Some(back) = target.rollout.revisions.iter_mut().find(|one| one.name == "web-b") {
+            (back.number, back.object) =
+                (4, json!({ "metadata": { "annotations": { "deployment.kubernetes.io/revision-history": "2" } } }));
+        }
         target.rollout.live.value["spec"]["template"] = template(image);
         target.rollout.live.value["metadata"]["annotations"] =
             json!({ EXECUTIONS_ROLLBACK: json!([execution]).to_string() });
@@ -437,10 +452,9 @@ mod tests {
             (Ok(()), None) => {}
             (Err(Error::NotVerified(why)), Some(undone)) => {
                 assert!(
-                    why.starts_with("deployment shop/web was rolled back to web-b by this execution at t, and "),
+                    why.starts_with("deployment shop/web ") && why.contains(" at t, and ") && why.contains(undone),
                     "{why}"
                 );
-                assert!(why.contains(undone), "{why}");
             }
             (found, _) => panic!("{found:?}"),
         }

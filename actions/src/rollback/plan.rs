@@ -9,6 +9,7 @@ use crate::cluster::executions::{self, ChangeCause, Earlier, Intent};
 use crate::cluster::patch::Patch;
 use crate::cluster::run::RunContext;
 use crate::k8s::object::{annotation, uid};
+use crate::workload::marks::Deed;
 use crate::workload::revisions::Revision;
 use crate::workload::rollout_target::RolloutTarget;
 
@@ -26,7 +27,7 @@ impl Rollback {
     }
 
     pub(super) fn earlier(&self, target: &RolloutTarget, run: &RunContext) -> Earlier {
-        target.earlier(run, &self.request(target))
+        target.earlier(run, &self.request(target), Deed::Rollback)
     }
 
     pub(super) fn patch(&self, target: &RolloutTarget, to: &Revision, run: &RunContext) -> Patch {

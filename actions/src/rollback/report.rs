@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::observed::{PodCounts, Versions};
+use crate::cluster::observed::{Obstacle, PodCounts, Versions};
 use crate::k8s::object::text;
 use crate::workload::revisions::Revision;
 
@@ -42,6 +42,9 @@ pub struct Details {
     /// The resourceVersion of each followed list at that moment.
     #[serde(default, skip_serializing_if = "Versions::is_empty")]
     pub verified_at: Versions,
+    /// What stood in the way, when the wait ended without its effect: at most three objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Obstacle>,
 }
 
 impl RevisionName {

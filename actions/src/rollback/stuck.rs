@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 
 use crate::cluster::error::{Error, Result};
 use crate::cluster::run::RunContext;
-use crate::cluster::{Cluster, Commit, Eviction, Query, Watch, server_name};
-use crate::k8s::object::{number, text};
+use crate::cluster::{Cluster, Commit, Eviction, Query, server_name};
+use crate::k8s::object::text;
 use crate::k8s::selector::selector;
 use crate::k8s::{Kind, ObjectRef};
 use crate::workload::Workload;
-use crate::workload::pods::{Outlook, PodView};
-use crate::workload::rollout::{self, Pending, RolloutStatus};
+use crate::workload::causes::only_starts;
+use crate::workload::observed::observed;
+use crate::workload::pods::PodView;
 use crate::workload::tally::ordinal;
-use crate::workload::wait::{self, Wait};
 
 /// The most rounds. A kubelet often writes a crash-looping pod's status, and each time the eviction must be bound anew.
 const ROUNDS: u32 = 5;
@@ -25,7 +25,7 @@ pub async fn evict(
     (patched, revision): (&Value, &str),
     run: &RunContext,
 ) -> Result<()> {
-    let observed = Observed::wait(cluster, set, patched, run).await?;
+    let observed = observed(cluster, Kind::StatefulSet, set, patched, run).await?;
     // The controller may have made a new revision of this template: then the new pods belong to that one.
     let revision = text(&observed, "/status/updateRevision").unwrap_or(revision);
     for _ in 0..ROUNDS {
@@ -140,8 +140,7 @@ async fn stuck(cluster: &Cluster, set: &ObjectRef, value: &Value, revision: &str
     let one = |pod: &PodView| {
         let object = set.sibling(Kind::Pod.resource(), server_name(&pod.name)?, Some(pod.uid.clone()));
         let seen = json!({ "metadata": { "uid": pod.uid, "resourceVersion": pod.version } });
-        let starting = pod.obstacle.as_ref().is_none_or(|obstacle| obstacle.outlook == Outlook::Starting);
-        Ok(Stuck { object, eviction: Eviction { pod: seen, grace_period_seconds: None }, starting })
+        Ok(Stuck { object, eviction: Eviction { pod: seen, grace_period_seconds: None }, starting: only_starts(pod) })
     };
     stuck.map(one).collect()
 }
@@ -155,46 +154,6 @@ fn is_stuck(pod: &PodView, set: &ObjectRef, revision: &str, first: i64) -> bool 
         && !pod.terminating
         && !pod.finished
         && ordinal(&pod.name).is_some_and(|ordinal| ordinal >= first)
-}
-
-/// A StatefulSet whose controller is waited for.
-struct Observed<'a> {
-    set: &'a ObjectRef,
-    generation: i64,
-    now: Watch<Value>,
-}
-
-impl<'a> Observed<'a> {
-    /// Waits until the controller has seen the patch; returns the set as it then is.
-    async fn wait(cluster: &Cluster, set: &'a ObjectRef, patched: &Value, run: &RunContext) -> Result<Value> {
-        let now = cluster.watch_object(set, patched.clone()).await?;
-        let mut observed = Self { set, generation: number(patched, "/metadata/generation"), now };
-        wait::until_done(&mut observed, cluster, run).await?;
-        wait::still_there(set, observed.value()).cloned()
-    }
-
-    fn value(&self) -> Option<&Value> {
-        self.now.items().get(self.set.name.as_str())
-    }
-}
-
-impl Wait for Observed<'_> {
-    fn object(&self) -> &ObjectRef {
-        self.set
-    }
-
-    async fn look(&mut self, _cluster: &Cluster) -> Result<RolloutStatus> {
-        let seen = Workload::read(Kind::StatefulSet, wait::still_there(self.set, self.value())?);
-        Ok(if seen.has_observed(self.generation) {
-            RolloutStatus::Done { surge: 0 }
-        } else {
-            RolloutStatus::Pending(Pending::plain(rollout::not_observed(self.generation)))
-        })
-    }
-
-    async fn changed(&mut self) -> Result<()> {
-        self.now.changed().await
-    }
 }
 
 #[cfg(test)]

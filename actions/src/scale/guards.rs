@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Scale, Target};
 use crate::k8s::Kind;
 use crate::k8s::object::{controller, number, text};
+use crate::workload::lookup::{LiveObject, owner_ref};
 
 /// Choice for a target with an autoscaler.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -85,17 +86,61 @@ impl Scale {
 fn controlled(target: &Target) -> Option<String> {
     matches!(target.live.kind(), Some(Kind::ReplicaSet | Kind::ReplicationController)).then_some(())?;
     let owner = controller(&target.live.value)?;
-    let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
     Some(format!(
-        "{} is controlled by {}, which sets its number; scale that: TARGET_KIND={} TARGET_API_VERSION={} TARGET_NAME={}",
+        "{} is controlled by {}, which sets its number; scale that: {}",
         target.live.object,
         described(owner),
-        own("/kind"),
-        own("/apiVersion"),
-        own("/name")
+        named(owner)
     ))
+}
+
+/// Says why an object that has no number of replicas leads to none.
+pub(super) fn nothing_to_scale(live: &LiveObject) -> String {
+    let object = &live.object;
+    let Some(owner) = controller(&live.value) else {
+        return format!("there is nothing to scale: {object} has no number of replicas, and nothing controls it");
+    };
+    let owned = format!("{object} is controlled by {}", described(owner));
+    match owner_ref(object, owner) {
+        Some(_) => format!("there is nothing to scale: {owned}, which has no number of replicas"),
+        // Nobody asked whether it has one: that takes its API version and a permission of its own.
+        None => format!(
+            "{owned}, of a kind that is not built in; if that has a number of replicas, scale it: {}",
+            named(owner)
+        ),
+    }
+}
+
+/// Returns the variables that name an owner as the target.
+fn named(owner: &Value) -> String {
+    let own = |pointer: &str| text(owner, pointer).unwrap_or_default();
+    format!("TARGET_KIND={} TARGET_API_VERSION={} TARGET_NAME={}", own("/kind"), own("/apiVersion"), own("/name"))
 }
 
 pub(super) fn described(owner: &Value) -> String {
     format!("the {} {}", text(owner, "/kind").unwrap_or("object"), text(owner, "/name").unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::testing::live;
+    use rstest::rstest;
+    use serde_json::json;
+
+    #[rstest]
+    #[case::of_a_job(
+        json!([{ "controller": true, "apiVersion": "batch/v1", "kind": "Job", "name": "nightly" }]),
+        "there is nothing to scale: pod shop/web is controlled by the Job nightly, which has no number of replicas"
+    )]
+    #[case::of_nobody(json!([]), "there is nothing to scale: pod shop/web has no number of replicas, and nothing controls it")]
+    #[case::of_a_kind_that_is_not_known(
+        json!([{ "controller": true, "apiVersion": "apps.kruise.io/v1beta1", "kind": "CloneSet", "name": "web" }]),
+        "pod shop/web is controlled by the CloneSet web, of a kind that is not built in; if that has a number of replicas, scale it: \
+         TARGET_KIND=CloneSet TARGET_API_VERSION=apps.kruise.io/v1beta1 TARGET_NAME=web"
+    )]
+    fn a_pod_that_leads_to_no_number_says_so(#[case] owners: Value, #[case] says: &str) {
+        let pod = live(Kind::Pod, json!({ "metadata": { "uid": "u", "ownerReferences": owners } }));
+        assert_eq!(nothing_to_scale(&pod), says);
+    }
 }

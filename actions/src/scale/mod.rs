@@ -22,9 +22,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{self, Action, Decision, TargetRef};
+use crate::action::{self, Action, Circumstances, Decision, TargetRef};
 use crate::cluster::error::{Error, Result};
-use crate::cluster::observed::{PodCounts, Versions};
+use crate::cluster::observed::{Obstacle, PodCounts, Versions};
 use crate::cluster::patch::operations;
 use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit, Patch, Proof};
@@ -77,6 +77,9 @@ pub struct Details {
     /// The resourceVersion of each followed list at that moment.
     #[serde(default, skip_serializing_if = "Versions::is_empty")]
     pub verified_at: Versions,
+    /// What stood in the way, when the wait ended without its effect: at most three objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Obstacle>,
 }
 
 /// The object, its number, and the autoscalers that set it too.
@@ -119,7 +122,7 @@ impl Action for Scale {
         json!({ "replicas": 5 })
     }
 
-    fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
+    fn permissions(&self, resource: &Resource, circumstances: Circumstances) -> BTreeSet<Permission> {
         let mut all = BTreeSet::from([Permission::on_target("get", resource)]);
         if resource.built_in() == Some(Kind::Pod) {
             return all;
@@ -131,7 +134,7 @@ impl Action for Scale {
         if self.on_autoscaler == OnAutoscaler::Refuse {
             all.insert(Permission::of("list", &autoscalers()));
         }
-        if waits {
+        if circumstances.waits {
             all.insert(Permission::on_target("watch", resource));
             all.insert(Permission::of("list", &Kind::Pod.resource()));
             all.insert(Permission::of("watch", &Kind::Pod.resource()));
@@ -155,10 +158,7 @@ impl Action for Scale {
     async fn find(&self, cluster: &Cluster, named: &TargetRef, run: &RunContext) -> Result<Target> {
         let live = lookup::find(cluster, named.object()?, Self::owner_kinds).await?;
         if matches!(live.kind(), Some(Kind::Pod | Kind::Node | Kind::DaemonSet | Kind::Job | Kind::CronJob)) {
-            return Err(Error::InvalidRequest(format!(
-                "{} has no number of replicas, and nothing that has one controls it",
-                live.object
-            )));
+            return Err(Error::InvalidRequest(guards::nothing_to_scale(&live)));
         }
         let replicas = match live.kind() {
             Some(_) => live.value.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1),
@@ -235,6 +235,7 @@ impl Action for Scale {
             surge_replicas: seen.surge,
             pods: seen.pods,
             verified_at: seen.verified_at,
+            obstacles: seen.obstacles,
         }
     }
 

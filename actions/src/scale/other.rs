@@ -10,6 +10,9 @@ use crate::cluster::{Cluster, Query, Watch};
 use crate::k8s::object::{number, text};
 use crate::k8s::{Kind, ObjectRef};
 use crate::workload::Workload;
+use crate::workload::causes::table::Place;
+use crate::workload::causes::{self, Cause, Memory, Situation};
+use crate::workload::clues::Clues;
 use crate::workload::owners::Owners;
 use crate::workload::pods::PodView;
 use crate::workload::rollout::{self, Pending, RolloutStatus};
@@ -28,6 +31,8 @@ pub struct Scaled<'a> {
     pods: Option<Watch<PodView>>,
     owners: Owners,
     clock: Clock,
+    memory: Memory,
+    clues: Clues,
     began: Timestamp,
     /// Label selector of the object.
     labels: String,
@@ -46,8 +51,10 @@ impl<'a> Scaled<'a> {
             labels => Some(cluster.watch(Query::beside(object, Kind::Pod.resource(), labels)).await?),
         };
         let owners = Owners::of(object, labels.clone());
-        let (clock, began) = (Clock::default(), cluster.server_time(run.now));
-        let mut scaled = Self { object, wanted, run, now, pods, owners, clock, began, labels, owns: false };
+        let (clock, memory, clues) = (Clock::default(), Memory::default(), Clues::of(object));
+        let began = cluster.server_time(run.now);
+        let mut scaled =
+            Self { object, wanted, run, now, pods, owners, clock, memory, clues, began, labels, owns: false };
         wait::until_done(&mut scaled, cluster, run).await
     }
 
@@ -63,13 +70,16 @@ impl<'a> Scaled<'a> {
         Ok(!self.owns)
     }
 
-    /// Returns the state of the pods; `None` if unknown: the object may own none of the pods that its selector finds.
-    async fn look_at_pods(&mut self, cluster: &Cluster) -> Result<Option<RolloutStatus>> {
+    /// Returns the state of the pods; an error with what is missing if that is unknown: the object may own none of the
+    /// pods that its selector finds.
+    async fn look_at_pods(&mut self, cluster: &Cluster) -> Result<Result<RolloutStatus, Vec<Cause>>> {
         let pods: Vec<&PodView> = self.pods.iter().flat_map(|pods| pods.items().values()).collect();
         self.owners.learn(cluster, &[], &pods).await?;
         let strangers = pods.iter().any(|pod| !pod.finished && !self.owners.own(pod));
         let now = cluster.server_now();
-        let own = self.clock.follow(pods.iter().copied().filter(|pod| self.owners.own(pod)), self.began, now);
+        let ours: Vec<&PodView> = pods.iter().copied().filter(|pod| self.owners.own(pod)).collect();
+        self.memory.follow(ours.iter().copied(), self.began, now);
+        let own = self.clock.follow(ours.into_iter(), &self.memory, (self.began, now));
         let goal = Goal {
             generation: 0,
             revision: None,
@@ -84,7 +94,17 @@ impl<'a> Scaled<'a> {
         let workload = Workload::read(Kind::ReplicaSet, &json!({ "spec": { "replicas": self.wanted } }));
         let tally = Tally::of(&workload, &own, goal);
         self.run.progress.observe(self.observation(&tally, blind));
-        Ok((!blind).then(|| rollout::state(&workload, &tally, &[], goal)))
+        let situation = Situation {
+            target: self.object,
+            controller: self.object,
+            workload: &workload,
+            tally: &tally,
+            sets: &[],
+            goal,
+            memory: &self.memory,
+            evidence: self.clues.evidence(),
+        };
+        Ok(if blind { Err(causes::of(situation)) } else { Ok(rollout::state(situation)) })
     }
 
     fn observation(&self, tally: &Tally<'_>, blind: bool) -> Observation {
@@ -105,30 +125,46 @@ impl Wait for Scaled<'_> {
         self.object
     }
 
+    fn clues(&mut self) -> &mut Clues {
+        &mut self.clues
+    }
+
+    fn lost(&self) -> bool {
+        wait::still_there(self.object, self.now.items().get(self.object.name.as_str())).is_err()
+    }
+
     async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus> {
         wait::still_there(self.object, self.now.items().get(self.object.name.as_str()))?;
         let total = total(cluster, self.object, self.wanted).await?;
         let counted = total == self.wanted;
-        match self.look_at_pods(cluster).await? {
-            None if counted && self.owns_none(cluster).await? => {
+        let causes = match self.look_at_pods(cluster).await? {
+            Err(_) if counted && self.owns_none(cluster).await? => {
                 self.run.progress.warn(format!(
                     "{} owns none of the pods that its /scale selects, or tells no selector: verified by its own count, not by ready pods",
                     self.object
                 ));
-                Ok(RolloutStatus::Done { surge: 0 })
+                return Ok(RolloutStatus::Done { surge: 0 });
             }
-            Some(status) if counted || !matches!(status, RolloutStatus::Done { .. }) => Ok(status),
-            _ => {
-                let status = format!("its own count says {total}, not {}", self.wanted);
-                Ok(RolloutStatus::Pending(Pending::plain(status)))
-            }
-        }
+            Ok(status) if counted || !matches!(status, RolloutStatus::Done { .. }) => return Ok(status),
+            Ok(_) => vec![Cause::new(self.object.to_reference(), Place::Controller, "NotReported", "")],
+            Err(causes) => causes,
+        };
+        let status = format!("its own count says {total}, not {}", self.wanted);
+        Ok(RolloutStatus::Pending(Pending::plain(status, causes)))
     }
 
     async fn changed(&mut self) -> Result<()> {
         tokio::select! {
             changed = self.now.changed() => changed,
             changed = wait::changed(&mut self.pods) => changed,
+        }
+    }
+
+    async fn refresh(&mut self, cluster: &Cluster) -> Result<bool> {
+        let kept_back = self.now.refresh(cluster).await?;
+        match &mut self.pods {
+            Some(pods) => Ok(pods.refresh(cluster).await? || kept_back),
+            None => Ok(kept_back),
         }
     }
 }

@@ -44,25 +44,31 @@ impl LiveObject {
     }
 }
 
-/// Looks an object up, and follows its controllers from every kind with `owner_kinds`: the kinds that it may lead to.
+/// Looks an object up, and follows its controllers as far as they are of `owner_kinds`: the kinds that a kind may lead to.
+/// Any other controller is not read: no permission for it is needed.
 pub async fn find(
     cluster: &Cluster,
     named: &ObjectRef,
     owner_kinds: impl Fn(Kind) -> &'static [Kind],
 ) -> Result<LiveObject> {
-    let leads_on = |kind| !owner_kinds(kind).is_empty();
     let mut object = named.clone();
     let mut resolved_from = None;
     loop {
         let value = cluster.get(&object).await?;
         object = same(&object, uid(&value))?;
-        let owner = controller(&value).filter(|_| object.resource.built_in().is_some_and(&leads_on));
-        let Some(next) = owner.and_then(|owner| owner_ref(&object, owner)) else {
+        let owners = object.resource.built_in().map(&owner_kinds).unwrap_or_default();
+        let next = controller(&value).and_then(|owner| owner_ref(&object, owner));
+        let Some(next) = next.filter(|next| next.resource.built_in().is_some_and(|kind| leads_to(owners, kind))) else {
             return Ok(LiveObject { object, value, resolved_from });
         };
         resolved_from.get_or_insert_with(|| object.clone());
         object = next;
     }
+}
+
+/// Returns whether a controller of this kind is on the way: a ReplicaSet may lead to its Deployment.
+fn leads_to(owners: &[Kind], kind: Kind) -> bool {
+    owners.contains(&kind) || (kind == Kind::ReplicaSet && owners.contains(&Kind::Deployment))
 }
 
 /// Returns the object with its UID; refuses if `TARGET_UID` (or an owner reference) meant another of the same name.
@@ -87,6 +93,7 @@ pub fn owner_ref(object: &ObjectRef, owner: &Value) -> Option<ObjectRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
     use serde_json::json;
 
     #[test]
@@ -97,6 +104,17 @@ mod tests {
         assert_eq!((found.to_string(), found.uid.as_deref()), ("replicaset shop/web".to_owned(), Some("o")));
         assert!(owner_ref(&pod, &owner("ReplicaSet", "example.com/v1")).is_none());
         assert!(owner_ref(&pod, &owner("Rollout", "argoproj.io/v1alpha1")).is_none());
+    }
+
+    /// What cannot be acted on is not read: that would take a permission that nothing else needs.
+    #[rstest]
+    #[case::its_workload(&[Kind::StatefulSet], Kind::StatefulSet, true)]
+    #[case::on_the_way(&[Kind::Deployment], Kind::ReplicaSet, true)]
+    #[case::a_job(&[Kind::Deployment, Kind::StatefulSet], Kind::Job, false)]
+    #[case::not_on_the_way(&[Kind::StatefulSet], Kind::ReplicaSet, false)]
+    #[case::leads_nowhere(&[], Kind::ReplicaSet, false)]
+    fn follows_only_to_what_can_be_acted_on(#[case] owners: &[Kind], #[case] kind: Kind, #[case] follows: bool) {
+        assert_eq!(leads_to(owners, kind), follows);
     }
 
     #[test]

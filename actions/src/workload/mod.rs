@@ -2,15 +2,24 @@
 //! follows their pods and revisions.
 
 pub mod autoscaler;
+pub mod causes;
+pub mod clues;
 pub mod eviction;
+pub mod look;
 pub mod lookup;
+pub mod marks;
+pub mod observed;
+pub mod obstacles;
 pub mod owners;
+pub mod patience;
 pub mod pods;
 pub mod revisions;
 pub mod rollout;
 pub mod rollout_target;
 pub mod steady;
 pub mod tally;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod wait;
 
 use std::time::Duration;
@@ -24,13 +33,42 @@ use crate::k8s::{Kind, ObjectRef};
 /// Path of the number of a StatefulSet's first pods that are left alone.
 const PARTITION: &str = "/spec/updateStrategy/rollingUpdate/partition";
 
-/// The condition of a Deployment that has exceeded its own deadline.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutOfTime {
+/// A condition that a controller set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// The reason, one word.
+    pub reason: String,
     /// Message of the controller.
     pub message: String,
-    /// Time of the condition's last update.
+    /// Time of the last transition.
     pub since: String,
+    /// Time of the last update.
+    pub updated: String,
+}
+
+impl Condition {
+    /// Returns an object's condition of this type and status, with one of these reasons (with any, if there are none).
+    fn of(object: &Value, kind: &str, status: &str, reasons: &[&str]) -> Option<Self> {
+        let fits = |one: &&Value| {
+            text(one, "/type") == Some(kind)
+                && text(one, "/status") == Some(status)
+                && (reasons.is_empty() || text(one, "/reason").is_some_and(|reason| reasons.contains(&reason)))
+        };
+        let found = object.pointer("/status/conditions")?.as_array()?.iter().find(fits)?;
+        let own = |pointer: &str| text(found, pointer).unwrap_or_default().to_owned();
+        let message = own("/message");
+        Some(Self {
+            reason: own("/reason"),
+            message,
+            since: own("/lastTransitionTime"),
+            updated: own("/lastUpdateTime"),
+        })
+    }
+
+    /// Returns the condition of an object whose pods cannot be made: a quota, an admission plugin.
+    pub fn replica_failure(object: &Value) -> Option<Self> {
+        Self::of(object, "ReplicaFailure", "True", &[])
+    }
 }
 
 /// State of a workload, as it reports itself.
@@ -69,9 +107,11 @@ pub struct Workload {
     /// Newest revision of a StatefulSet.
     pub update_revision: Option<String>,
     /// The Deployment's own deadline (`progressDeadlineSeconds`), if exceeded.
-    pub out_of_time: Option<OutOfTime>,
-    /// Reason why pods cannot even be created (a quota, an admission plugin).
-    pub replica_failure: Option<String>,
+    pub out_of_time: Option<Condition>,
+    /// Reason why a Deployment's ReplicaSet cannot be made.
+    pub set_failure: Option<Condition>,
+    /// Reason why pods cannot be made.
+    pub replica_failure: Option<Condition>,
 }
 
 impl Workload {
@@ -102,13 +142,9 @@ impl Workload {
             min_ready: Duration::from_secs(number(object, "/spec/minReadySeconds").try_into().unwrap_or(0)),
             max_surge: max_surge(object),
             update_revision: text(object, "/status/updateRevision").map(str::to_owned),
-            out_of_time: condition(object, "Progressing", "False", Some("ProgressDeadlineExceeded")).map(|found| {
-                OutOfTime {
-                    message: message(found),
-                    since: text(found, "/lastUpdateTime").unwrap_or_default().to_owned(),
-                }
-            }),
-            replica_failure: condition(object, "ReplicaFailure", "True", None).map(message),
+            out_of_time: Condition::of(object, "Progressing", "False", &["ProgressDeadlineExceeded"]),
+            set_failure: Condition::of(object, "Progressing", "False", &["ReplicaSetCreateError", "FailedCreate"]),
+            replica_failure: Condition::replica_failure(object),
         }
     }
 
@@ -211,24 +247,17 @@ impl Written {
     }
 }
 
-fn message(condition: &Value) -> String {
-    text(condition, "/message").unwrap_or("no message").to_owned()
-}
-
-fn condition<'a>(object: &'a Value, kind: &str, status: &str, reason: Option<&str>) -> Option<&'a Value> {
-    let fits = |one: &&Value| {
-        text(one, "/type") == Some(kind)
-            && text(one, "/status") == Some(status)
-            && (reason.is_none() || text(one, "/reason") == reason)
-    };
-    object.pointer("/status/conditions")?.as_array()?.iter().find(fits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
     use serde_json::json;
+
+    #[expect(clippy::unnecessary_wraps, reason = "conditions may be absent")]
+    fn condition(reason: &str, message: &str, since: &str, updated: &str) -> Option<Condition> {
+        let [reason, message, since, updated] = [reason, message, since, updated].map(str::to_owned);
+        Some(Condition { reason, message, since, updated })
+    }
 
     #[test]
     fn reads_what_controllers_say() {
@@ -238,7 +267,7 @@ mod tests {
             "status": { "observedGeneration": 3, "replicas": 5, "updatedReplicas": 2, "readyReplicas": 4, "availableReplicas": 1, "updateRevision": "web-2",
                 "desiredNumberScheduled": 12, "numberMisscheduled": 1, "currentNumberScheduled": 15, "updatedNumberScheduled": 12, "numberReady": 14, "numberAvailable": 11,
                 "conditions": [
-                    { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late", "lastUpdateTime": "t" },
+                    { "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late", "lastUpdateTime": "t", "lastTransitionTime": "s" },
                     { "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota" } ] },
         });
         let set = Workload::read(Kind::StatefulSet, &object);
@@ -259,8 +288,9 @@ mod tests {
             min_ready: Duration::from_secs(10),
             max_surge: 0,
             update_revision: Some("web-2".to_owned()),
-            out_of_time: Some(OutOfTime { message: "late".to_owned(), since: "t".to_owned() }),
-            replica_failure: Some("quota".to_owned()),
+            out_of_time: condition("ProgressDeadlineExceeded", "late", "s", "t"),
+            set_failure: None,
+            replica_failure: condition("FailedCreate", "quota", "", ""),
         };
         assert_eq!(set, expected);
         assert!(set.has_observed(3) && set.has_observed(2) && !set.has_observed(4));
@@ -276,6 +306,23 @@ mod tests {
             (read.ordered, read.paused, read.on_delete, read.out_of_time, read.replica_failure),
             (false, false, false, None, None)
         );
+    }
+
+    #[rstest]
+    #[case::of_a_set("False", "ReplicaSetCreateError", Some(""))]
+    #[case::of_old_clusters("False", "FailedCreate", Some(""))]
+    #[case::another_reason("False", "ProgressDeadlineExceeded", None)]
+    #[case::passed("True", "ReplicaSetCreateError", None)]
+    fn a_set_that_cannot_be_made_is_no_deadline(
+        #[case] status: &str,
+        #[case] reason: &str,
+        #[case] says: Option<&str>,
+    ) {
+        let object =
+            json!({ "status": { "conditions": [{ "type": "Progressing", "status": status, "reason": reason }] } });
+        let found = Workload::read(Kind::Deployment, &object).set_failure;
+        assert_eq!(found.as_ref().map(|one| one.message.as_str()), says);
+        assert!(found.is_none_or(|one| one.reason == reason));
     }
 
     #[rstest]

@@ -11,6 +11,7 @@ use crate::k8s::object::{annotation, controller, label, number, text, uid};
 use crate::k8s::selector::selector;
 use crate::k8s::template::{TEMPLATE_HASH, normalized};
 use crate::k8s::{Kind, ObjectRef, Resource};
+use crate::workload::Condition;
 use crate::workload::lookup::{LiveObject, same};
 
 /// Annotation with the revision's number, on a Deployment and its ReplicaSets.
@@ -55,6 +56,8 @@ pub struct SetView {
     pub pod_label: Option<String>,
     /// Pod template, as [`normalized`] leaves it.
     pub template: Value,
+    /// Reason why the set's pods cannot be made.
+    pub failure: Option<Condition>,
 }
 
 impl Item for SetView {
@@ -76,6 +79,7 @@ impl From<Value> for SetView {
             desired: annotation(&set, DESIRED).and_then(|number| number.parse().ok()),
             pod_label: label(&set, TEMPLATE_HASH).map(str::to_owned),
             template: set.pointer("/spec/template").map(normalized).unwrap_or_default(),
+            failure: Condition::replica_failure(&set),
         }
     }
 }
@@ -110,8 +114,8 @@ pub async fn beside(
     run: &RunContext,
 ) -> Result<(LiveObject, Vec<Revision>)> {
     let revisions = list(cluster, kind, &found.object, &found.value).await?;
-    let marked = revisions.iter().any(|revision| executions::of(run, &revision.object).is_some());
-    if marked && executions::of(run, &found.value).is_none() {
+    let marked = revisions.iter().any(|revision| !executions::of(run, &revision.object).is_empty());
+    if marked && executions::of(run, &found.value).is_empty() {
         found.value = cluster.get(&found.object).await?;
         found.object = same(&found.object, uid(&found.value))?;
     }
@@ -228,6 +232,7 @@ mod tests {
             desired: Some(5),
             pod_label: Some("h".to_owned()),
             template: template("a"),
+            failure: None,
         };
         assert_eq!((set.key(), &set), ("web-h", &expected));
     }

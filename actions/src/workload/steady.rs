@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use super::causes::Memory;
 use super::pods::PodView;
 use super::tally::Followed;
 
@@ -15,15 +16,21 @@ pub struct Clock(BTreeMap<String, (String, Instant)>);
 
 impl Clock {
     /// Returns each pod with the time for which it has been ready without a container starting again. A pod from before
-    /// the run may have been ready for longer than we have looked: its kubelet says since when, in whole seconds.
+    /// the run may have been ready for longer than we have looked: its kubelet says since when, in whole seconds. What is
+    /// remembered of crashes tells for how long it must be.
     pub fn follow<'a>(
         &mut self,
         pods: impl Iterator<Item = &'a PodView>,
-        began: Timestamp,
-        now: Timestamp,
+        memory: &Memory,
+        (began, now): (Timestamp, Timestamp),
     ) -> Vec<Followed<'a>> {
         let mut seen = BTreeMap::new();
-        let followed = pods.map(|pod| Followed { pod, steady: self.steady(pod, began, now, &mut seen) }).collect();
+        let followed = pods.map(|pod| Followed {
+            pod,
+            steady: self.steady(pod, began, now, &mut seen),
+            to_outlive: memory.to_outlive(pod),
+        });
+        let followed = followed.collect();
         self.0 = seen;
         followed
     }
@@ -73,7 +80,7 @@ mod tests {
 
     fn steady(clock: &mut Clock, pod: &PodView) -> u64 {
         let (began, now) = (at("2026-01-01T00:01:00Z"), at("2026-01-01T00:01:30Z"));
-        clock.follow([pod].into_iter(), began, now)[0].steady.as_secs()
+        clock.follow([pod].into_iter(), &Memory::default(), (began, now))[0].steady.as_secs()
     }
 
     /// By its kubelet's word, less the second that whole seconds may hide; of a pod of this run only what we have seen.

@@ -20,8 +20,8 @@ pub struct Goal<'a> {
     pub generation: i64,
     /// Revision that the pods must be of; `None` for any revision (scale).
     pub revision: Option<&'a str>,
-    /// Time of the `ProgressDeadlineExceeded` condition before the change. The same time later means that the condition
-    /// still belongs to an earlier rollout (a rollback to an existing ReplicaSet does not reset it).
+    /// Time of the condition `Progressing: False` before the change. The same time later means that the condition still
+    /// belongs to an earlier rollout (a rollback to an existing ReplicaSet does not reset it).
     pub stale_deadline: Option<&'a str>,
     /// Choice to wait for terminating pods.
     pub terminating: Terminating,
@@ -40,6 +40,8 @@ pub struct Followed<'a> {
     pub pod: &'a PodView,
     /// Time for which the pod has been ready.
     pub steady: Duration,
+    /// Time for which it must be ready to have outlived its crashes since the change.
+    pub to_outlive: Duration,
 }
 
 /// The workload's pods, each in one group. Completed pods are in none: they neither serve nor go away.
@@ -126,7 +128,7 @@ fn missing(workload: &Workload, one: Followed<'_>, goal: Goal<'_>) -> Option<Dur
     }
     let settles = !one.pod.probed && became_ready_in(one.pod, goal.began);
     let needed = if settles { workload.min_ready.max(goal.settle) } else { workload.min_ready };
-    Some(needed.saturating_sub(one.steady))
+    Some(needed.max(one.to_outlive).saturating_sub(one.steady))
 }
 
 /// Returns whether a pod became ready after that moment. The time has whole seconds, and is the kubelet's.
@@ -145,18 +147,15 @@ pub fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duratio
     one.into_iter().chain(other).min()
 }
 
-/// Returns a sentence such as `pod web-1 on node-a is still terminating`.
-pub fn leaving(pod: &PodView, overdue: bool) -> String {
-    let node = pod.node.as_deref().map_or("no node".to_owned(), |node| format!("node {node}"));
-    let held = if pod.finalizers.is_empty() {
-        String::new()
-    } else {
-        format!(", held by its finalizers {}", pod.finalizers.join(", "))
-    };
-    match pod.due.filter(|_| overdue) {
-        Some(due) => format!("pod {} on {node} should have been gone at {due}{held}", pod.name),
-        None => format!("pod {} on {node} is still terminating{held}", pod.name),
-    }
+/// Returns the number of pods that must be as asked.
+pub fn wanted(workload: &Workload, goal: Goal<'_>) -> i64 {
+    if goal.revision.is_some() { workload.in_reach() } else { workload.desired }
+}
+
+/// Returns the number of pods of one ReplicaSet that count.
+pub fn live_of(tally: &Tally<'_>, set: &str) -> i64 {
+    let of_set = tally.there.iter().chain(&tally.coming).filter(|pod| pod.owner.as_deref() == Some(set));
+    i64::try_from(of_set.count()).unwrap_or(i64::MAX)
 }
 
 /// Returns the number of pods.

@@ -1,66 +1,70 @@
-//! Waits by watch, never by polling at an interval, and with patience for obstacles that may pass.
-
-use std::time::Duration;
+//! Waits by watch, never by polling at an interval, and with patience for causes that may pass.
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Workload;
+use super::causes::{self, Memory, Situation};
+use super::clues::Clues;
+pub use super::look::Wait;
+use super::look::{end, is_late, over, report, with_its_namespace};
 use super::owners::Owners;
+use super::patience::{Patience, Verdict};
 use super::pods::PodView;
 use super::revisions::{self, SetView};
 use super::rollout::{self, Pending, RolloutStatus};
 use super::steady::Clock;
-use super::tally::{Followed, Goal, Tally};
+use super::tally::{Followed, Goal, Tally, wanted};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::observed::{Observation, Versions};
-use crate::cluster::run::{Progress, RunContext};
+use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Item, Query, Watch};
 use crate::k8s::object::{text, uid};
 use crate::k8s::selector::selector;
 use crate::k8s::{Kind, ObjectRef};
 
-/// An effect that is waited for.
-#[allow(async_fn_in_trait, reason = "never used as a trait object, and everything runs on one thread")]
-pub trait Wait {
-    /// Returns the object, for sentences.
-    fn object(&self) -> &ObjectRef;
-    /// Looks at the progress.
-    async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus>;
-    /// Returns once something watched has changed.
-    async fn changed(&mut self) -> Result<()>;
-    /// Returns the error for an effect that will not come.
-    fn failed(&self, why: &str) -> Error {
-        Error::NotVerified(format!("{} does not become ready: {why}", self.object()))
-    }
-}
-
-/// Waits until the effect is there or cannot come, an obstacle has stood for `stuckAfter`, or the cluster's deadline
-/// comes.
+/// Waits until the effect is there or cannot come, a cause has stood for `stuckAfter`, or the cluster's deadline comes; then a
+/// last look decides.
 pub async fn until_done(wait: &mut impl Wait, cluster: &Cluster, run: &RunContext) -> Result<()> {
     let stuck_after = run.wait.stuck_after.get();
     let mut patience = Patience::new(stuck_after);
     loop {
-        let pending = match wait.look(cluster).await? {
-            RolloutStatus::Done { .. } => return Ok(()),
-            RolloutStatus::Failed(why) => return Err(wait.failed(&why)),
-            RolloutStatus::Pending(pending) => pending,
+        let pending = match wait.look(cluster).await {
+            Ok(RolloutStatus::Done { .. }) => return Ok(()),
+            Ok(RolloutStatus::Failed(why)) => return Err(wait.failed(&why)),
+            Ok(RolloutStatus::Pending(pending)) => pending,
+            Err(error) => return Err(with_its_namespace(wait, cluster, run, error).await),
         };
-        let obstacle = pending.obstacle.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
-        run.progress.report(&format!("{}: {}{obstacle}", wait.object(), pending.status));
-        let patient = patience.until(&pending).map_err(|why| {
-            wait.failed(&format!(
-                "{why} (no progress for {} s; raise stuckAfter if this may take longer)",
-                stuck_after.as_secs()
-            ))
-        })?;
+        if wait.clues().follow(cluster, &pending.causes).await {
+            continue;
+        }
+        report(wait, &pending, run);
+        let patient = match patience.judge(&pending) {
+            Verdict::Wait(until) => until,
+            Verdict::Certain(cause) => {
+                let told = end(wait, cluster, run, cause, &pending).await;
+                return Err(wait.failed(&told));
+            }
+            Verdict::TooLong(cause) => {
+                let told = end(wait, cluster, run, cause, &pending).await;
+                let limit = stuck_after.as_secs();
+                return Err(wait
+                    .failed(&format!("{told} (no progress for {limit} s; raise stuckAfter if this may take longer)")));
+            }
+        };
         let deadline = Instant::now() + cluster.remaining();
         let again = pending.again.map(|again| Instant::now() + again);
-        let wake = patient.into_iter().chain(again).chain([deadline]).min().unwrap_or(deadline);
+        let times = [patient, again, wait.clues().next(&pending.causes)];
+        let wake = times.into_iter().flatten().chain([deadline]).min().unwrap_or(deadline);
         tokio::select! {
-            changed = wait.changed() => changed?,
-            () = tokio::time::sleep_until(wake) => if wake >= deadline { return Err(out_of_time(wait.object(), &run.progress)) },
+            changed = wait.changed() => match changed {
+                Err(error) if is_late(&error, cluster) => return over(wait, cluster, run, (pending, Some(error))).await,
+                changed => changed?,
+            },
+            () = tokio::time::sleep_until(wake) => if wake >= deadline {
+                return over(wait, cluster, run, (pending, None)).await;
+            },
         }
     }
 }
@@ -96,9 +100,11 @@ impl RolloutWait<'_> {
             pods,
             owners: Owners::of(self.object, labels),
             clock: Clock::default(),
+            memory: Memory::default(),
+            clues: Clues::of(self.object),
             began: cluster.server_time(self.run.now),
             generation: before.generation,
-            stale_deadline: before.out_of_time.map(|late| late.since),
+            stale_deadline: before.out_of_time.or(before.set_failure).map(|condition| condition.updated),
             revision: None,
         };
         until_done(&mut rollout, cluster, self.run).await
@@ -113,6 +119,8 @@ struct Rollout<'a> {
     pods: Watch<PodView>,
     owners: Owners,
     clock: Clock,
+    memory: Memory,
+    clues: Clues,
     began: Timestamp,
     generation: i64,
     stale_deadline: Option<String>,
@@ -125,41 +133,45 @@ impl Wait for Rollout<'_> {
         self.wait.object
     }
 
+    fn clues(&mut self) -> &mut Clues {
+        &mut self.clues
+    }
+
+    fn lost(&self) -> bool {
+        still_there(self.wait.object, self.workload.items().get(self.wait.object.name.as_str())).is_err()
+    }
+
     async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus> {
         let value = self.ours()?.clone();
         let seen = Workload::read(self.wait.kind, &value);
-        if let Some(pending) = self.beginning(cluster, &seen, &value).await? {
-            // The pods may be ready long before the controller has begun.
-            self.clock.follow(self.pods.items().values(), self.began, cluster.server_now());
-            return Ok(RolloutStatus::Pending(pending));
-        }
+        let beginning = self.beginning(cluster, &seen, &value).await?;
         let pods: Vec<&PodView> = self.pods.items().values().collect();
         let sets = self.own_sets();
-        self.owners.learn(cluster, &sets, &pods).await?;
-        let options = &self.wait.run.wait;
-        let goal = Goal {
-            generation: self.generation,
-            revision: self.revision.as_deref(),
-            stale_deadline: self.stale_deadline.as_deref(),
-            terminating: options.terminating,
-            settle: options.settle.get(),
-            began: self.began,
-            now: cluster.server_now(),
-        };
-        let ours = pods.into_iter().filter(|pod| self.owners.own(pod));
-        let followed: Vec<Followed<'_>> = self.clock.follow(ours, self.began, goal.now);
+        // Before the controller has seen the change, nothing is asked about its pods.
+        if seen.has_observed(self.generation) {
+            self.owners.learn(cluster, &sets, &pods).await?;
+        }
+        let now = cluster.server_now();
+        let ours: Vec<&PodView> = pods.into_iter().filter(|pod| self.owners.own(pod)).collect();
+        self.memory.follow(ours.iter().copied(), self.began, now);
+        // From the first look on: the pods may be ready long before the controller has begun.
+        let followed: Vec<Followed<'_>> = self.clock.follow(ours.into_iter(), &self.memory, (self.began, now));
+        let goal = self.goal(now);
         let tally = Tally::of(&seen, &followed, goal);
-        let status = rollout::state(&seen, &tally, &sets, goal);
-        self.wait.run.progress.observe(Observation {
-            pods: Some(tally.counts()),
-            desired: Some(rollout::wanted(&seen, goal)),
-            revision: self.revision.clone(),
-            surge: match status {
-                RolloutStatus::Done { surge } if surge > 0 => Some(surge),
-                _ => None,
-            },
-            verified_at: self.versions(),
-        });
+        let (target, evidence) = (self.wait.object, self.clues.evidence());
+        let (workload, memory) = (&seen, &self.memory);
+        let situation =
+            Situation { target, controller: target, workload, tally: &tally, sets: &sets, goal, memory, evidence };
+        let status = match (beginning, rollout::state(situation)) {
+            (Some(what), RolloutStatus::Pending(pending)) => {
+                RolloutStatus::Pending(Pending { status: what, reached: i64::MIN, ..pending })
+            }
+            (Some(what), _) => RolloutStatus::Pending(Pending::plain(what, causes::of(situation))),
+            (None, status) => status,
+        };
+        if seen.has_observed(self.generation) {
+            self.observe(&status, &tally, wanted(&seen, goal));
+        }
         Ok(status)
     }
 
@@ -171,15 +183,52 @@ impl Wait for Rollout<'_> {
             changed = pods.changed() => changed,
         }
     }
+
+    async fn refresh(&mut self, cluster: &Cluster) -> Result<bool> {
+        let mut kept_back = self.workload.refresh(cluster).await?;
+        if let Some(sets) = &mut self.sets {
+            kept_back |= sets.refresh(cluster).await?;
+        }
+        Ok(self.pods.refresh(cluster).await? || kept_back)
+    }
 }
 
 impl Rollout<'_> {
+    /// Returns the goal as it stands. Before there is a new revision, no pod has it.
+    fn goal(&self, now: Timestamp) -> Goal<'_> {
+        let options = &self.wait.run.wait;
+        Goal {
+            generation: self.generation,
+            revision: self.wait.of_newest_revision.then(|| self.revision.as_deref().unwrap_or_default()),
+            stale_deadline: self.stale_deadline.as_deref(),
+            terminating: options.terminating,
+            settle: options.settle.get(),
+            began: self.began,
+            now,
+        }
+    }
+
+    fn observe(&self, status: &RolloutStatus, tally: &Tally<'_>, desired: i64) {
+        self.wait.run.progress.observe(Observation {
+            pods: Some(tally.counts()),
+            desired: Some(desired),
+            revision: self.revision.clone(),
+            surge: match status {
+                RolloutStatus::Done { surge } if *surge > 0 => Some(*surge),
+                _ => None,
+            },
+            verified_at: self.versions(),
+            ..Observation::default()
+        });
+    }
+
     /// Returns what is missing until the controller has begun: it must have seen the change and, if needed, made a
-    /// revision. It may have seen the change without making the revision yet, as when also scaled at that moment.
-    async fn beginning(&mut self, cluster: &Cluster, seen: &Workload, value: &Value) -> Result<Option<Pending>> {
+    /// revision. It may have seen the change without making the revision yet, as when also scaled at that moment, or
+    /// while the strategy `Recreate` waits for the old pods to be gone.
+    async fn beginning(&mut self, cluster: &Cluster, seen: &Workload, value: &Value) -> Result<Option<String>> {
         let RolloutWait { object, kind, .. } = *self.wait;
         if !seen.has_observed(self.generation) {
-            return Ok(Some(Pending::plain(rollout::not_observed(self.generation))));
+            return Ok(Some(rollout::not_observed(self.generation)));
         }
         if kind == Kind::Deployment && self.sets.is_none() {
             let query = Query::beside(object, Kind::ReplicaSet.resource(), selector(&self.wait.now));
@@ -188,7 +237,7 @@ impl Rollout<'_> {
         if self.wait.of_newest_revision && self.revision.is_none() {
             self.revision = revisions::current_pod_label(cluster, kind, object, value, &self.own_sets()).await?;
             if self.revision.is_none() {
-                return Ok(Some(Pending::plain("waiting for its new revision")));
+                return Ok(Some("waiting for its new revision".to_owned()));
             }
         }
         Ok(None)
@@ -243,41 +292,6 @@ pub async fn changed<T: Item>(watch: &mut Option<Watch<T>>) -> Result<()> {
     }
 }
 
-/// Returns the error for a wait that is over without the effect.
-fn out_of_time(object: &ObjectRef, progress: &Progress) -> Error {
-    let last = progress.last().unwrap_or_else(|| object.to_string());
-    Error::NotVerified(format!("waitTimeout is over; {last}"))
-}
-
-/// Measures how long an obstacle that may pass has stood without progress.
-struct Patience {
-    allowed: Duration,
-    best: i64,
-    since: Option<Instant>,
-}
-
-impl Patience {
-    /// Allows an obstacle this long.
-    fn new(allowed: Duration) -> Self {
-        Self { allowed, best: i64::MIN, since: None }
-    }
-
-    /// Returns the time until which to wait for a change; the error names an obstacle that stood too long.
-    fn until(&mut self, waiting: &Pending) -> Result<Option<Instant>, String> {
-        let Some(obstacle) = &waiting.obstacle else {
-            self.since = None;
-            self.best = self.best.max(waiting.reached);
-            return Ok(None);
-        };
-        if waiting.reached > self.best {
-            self.best = waiting.reached;
-            self.since = None;
-        }
-        let over = *self.since.get_or_insert_with(Instant::now) + self.allowed;
-        if over <= Instant::now() { Err(obstacle.clone()) } else { Ok(Some(over)) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,31 +299,7 @@ mod tests {
     use crate::cluster::fake::{Answer, cluster, object};
     use rstest::rstest;
     use serde_json::json;
-
-    fn waiting(reached: i64, obstacle: bool) -> Pending {
-        Pending { status: String::new(), reached, obstacle: obstacle.then(|| "no room".to_owned()), again: None }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn patience_ends_only_without_progress() {
-        let mut patience = Patience::new(Duration::from_mins(1));
-        assert!(patience.until(&waiting(0, true)).is_ok());
-        tokio::time::advance(Duration::from_secs(50)).await;
-        assert!(patience.until(&waiting(1, true)).is_ok(), "one more is ready: it begins anew");
-        tokio::time::advance(Duration::from_secs(50)).await;
-        assert!(patience.until(&waiting(1, true)).is_ok());
-        tokio::time::advance(Duration::from_secs(11)).await;
-        assert_eq!(patience.until(&waiting(1, true)).unwrap_err(), "no room");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_obstacle_that_passed_is_forgotten() {
-        let mut patience = Patience::new(Duration::from_mins(1));
-        assert!(patience.until(&waiting(0, true)).is_ok());
-        assert_eq!(patience.until(&waiting(0, false)), Ok(None));
-        tokio::time::advance(Duration::from_secs(70)).await;
-        assert!(patience.until(&waiting(0, true)).is_ok());
-    }
+    use std::time::Duration;
 
     /// `deployment shop/web` after a change: how many of its generations its controller has seen.
     fn deployment(observed: i64, version: &str) -> Value {
@@ -404,11 +394,71 @@ mod tests {
         let began = Instant::now();
         let (ended, run) = waited(false, None, 30).await;
         let Err(Error::NotVerified(why)) = ended else { panic!("{ended:?}") };
-        let says =
-            "waitTimeout is over; deployment shop/web: 0 of 1 new pods are ready; pod web-1 on no node is not ready";
+        let says = "waitTimeout is over; deployment shop/web: 0 of 1 new pods are ready; pod web-1: Pending since 2020-01-03T00:00:00Z; \
+            its scheduler (default-scheduler) has reported nothing";
         assert!(why.starts_with(says), "{why}");
         assert_eq!(began.elapsed().as_secs(), 30);
         assert_eq!(run.progress.observation().pods.map(|pods| pods.not_ready), Some(1));
+    }
+
+    /// Watches that begin and say nothing, while reads show what there is.
+    #[rstest]
+    #[case::done(true, true, 15)]
+    #[case::to_be_settled(false, true, 18)]
+    #[case::not_ready_even_after_that(true, false, 18)]
+    #[tokio::test(start_paused = true)]
+    async fn when_the_time_is_over_a_last_look_decides(#[case] probe: bool, #[case] ready: bool, #[case] seconds: u64) {
+        let then = move || {
+            let mut pod = pod("web-1", "mine", ready);
+            if !probe {
+                pod["spec"]["containers"][0] = json!({ "name": "app" });
+            }
+            // Made in this run.
+            pod["metadata"]["creationTimestamp"] = json!(Timestamp::now().to_string());
+            pod
+        };
+        let (cluster, seen) = cluster(move |line, before| match line {
+            line if line.contains("watch=true") => Answer::Watch(Vec::new()),
+            // What is there when the wait begins, and what comes of it.
+            line if line.contains("/pods") && before == 0 => listed(&[pod("web-1", "mine", false)]),
+            line if line.contains("/pods") => listed(&[then()]),
+            line if line.contains("/replicasets") => listed(&[set("mine", "u")]),
+            _ => Answer::Json(200, deployment(2, "101")),
+        });
+        let (run, object, began) = (run(), object(Kind::Deployment), Instant::now());
+        let wait = RolloutWait {
+            object: &object,
+            kind: Kind::Deployment,
+            now: deployment(1, "99"),
+            of_newest_revision: true,
+            overwritten: &|_| None,
+            run: &run,
+        };
+        // Sooner than a quiet watch is checked.
+        let ended = wait.wait(&cluster.until(began + Duration::from_secs(15))).await;
+        assert_eq!((ended.is_ok(), began.elapsed().as_secs()), (ready, seconds), "{ended:?}");
+        assert_eq!(run.progress.observation().pods.map(|pods| pods.new), Some(usize::from(ready)));
+        assert!(seen.with("GET").len() >= 6, "{:?}", seen.with(""));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_last_look_that_fails_leaves_what_was_known() {
+        let (cluster, _) = cluster(|line, before| match line {
+            line if line.contains("watch=true") => Answer::Watch(Vec::new()),
+            line if line.contains("/pods") && before == 0 => listed(&[pod("web-1", "mine", false)]),
+            line if line.contains("/pods") => Answer::Lost,
+            line if line.contains("/replicasets") => listed(&[set("mine", "u")]),
+            _ => Answer::Json(200, deployment(2, "101")),
+        });
+        let (run, object, began) = (run(), object(Kind::Deployment), Instant::now());
+        let (kind, now) = (Kind::Deployment, deployment(2, "99"));
+        let wait =
+            RolloutWait { object: &object, kind, now, of_newest_revision: true, overwritten: &|_| None, run: &run };
+        let ended = wait.wait(&cluster.until(began + Duration::from_secs(15))).await;
+        let Err(Error::NotVerified(why)) = ended else { panic!("{ended:?}") };
+        assert!(why.starts_with("waitTimeout is over; deployment shop/web: 0 of 1 new pods are ready; "), "{why}");
+        assert!(why.contains("; a last look failed: failed to list pods: "), "{why}");
+        assert!(began.elapsed().as_secs() <= 25, "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

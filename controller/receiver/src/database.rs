@@ -3,13 +3,19 @@
 //! A connection after whose use anything but an answer of PostgreSQL came is not used again. So nothing has to notice that
 //! the database was restarted, or that another one took its place.
 
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The longest time to connect, where the URL sets none.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -18,6 +24,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Database {
     config: Config,
+    /// Certificate authorities of the server; without them there is no TLS.
+    authorities: Option<PathBuf>,
     idle: Mutex<Vec<Session>>,
     permits: Semaphore,
 }
@@ -37,6 +45,18 @@ impl Drop for Session {
 }
 
 impl Session {
+    fn new<S>(client: Client, connection: Connection<Socket, S>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let task = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = explain(&error), "a connection to the database ended");
+            }
+        });
+        Self { client, task: task.abort_handle() }
+    }
+
     /// Returns the client.
     pub fn client(&mut self) -> &mut Client {
         &mut self.client
@@ -68,7 +88,7 @@ impl Lease<'_> {
 impl Database {
     /// Takes the address. No error repeats any of it: a password with a character that means something in a URL would be
     /// read as another part.
-    pub fn new(url: &str, connections: usize) -> Result<Self, String> {
+    pub fn new(url: &str, authorities: Option<&Path>, connections: usize) -> Result<Self, String> {
         let mut config: Config = url.parse().map_err(|_| {
             "--database (DATABASE_URL): not an address of PostgreSQL: expected postgresql://user:password@host:5432/name (a \
              password's special characters as %XX), or \"host=/run/postgresql dbname=name user=user\""
@@ -79,12 +99,22 @@ impl Database {
                 "--database (DATABASE_URL): expected a host, or the folder of a unix socket: it names none".to_owned()
             );
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(
-                "--database (DATABASE_URL): sslmode=require: connections to PostgreSQL are without TLS; use a unix \
-                        socket, or a proxy beside this program, and sslmode=disable"
-                    .to_owned(),
-            );
+        match authorities {
+            // All or nothing: what is asked for must not become plain text because somebody on the way says so.
+            Some(path) => {
+                read(path)?;
+                config.ssl_mode(SslMode::Require);
+            }
+            None if config.get_ssl_mode() == SslMode::Require => {
+                return Err(
+                    "--database (DATABASE_URL): sslmode=require: TLS needs --database-ca, a file of the certificate \
+                            authorities that may have signed the server's certificate"
+                        .to_owned(),
+                );
+            }
+            None => {
+                config.ssl_mode(SslMode::Disable);
+            }
         }
         if config.get_application_name().is_none() {
             config.application_name("audit-receiver");
@@ -92,18 +122,19 @@ impl Database {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }
-        Ok(Self { config, idle: Mutex::default(), permits: Semaphore::new(connections) })
+        let authorities = authorities.map(Path::to_path_buf);
+        Ok(Self { config, authorities, idle: Mutex::default(), permits: Semaphore::new(connections) })
     }
 
     /// Connects, beside the connections that are shared.
-    pub async fn connect(&self) -> Result<Session, tokio_postgres::Error> {
-        let (client, connection) = self.config.connect(NoTls).await?;
-        let task = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = explain(&error), "a connection to the database ended");
-            }
-        });
-        Ok(Session { client, task: task.abort_handle() })
+    pub async fn connect(&self) -> Result<Session, Away> {
+        let Some(path) = &self.authorities else {
+            let (client, connection) = self.config.connect(NoTls).await?;
+            return Ok(Session::new(client, connection));
+        };
+        let tls = MakeRustlsConnect::new(read(path).map_err(Away)?);
+        let (client, connection) = self.config.connect(tls).await?;
+        Ok(Session::new(client, connection))
     }
 
     /// Takes a connection that is free, or makes one; waits while the most are in use.
@@ -117,6 +148,23 @@ impl Database {
         };
         Ok(Lease { database: self, session, _permit: permit })
     }
+}
+
+/// Reads the certificate authorities: for each connection, so that they can be renewed. The server's certificate must be from
+/// one of them, and for the host of the address (`verify-full`, as libpq calls it).
+fn read(authorities: &Path) -> Result<ClientConfig, String> {
+    let wrong = |error: String| format!("--database-ca: {}: {error}", authorities.display());
+    let mut roots = RootCertStore::empty();
+    let all = CertificateDer::pem_file_iter(authorities).map_err(|error| wrong(error.to_string()))?;
+    for one in all {
+        roots.add(one.map_err(|error| wrong(error.to_string()))?).map_err(|error| wrong(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("expected a certificate (PEM), it holds none".to_owned()));
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| wrong(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Why the database does not do what it should: it is not there, or not well.
@@ -145,11 +193,21 @@ mod tests {
     #[case("postgresql://user:ge@im?heim=@host/name", "%XX")]
     #[case("ge heim", "not an address")]
     #[case("mysql://user:geheim@host/name", "not an address")]
-    #[case("postgresql://user:geheim@host/name?sslmode=require", "without TLS")]
+    #[case("postgresql://user:geheim@host/name?sslmode=require", "needs --database-ca")]
     #[case("dbname=geheim", "names none")]
     fn an_address_that_is_wrong_is_not_repeated(#[case] url: &str, #[case] says: &str) {
-        let error = Database::new(url, 1).unwrap_err();
+        let error = Database::new(url, None, 1).unwrap_err();
         assert!(error.starts_with("--database (DATABASE_URL): ") && error.contains(says), "{error}");
         assert!(!error.contains("heim"), "{error}");
+    }
+    #[test]
+    fn authorities_that_are_none_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        for text in ["", "no certificate"] {
+            std::fs::write(&file, text).unwrap();
+            let error = Database::new("postgresql://user@host/name", Some(&file), 1).unwrap_err();
+            assert!(error.starts_with("--database-ca: ") && error.ends_with("it holds none"), "{error}");
+        }
     }
 }

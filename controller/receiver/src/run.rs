@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::database::{Away, Database};
 use crate::serve::Receiver;
-use crate::settings::{MigrateFlags, QueryFlags, ServeFlags};
+use crate::settings::{DatabaseFlags, MigrateFlags, QueryFlags, ServeFlags};
 use crate::tls::Tls;
 use crate::token::Tokens;
 use crate::{connections, queries, schema, serve, telemetry, upkeep};
@@ -23,6 +23,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The longest time after which a failed one is tried again.
 const LATEST: Duration = Duration::from_mins(1);
 
+impl DatabaseFlags {
+    fn open(&self, connections: usize) -> Result<Database> {
+        Database::new(&self.database, self.database_ca.as_deref(), connections).map_err(|why| anyhow!(why))
+    }
+}
+
 /// Takes events until it is told to stop. A database that is not there yet is waited for.
 pub async fn serve(flags: &ServeFlags) -> Result<()> {
     let wrong = |why: String| anyhow!(why);
@@ -31,7 +37,7 @@ pub async fn serve(flags: &ServeFlags) -> Result<()> {
         (Some(certificate), Some(key)) => Some(Tls::new(certificate, key).map_err(wrong)?),
         _ => None,
     };
-    let database = Database::new(&flags.database.database, flags.connections).map_err(wrong)?;
+    let database = flags.database.open(flags.connections)?;
     let receiver = Arc::new(Receiver { database, tokens, largest: flags.largest_event });
     let address = flags.listen;
     let listener =
@@ -81,15 +87,15 @@ async fn prepare(database: &Database, retain: Option<SignedDuration>) -> Result<
 
 /// Creates or updates the tables, and looks after the partitions once.
 pub async fn migrate(flags: &MigrateFlags) -> Result<()> {
-    let database = Database::new(&flags.database.database, 1).map_err(|why| anyhow!(why))?;
+    let database = flags.database.open(1)?;
     prepare(&database, flags.retain).await.map_err(|Away(why)| anyhow!("failed to migrate the database: {why}"))
 }
 
 /// Prints the rows of a query.
 pub async fn query(flags: &QueryFlags) -> Result<()> {
-    let database = Database::new(&flags.database.database, 1).map_err(|why| anyhow!(why))?;
+    let database = flags.database.open(1)?;
     let failed = |Away(why): Away| anyhow!("failed to query the database: {why}");
-    let mut session = database.connect().await.map_err(|error| failed(error.into()))?;
+    let mut session = database.connect().await.map_err(failed)?;
     let rows = queries::rows(session.client(), &flags.query).await.map_err(|error| failed(error.into()))?;
     telemetry::print(&rows)
 }

@@ -45,6 +45,10 @@ pub struct DatabaseFlags {
     /// with a password in it, set the variable and not the flag, which `ps` shows
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database: String,
+    /// Certificate authorities (PEM) of PostgreSQL: connections are then over TLS, and the server's certificate must be from
+    /// one of them and for the host; read again for each connection. Without it there is no TLS
+    #[arg(long)]
+    pub database_ca: Option<PathBuf>,
 }
 
 // The password is in it.

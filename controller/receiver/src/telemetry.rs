@@ -3,12 +3,17 @@
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use contract::text::{PrintableLines, printable};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging.
 pub fn start(level: &str, format: &str) -> Result<()> {
     let filter = EnvFilter::try_new(level).with_context(|| format!("--log-level: not a filter: {level:?}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only text has colours of its own.
+    let coloured = format == "text";
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || PrintableLines::new(std::io::stderr(), coloured));
     match format {
         "text" => builder.init(),
         _ => builder.json().init(),
@@ -20,7 +25,8 @@ pub fn start(level: &str, format: &str) -> Result<()> {
 pub fn print(lines: &[String]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     for line in lines {
-        writeln!(stdout, "{line}")?;
+        // What an executor posted, which may hold anything.
+        writeln!(stdout, "{}", printable(line))?;
     }
     Ok(stdout.flush()?)
 }
@@ -28,5 +34,5 @@ pub fn print(lines: &[String]) -> Result<()> {
 /// Says why the program ends.
 pub fn complain(message: &str) {
     // Where stderr is closed nobody can be told.
-    let _closed = writeln!(std::io::stderr(), "audit-receiver: {message}");
+    let _closed = writeln!(PrintableLines::new(std::io::stderr(), false), "audit-receiver: {message}");
 }

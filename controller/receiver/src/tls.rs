@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -40,10 +40,48 @@ fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, String> {
     let wrong = |flag: &str, path: &Path, error: String| format!("{flag}: {}: {error}", path.display());
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| wrong("--tls-cert", certificate, error.to_string()))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("--tls-key", key, error.to_string()))?;
+        .map_err(|error| wrong("--tls-cert", certificate, why(&error)))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("--tls-key", key, why(&error)))?;
     ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
         .map_err(|error| wrong("--tls-cert", certificate, format!("does not fit --tls-key: {error}")))
+}
+
+/// Returns why a file is not PEM, without the line that the parser quotes: it may be the key.
+fn why(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "expected PEM, holds none".to_owned(),
+        _ => "not valid PEM (whose first and last lines stand by themselves)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line breaks were lost on the way, as they are in an environment variable.
+    #[test]
+    fn a_broken_key_is_not_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let [certificate, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        let whole = made.signing_key.serialize_pem();
+        std::fs::write(&key, &whole).unwrap();
+        assert!(Tls::new(&certificate, &key).is_ok());
+        for broken in [
+            whole.replace('\n', " "),
+            whole.replace("-----BEGIN PRIVATE KEY-----\n", "-----BEGIN PRIVATE KEY "),
+            "hunter22".to_owned(),
+        ] {
+            std::fs::write(&key, &broken).unwrap();
+            let error = Tls::new(&certificate, &key).unwrap_err();
+            assert!(error.starts_with("--tls-key: ") && error.contains("PEM"), "{error}");
+            // Neither as text nor as the numbers of its bytes.
+            let quoted = whole.lines().any(|line| error.contains(line)) || error.contains("45, 45");
+            assert!(!quoted && !error.contains("hunter22") && error.len() < 200, "{error}");
+        }
+    }
 }

@@ -53,7 +53,7 @@ impl Pass {
         self.look_at_job(context).await?;
         let uid = self.uid();
         for job in context.jobs.of(&uid) {
-            if job.object.metadata.name == Some(self.job_name())
+            if job.object.metadata.name == Some(self.execution.job_name())
                 && let Some(job_uid) = &job.object.metadata.uid
             {
                 self.look_at_pods(context, job_uid).await?;
@@ -67,7 +67,7 @@ impl Pass {
     }
 
     async fn look_at_job(&mut self, context: &Context) -> Result<(), Trouble> {
-        let name = self.job_name();
+        let name = self.execution.job_name();
         match context.shared.requests.get::<SlimJob>(&format!("{}/{name}", self.jobs()), "jobs").await {
             Ok(job) => self.found(context, job),
             Err(failure) if failure.code() == Some(404) => {

@@ -170,13 +170,6 @@ impl Pass {
         self.change(context, "hold the execution", &path, &patch).await.map(drop)
     }
 
-    /// Name of the present attempt's Job.
-    pub fn job_name(&self) -> String {
-        let ended = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());
-        let attempt = i32::try_from(ended).unwrap_or(i32::MAX).saturating_add(1);
-        crate::names::job(self.execution.metadata.name.as_deref().unwrap_or_default(), attempt)
-    }
-
     async fn write(&mut self, context: &Context, wanted: &KubernetesExecutionStatus) -> Result<(), Trouble> {
         let before = self.execution.status.as_ref().and_then(|status| status.phase);
         let attempts = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());

@@ -53,6 +53,7 @@ pub fn job() -> Value {
     let plan = Runnable {
         verb: Verb::Scale,
         action_type: "scale-deployment".to_owned(),
+        account: "action-scale-deployment".to_owned(),
         namespace: text(),
         target_uid: text(),
         repeatable: true,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::schema::{any_object, unchanged};
 use super::status::KubernetesExecutionStatus;
+use crate::names;
 
 /// What a person or a workflow asks for. Only `suspend`, `cancel` and `approvedBy` change after creation: to ask for
 /// something else, create another execution.
@@ -97,7 +98,7 @@ pub struct KubernetesExecutionSpec {
     /// When true, everything is checked and tried out by the API server, and nothing is changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// Why, for people: kept on the object that is changed, and in Events.
+    /// Why, for people, in one line: kept on the object that is changed, and in Events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub reason: Option<String>,
@@ -195,8 +196,21 @@ pub struct TargetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub api_version: Option<String>,
-    /// Label selector in place of the name; for `collect-logs`.
+    /// Label selector in place of the name; for `collect-logs`. The Job then runs as `action-collect-logs-selector`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub selector: Option<String>,
+}
+
+impl KubernetesExecution {
+    /// Number of the present attempt, or of the one that would follow.
+    pub fn attempt(&self) -> i32 {
+        let ended = self.status.as_ref().map_or(0, |status| status.attempts.len());
+        i32::try_from(ended).unwrap_or(i32::MAX).saturating_add(1)
+    }
+
+    /// Name of its Job.
+    pub fn job_name(&self) -> String {
+        names::job(self.metadata.name.as_deref().unwrap_or_default(), self.attempt())
+    }
 }

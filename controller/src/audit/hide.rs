@@ -1,6 +1,6 @@
 //! Hides what may be secret in an event, by the runner's own rules.
 
-use actions::export::redact_text::{Redactor, hide_in_text};
+use actions::export::redact_text::{Redactor, hide_in_text, names_a_secret};
 use serde_json::Value;
 
 /// Returns a text without what looks like a secret.
@@ -29,12 +29,6 @@ fn within(value: &mut Value, secret: bool) {
         Value::String(own) => *own = text(own),
         Value::Number(_) | Value::Bool(_) | Value::Null => {}
     }
-}
-
-/// Returns whether the runner's rules hide what stands behind this name, whatever it is.
-fn names_a_secret(name: &str) -> bool {
-    let hides = |name: &str| text(&format!("{name}: \"shown\"")).contains("[REDACTED]");
-    hides(name) || name.strip_suffix('s').is_some_and(hides)
 }
 
 #[cfg(test)]

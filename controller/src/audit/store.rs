@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 
 use crate::requests::chain;
 
@@ -179,8 +179,13 @@ fn connector(authority: Option<&Path>) -> Result<HttpsConnector<HttpConnector>, 
         Some(path) => {
             let wrong = |why: &str| format!("--audit-ca: {}: {why}", path.display());
             let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error.to_string()))? {
-                let certificate = certificate.map_err(|error| wrong(&error.to_string()))?;
+            // The parser quotes the line: another file than was meant may hold a key.
+            let not_pem = |error: pem::Error| match error {
+                pem::Error::Io(error) => wrong(&error.to_string()),
+                _ => wrong("not valid PEM (whose first and last lines stand by themselves)"),
+            };
+            for certificate in CertificateDer::pem_file_iter(path).map_err(not_pem)? {
+                let certificate = certificate.map_err(not_pem)?;
                 roots.add(certificate).map_err(|error| wrong(&error.to_string()))?;
             }
             if roots.is_empty() {

@@ -7,8 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Observed, Step, after, ending, stop};
 use crate::api::status::EndedPod;
-use crate::api::{Phase, Reason};
-use crate::job::{MANAGED_BY, MANAGER};
+use crate::api::{MANAGED_BY, MANAGER, Phase, Reason};
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Life, Seen as SeenObject};
 use crate::outcome::{self, Ended, Facts, Outcome};
@@ -51,7 +50,7 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
     status.start_time = Some(start);
     status.next_attempt_time = None;
     status.timeout = Some(String::from(contract::duration::Duration::from(seen.limits.timeout)));
-    let (attempt, name) = (seen.attempt(), metadata.name.as_deref().unwrap_or_default());
+    let (attempt, name) = (seen.execution.attempt(), metadata.name.as_deref().unwrap_or_default());
     let tell_at = created.map(|created| after(created, LONG)).filter(|_| seen.pods.is_empty());
     let message = match (trouble, tell_at.is_some_and(|at| seen.now >= at)) {
         (Some(trouble), _) => trouble,

@@ -142,15 +142,15 @@ fn start(seen: &Observed<'_>) -> Step {
         // Whether there is a Job already is answered by its creation: 201 or 409.
         return Step::Read;
     }
-    let attempt = seen.attempt();
+    let attempt = seen.execution.attempt();
     let intent = seen.execution.status.as_ref().is_some_and(|status| {
-        status.phase == Some(Phase::Executing) && status.job_name.as_deref() == Some(&seen.job_name())
+        status.phase == Some(Phase::Executing) && status.job_name.as_deref() == Some(&seen.execution.job_name())
     });
     // Where a second pod could apply the action twice, it is written down before the Job is sent: a Job that is not found
     // afterwards may have been there.
     if !seen.repeatable && !intent {
         let mut status = seen.status();
-        status.job_name = Some(seen.job_name());
+        status.job_name = Some(seen.execution.job_name());
         status.job_uid = None;
         status.start_time = status.start_time.or(Some(seen.now));
         status.next_attempt_time = Some(seen.now);
@@ -168,7 +168,7 @@ pub(super) fn foreign(seen: &Observed<'_>, whose: &str) -> Step {
     if !seen.looked {
         return Step::Look;
     }
-    let name = seen.job_name();
+    let name = seen.execution.job_name();
     let message = format!("the name {name} of its Job is taken: {whose}; nothing was started by this attempt");
     seen.end(Phase::Failed, Reason::NameTaken.name(), &message)
 }

@@ -16,7 +16,6 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::{FINALIZER, KubernetesExecution, Phase, Reason};
 use crate::audit::Delivery;
 use crate::job::Start;
-use crate::names;
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Life, Seen as SeenObject};
 use crate::plan::Plan;
@@ -228,12 +227,6 @@ fn ending(execution: &KubernetesExecution) -> Option<(Reason, &'static str)> {
 }
 
 impl Observed<'_> {
-    /// Number of the present attempt.
-    fn attempt(&self) -> i32 {
-        let ended = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());
-        i32::try_from(ended).unwrap_or(i32::MAX).saturating_add(1)
-    }
-
     fn status(&self) -> Status {
         status::of(self.execution)
     }
@@ -242,10 +235,6 @@ impl Observed<'_> {
     fn deadline(&self) -> Option<Timestamp> {
         let start = self.execution.status.as_ref()?.start_time?;
         Some(after(start, self.limits.timeout))
-    }
-
-    fn job_name(&self) -> String {
-        names::job(self.execution.metadata.name.as_deref().unwrap_or_default(), self.attempt())
     }
 
     fn pending(&self, reason: Reason, message: &str) -> Step {

@@ -33,13 +33,13 @@ pub enum Life {
     Gone,
 }
 
-/// Without what only the creation of a Job needs, and then from the API server's own answer.
-pub fn trimmed(mut execution: KubernetesExecution) -> KubernetesExecution {
+/// Takes away what only the creation of a Job needs, and then from the API server's own answer.
+pub fn trim(execution: &mut KubernetesExecution) {
     execution.metadata.managed_fields = None;
     execution.spec.action.parameters = None;
-    execution.spec.pre_conditions.clear();
-    execution.spec.post_conditions.clear();
-    execution
+    // Their places too: a list that was cleared keeps them.
+    execution.spec.pre_conditions = Vec::new();
+    execution.spec.post_conditions = Vec::new();
 }
 
 /// The resourceVersion as a number: they can be compared, by Kubernetes' own promise since 1.35 and in fact before.

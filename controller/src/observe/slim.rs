@@ -11,6 +11,7 @@ use serde::Deserialize;
 #[resource(inherit = Job)]
 pub struct SlimJob {
     /// Metadata.
+    #[serde(default, deserialize_with = "crate::api::metadata::ours")]
     pub metadata: ObjectMeta,
     /// The one field of its spec that matters.
     #[serde(default)]
@@ -83,6 +84,7 @@ impl SlimJob {
 #[serde(rename_all = "camelCase")]
 pub struct SlimPod {
     /// Metadata.
+    #[serde(default, deserialize_with = "crate::api::metadata::ours")]
     pub metadata: ObjectMeta,
     /// The one field of its spec that matters.
     #[serde(default)]

@@ -48,8 +48,8 @@ pub struct Store<K> {
 
 #[derive(Debug)]
 struct Inner<K> {
-    /// By their controller's UID, then by their own.
-    objects: HashMap<String, HashMap<String, Seen<K>>>,
+    /// By their controller's UID, then by their own. In boxes: the smallest map has places for three, and most have one.
+    objects: HashMap<String, HashMap<String, Box<Seen<K>>>>,
     /// UIDs that were listed since the watch began anew.
     listed: Option<HashSet<String>>,
     ready: bool,
@@ -94,8 +94,13 @@ impl<K: Ours> Store<K> {
     /// Returns the objects of a controller, in the order of their creation.
     pub fn of(&self, controller_uid: &str) -> Vec<Seen<K>> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> =
-            inner.objects.get(controller_uid).into_iter().flat_map(HashMap::values).cloned().collect();
+        let mut all: Vec<_> = inner
+            .objects
+            .get(controller_uid)
+            .into_iter()
+            .flat_map(HashMap::values)
+            .map(|seen| seen.as_ref().clone())
+            .collect();
         all.sort_by_key(|one| {
             let metadata = one.object.metadata();
             (metadata.creation_timestamp.as_ref().map(|time| time.0), metadata.name.clone())
@@ -184,7 +189,7 @@ impl<K: Ours> Inner<K> {
         let version =
             |object: &K| object.metadata().resource_version.as_deref().and_then(|text| text.parse::<u64>().ok());
         let of_owner = self.objects.entry(owner).or_default();
-        let known = of_owner.get(&uid);
+        let known = of_owner.get(&uid).map(Box::as_ref);
         let late = |known: &Seen<K>| {
             let (old, new) = (version(&known.object), version(&object));
             old > new || old == new && known.life == Life::Gone && !asked
@@ -195,7 +200,8 @@ impl<K: Ours> Inner<K> {
         object.metadata_mut().managed_fields = None;
         object.remember(known.map(|known| &known.object));
         let watched = known.map_or(life == Life::There && self.listed.is_none(), |known| known.watched);
-        of_owner.insert(uid, Seen { object: object.clone(), life, watched, last_word: life == Life::Gone });
+        let seen = Seen { object: object.clone(), life, watched, last_word: life == Life::Gone };
+        of_owner.insert(uid, Box::new(seen));
         vec![object]
     }
 

@@ -1,4 +1,4 @@
-//! How much an execution may hold.
+//! How much an execution may hold, and what not.
 
 use crate::api::KubernetesExecution;
 use crate::settings::ConditionLimits;
@@ -8,6 +8,12 @@ const LARGEST: usize = 100 << 10;
 
 /// The deepest nesting of the parameters. What lies deeper than 100 levels in an answer of the API server does not arrive.
 const DEEPEST: usize = 32;
+
+/// What a terminal would obey: the reason stands in `kubectl rollout history`.
+pub fn reason(execution: &KubernetesExecution) -> Option<String> {
+    let commands = execution.spec.reason.as_deref().is_some_and(contract::text::has_commands);
+    commands.then(|| "spec.reason: expected one line without control characters: terminals show it".to_owned())
+}
 
 /// What is nested too deeply to be anybody's parameters.
 pub fn depth(execution: &KubernetesExecution) -> Option<String> {

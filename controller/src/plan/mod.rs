@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use actions::action::parse::Parameters;
 use actions::action::{Action, TargetRef};
+use actions::catalogue::account::purpose;
 use actions::catalogue::target::{self, KindInput, TargetInput, TargetTexts};
 use actions::catalogue::{self, Verb, Visitor, with_action};
 use actions::cluster::run::{LogSink, Progress, RunContext};
@@ -40,6 +41,8 @@ pub struct Runnable {
     pub verb: Verb,
     /// The one spelling of the action type, such as `scale-deployment`.
     pub action_type: String,
+    /// Name of the ServiceAccount that its pods run as.
+    pub account: String,
     /// Namespace of the target; none for cluster-scoped kinds.
     pub namespace: Option<String>,
     /// UID of the target, if known.
@@ -118,6 +121,7 @@ pub fn plan(execution: &KubernetesExecution, limits: &ConditionLimits) -> Plan {
     if node && action.target.namespace.is_some() {
         problems.push("TARGET_NAMESPACE: a node has no namespace; leave it out".to_owned());
     }
+    problems.extend(limits::reason(execution));
     problems.extend(limits::sizes(execution));
     problems.extend(limits::depth(execution));
     problems.extend(limits::conditions(execution, limits));
@@ -146,6 +150,7 @@ pub fn plan(execution: &KubernetesExecution, limits: &ConditionLimits) -> Plan {
     Plan::Runnable(Runnable {
         verb,
         action_type: format!("{}-{}", verb.name(), kind.lower()),
+        account: format!("action-{}", purpose(verb, &kind.lower(), target.selector.is_some())),
         namespace: if node { None } else { action.target.namespace.clone().or(own) },
         target_uid: uid,
         repeatable,
@@ -184,7 +189,7 @@ fn invalid(problems: &[String]) -> Plan {
 struct NoLines;
 
 impl LogSink for NoLines {
-    fn write_line(&self, _line: &[u8]) -> std::io::Result<()> {
+    fn write_lines(&self, _lines: &[u8]) -> std::io::Result<()> {
         Ok(())
     }
 }
@@ -200,6 +205,7 @@ fn context(execution: Option<&KubernetesExecution>, id: Option<&str>, wait: Wait
         progress: Progress::default(),
         sink: Arc::new(NoLines),
         upload_hosts: Vec::new(),
+        redact_required: false,
     }
 }
 
@@ -297,14 +303,27 @@ mod tests {
     fn a_bare_verb_gets_its_kind() {
         let spec = json!({ "type": "restart", "target": { "resourceKind": "deploy", "resourceName": "web" } });
         let Plan::Runnable(plan) = plan(&execution(json!({ "action": spec }))) else { panic!() };
-        assert_eq!(plan.action_type, "restart-deployment");
+        assert_eq!(
+            (plan.action_type.as_str(), plan.account.as_str()),
+            ("restart-deployment", "action-restart-deployment")
+        );
+    }
+
+    /// Whatever type asks for it: what a selector finds is read by the account for that.
+    #[rstest]
+    #[case(json!({ "type": "collect-logs", "target": { "selector": "app=web" } }), "action-collect-logs-selector")]
+    #[case(json!({ "type": "collect-logs-pod", "target": { "selector": "app=web" } }), "action-collect-logs-selector")]
+    #[case(json!({ "type": "collect-logs-pod", "target": { "resourceName": "web-1" } }), "action-collect-logs-pod")]
+    fn a_selector_has_an_account_of_its_own(#[case] action: Value, #[case] account: &str) {
+        let Plan::Runnable(plan) = plan(&execution(json!({ "action": action }))) else { panic!() };
+        assert_eq!((plan.action_type.as_str(), plan.account.as_str()), ("collect-logs-pod", account));
     }
 
     #[rstest]
     #[case::unknown_field(json!({ "type": "scale-deployment", "parameters": { "replics": 3 }, "target": { "resourceName": "web" } }), "spec.action.parameters: unknown field \"replics\", did you mean replicas?")]
     #[case::missing(json!({ "type": "scale-deployment", "target": { "resourceName": "web" } }), "spec.action.parameters: missing field `replicas`")]
     #[case::out_of_range(json!({ "type": "scale-deployment", "parameters": { "replicas": -1 }, "target": { "resourceName": "web" } }), "spec.action.parameters: replicas")]
-    #[case::unknown_action(json!({ "type": "scael-deployment", "target": { "resourceName": "web" } }), "spec.action.type: unknown action \"scael-deployment\", did you mean scale-deployment?")]
+    #[case::unknown_action(json!({ "type": "scael-deployment", "target": { "resourceName": "web" } }), "spec.action.type: unknown action, did you mean scale-deployment?")]
     #[case::another_kind(json!({ "type": "scale-deployment", "parameters": { "replicas": 1 }, "target": { "resourceKind": "Pod", "resourceName": "web" } }), "spec.action.type, spec.action.target.resourceKind: they disagree")]
     #[case::a_kind_it_is_not_for(json!({ "type": "scale-node", "parameters": { "replicas": 1 }, "target": { "resourceName": "n1" } }), "spec.action.target.resourceKind: scale does not go with a node")]
     #[case::a_node_in_a_namespace(json!({ "type": "cordon-node", "target": { "namespace": "shop", "resourceName": "n1" } }), "spec.action.target.namespace: a node has no namespace")]
@@ -327,6 +346,17 @@ mod tests {
         {
             assert!(why.contains(part), "{why}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_one_line() {
+        let mut two = scale(json!({ "replicas": 3 }));
+        for reason in ["disk\nfull", "\u{1b}[2Jdisk"] {
+            two.spec.reason = Some(reason.to_owned());
+            assert!(matches!(plan(&two), Plan::Invalid(why) if why.starts_with("spec.reason: expected one line")));
+        }
+        two.spec.reason = Some("disk full: $5 `z` \u{e9}".to_owned());
+        assert!(matches!(plan(&two), Plan::Runnable(_)));
     }
 
     #[test]

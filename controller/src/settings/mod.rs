@@ -20,6 +20,8 @@ struct File {
     image_registry: Option<String>,
     /// Tag of the images; by default the controller's own version.
     image_tag: Option<String>,
+    /// Digests of the release's images by their names, as `images/build.sh` prints them: the tag is then only for people.
+    image_digests: BTreeMap<String, String>,
     /// Whole image references (with a tag or a digest) by action type, or by verb.
     images: BTreeMap<String, String>,
     /// Action types, or verbs, whose image is not the release's, and may apply its action twice when it runs twice: a second
@@ -82,6 +84,7 @@ impl Settings {
             }
             None => File::default(),
         };
+        check_digests(&file.image_digests)?;
         let known = actions::catalogue::names();
         let keys = file.images.keys().chain(file.timeouts.keys()).chain(&file.not_repeatable);
         for key in keys {
@@ -106,7 +109,9 @@ impl Settings {
             return image.clone();
         }
         let registry = self.file.image_registry.as_ref().map(|registry| format!("{registry}/")).unwrap_or_default();
-        format!("{registry}{name}:{}", self.file.image_tag.as_deref().unwrap_or(env!("CARGO_PKG_VERSION")))
+        let tag = self.file.image_tag.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
+        let digest = self.file.image_digests.get(name).map(|digest| format!("@{digest}")).unwrap_or_default();
+        format!("{registry}{name}:{tag}{digest}")
     }
 
     /// Returns what conditions may hold.
@@ -163,6 +168,24 @@ impl Settings {
     }
 }
 
+/// A name that no image has would pin nothing, and say nothing.
+fn check_digests(digests: &BTreeMap<String, String>) -> Result<(), String> {
+    let names: Vec<&str> = actions::catalogue::IMAGES.iter().map(|image| image.name).collect();
+    for (name, digest) in digests {
+        if !names.contains(&name.as_str()) {
+            let hint = contract::text::did_you_mean(name, names.iter().copied());
+            return Err(format!("--settings: imageDigests: {name:?} is no image of the release{hint}"));
+        }
+        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+        if hex.len() != 64 || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(format!(
+                "--settings: imageDigests.{name}: expected sha256: and 64 hexadecimal digits, got {digest:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Returns what is set for an action type, or else for its verb.
 fn by_type<'a, T>(all: &'a BTreeMap<String, T>, action_type: &str) -> Option<&'a T> {
     all.get(action_type).or_else(|| all.iter().find(|(key, _)| is_of(action_type, key)).map(|(_, value)| value))
@@ -192,6 +215,22 @@ mod tests {
         assert_eq!(settings.image("scale-deployment", "action-scale"), "s@sha256:1");
         let release = format!("r.example/x/action-restart:{}", env!("CARGO_PKG_VERSION"));
         assert_eq!(settings.image("restart-pod", "action-restart"), release);
+    }
+
+    /// Pinned by its digest, an image is still the release's: its exit codes mean what the contract says.
+    #[test]
+    fn an_image_of_the_release_may_be_pinned_by_its_digest() {
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let settings = read(&format!("imageTag: '7'\nimageDigests: {{ action-scale: '{digest}' }}")).unwrap();
+        assert_eq!(settings.image("scale-pod", "action-scale"), format!("action-scale:7@{digest}"));
+        assert_eq!(settings.image("restart-pod", "action-restart"), "action-restart:7");
+        assert!(settings.release("scale-pod"));
+        let error = read(&format!("imageDigests: {{ action-scael: '{digest}' }}")).unwrap_err();
+        assert!(error.ends_with("did you mean action-scale?"), "{error}");
+        for wrong in ["sha256:12", &digest.replace("0a", "0A"), &digest.replace("sha256", "sha512")] {
+            let error = read(&format!("imageDigests: {{ action-scale: '{wrong}' }}")).unwrap_err();
+            assert!(error.contains("imageDigests.action-scale: expected sha256:"), "{error}");
+        }
     }
 
     #[test]

@@ -12,16 +12,19 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_de
 use serde::{Deserialize, Serialize};
 
 use super::declared::{Declared, declared};
+use super::memory;
 use crate::conditions::module::Module;
 
-/// The argument that turns this program into a child.
+/// The argument that turns this program into a child; the memory that it may take, in bytes, follows.
 pub const ARGUMENT: &str = "__evaluate-rego";
-/// The most address space that a child may add to the program's own: a Job's pod has 64 MiB for both.
-pub const MEMORY: u64 = 40 << 20;
 /// The most processor time, in seconds.
 pub const SECONDS: u64 = 5;
 /// The most bytes that are read: modules and input together.
 pub const LARGEST: u64 = 9 << 20;
+
+/// The longest message about trouble. The parent cuts further, once it has taken out what must not be shown: what is cut
+/// in the middle of a value is not found any more.
+const MESSAGE_LIMIT: usize = 4096;
 
 /// The task of a child.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -69,12 +72,14 @@ pub fn run_if_asked(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> 
     if arguments.nth(1)?.to_str() != Some(ARGUMENT) {
         return None;
     }
-    let done = confine().and_then(|()| work());
+    let memory = arguments.next().and_then(|bytes| bytes.to_str()?.parse().ok()).unwrap_or(memory::MOST);
+    let done = confine(memory).and_then(|()| work());
     Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Sets limits: from here on the kernel ends this process when it takes too much, or when its parent is gone.
-fn confine() -> io::Result<()> {
+/// Sets limits: from here on the kernel ends this process when it takes too much, or when its parent is gone. The memory is
+/// what it may add to the program's own address space.
+fn confine(memory: u64) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let limit = |resource, most: u64| {
         let most = getrlimit(resource).maximum.map_or(most, |already| already.min(most));
@@ -83,7 +88,7 @@ fn confine() -> io::Result<()> {
     // First SIGXCPU, which tells the reason; a second later SIGKILL.
     setrlimit(Resource::Cpu, Rlimit { current: Some(SECONDS), maximum: Some(SECONDS + 1) })?;
     limit(Resource::Core, 0)?;
-    limit(Resource::As, address_space()? + MEMORY)?;
+    limit(Resource::As, address_space()?.saturating_add(memory))?;
     Ok(())
 }
 
@@ -146,7 +151,7 @@ fn trouble(text: &str, file: &str) -> Trouble {
     let number = place.rsplit(':').nth(1).unwrap_or_default().to_owned();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{number} |")).filter(|_| !number.is_empty()));
     let message = after("error: ").unwrap_or(text.trim());
-    Trouble { place, line: shorten(line.unwrap_or_default().trim(), 120), message: shorten(message, 300) }
+    Trouble { place, line: shorten(line.unwrap_or_default().trim(), 120), message: shorten(message, MESSAGE_LIMIT) }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod child;
 mod declared;
+mod memory;
 pub mod parent;
 
 pub use declared::Declared;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::child::{ARGUMENT, Answer, LARGEST, MEMORY, SECONDS, Task};
+use super::child::{ARGUMENT, Answer, LARGEST, SECONDS, Task};
+use super::memory;
 
 /// The time limit of one evaluation: longer than its processor time, for a machine that is busy with other things.
 const LONGEST: Duration = Duration::from_secs(15);
@@ -36,8 +37,10 @@ pub async fn ask(task: &Task, input: &str, limit: Duration) -> Result<Answer, St
 async fn exchange(text: String) -> Result<Answer, String> {
     let failed = |what: &'static str| move |error: std::io::Error| format!("failed to {what} the evaluator: {error}");
     let program = std::env::current_exe().map_err(failed("find"))?;
+    let memory = memory::for_a_child();
     let mut child = Command::new(program)
         .arg(ARGUMENT)
+        .arg(memory.to_string())
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -69,17 +72,18 @@ async fn exchange(text: String) -> Result<Answer, String> {
     }
     let status = child.wait().await.map_err(failed("wait for"))?;
     if !status.success() {
-        return Err(ended(status, &String::from_utf8_lossy(&complaint)));
+        return Err(ended(status, &String::from_utf8_lossy(&complaint), memory));
     }
     serde_json::from_slice(&answer).map_err(|error| format!("the evaluator's answer cannot be read: {error}"))
 }
 
 /// Explains how a child ended without an answer, for the author of the Rego.
-fn ended(status: ExitStatus, complaint: &str) -> String {
+fn ended(status: ExitStatus, complaint: &str, memory: u64) -> String {
     const SIGKILL: i32 = 9;
     const SIGSEGV: i32 = 11;
     const SIGXCPU: i32 = 24;
-    let memory = format!("it needs more than {} MiB of memory", MEMORY >> 20);
+    let least = if memory < memory::MOST { ", which is what the container has left; raise its limit" } else { "" };
+    let memory = format!("it needs more than {} MiB of memory{least}", memory >> 20);
     match status.signal() {
         Some(SIGXCPU) => format!("it took more than {SECONDS} s of processor time"),
         Some(SIGKILL) => "it was killed; is the pod's memory limit less than 64Mi?".to_owned(),

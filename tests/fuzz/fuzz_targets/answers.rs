@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actions::action::parse::Parameters;
-use actions::action::{Action, Decision, RunOutcome, Target, TargetRef};
+use actions::action::{Action, Circumstances, Decision, RunOutcome, Target, TargetRef};
 use actions::catalogue::{Verb, Visitor, with_action};
 use actions::cluster::ledger::Ledger;
 use actions::cluster::run::{LogSink, Progress, RunContext};
@@ -146,8 +146,9 @@ async fn drive<A: Action>(kind: Kind, ledger: Ledger, truth: Arc<Mutex<Truth>>) 
         progress: Progress::default(),
         sink: Arc::new(Nowhere),
         upload_hosts: Vec::new(),
+        redact_required: false,
     };
-    let needed = action.all_permissions(&resource, wait.wait);
+    let needed = action.permissions(&resource, Circumstances::of(&run, &named));
     let _granted = cluster.missing(&needed, namespace.as_ref(), Some(&name), &mut KnownRules::default()).await;
     let Ok(target) = action.find(&cluster, &named, &run).await else { return };
     let now = match action.decide(&target, &run) {
@@ -174,7 +175,7 @@ async fn drive<A: Action>(kind: Kind, ledger: Ledger, truth: Arc<Mutex<Truth>>) 
 struct Nowhere;
 
 impl LogSink for Nowhere {
-    fn write_line(&self, _line: &[u8]) -> std::io::Result<()> {
+    fn write_lines(&self, _lines: &[u8]) -> std::io::Result<()> {
         Ok(())
     }
 }

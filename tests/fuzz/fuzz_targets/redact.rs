@@ -11,6 +11,15 @@ use libfuzzer_sys::fuzz_target;
 
 const LONGEST_LINE: usize = 1 << 20;
 const SECRET: &[u8] = b"Zq9x7Kp2Lm4";
+/// What stands before and behind the password, in a line of its own.
+const PLANTS: [(&str, &str); 6] = [
+    ("db password=", " user=shop"),
+    (r#"{"password":""#, r#"","user":"shop"}"#),
+    ("password='it''s ", " x'"),
+    ("Authorization: Bearer ", ""),
+    ("postgres://shop:", "@db:5432/shop"),
+    ("<password>", "</password>"),
+];
 
 fuzz_target!(|input: (Vec<u8>, u16, &[u8])| {
     let (pieces, place, log) = input;
@@ -18,7 +27,8 @@ fuzz_target!(|input: (Vec<u8>, u16, &[u8])| {
         return;
     }
     let mut lines: Vec<&[u8]> = log.split(|byte| *byte == b'\n').collect();
-    let planted = [b"db password=", SECRET, b" user=shop"].concat();
+    let (before, behind) = PLANTS[usize::from(place) % PLANTS.len()];
+    let planted = [before.as_bytes(), SECRET, behind.as_bytes()].concat();
     lines.insert(usize::from(place) % (lines.len() + 1), &planted);
     let log = lines.join(&b'\n');
     let whole = read(vec![Bytes::from(log.clone())]);
@@ -46,14 +56,14 @@ fn read(pieces: Vec<Bytes>) -> Vec<Vec<u8>> {
     // Nothing in it waits.
     while let Some(Ok(Some(line))) = log.next().now_or_never() {
         assert_eq!(line.cut, 0);
-        lines.push(line.bytes);
+        lines.push(line.bytes.to_vec());
     }
     lines
 }
 
 fn redact(lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut redactor = Redactor::default();
-    lines.iter().map(|line| redactor.line(line).0).collect()
+    lines.iter().map(|line| redactor.line(line).0.into_owned()).collect()
 }
 
 fn holds(line: &[u8], text: &[u8]) -> bool {

@@ -52,6 +52,23 @@ impl Drop for Cluster {
     }
 }
 
+impl Connection {
+    /// What each of our own cluster's programs has written so far.
+    pub fn component_logs(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let Some(folder) = self.audit_log.as_deref().and_then(Path::parent) else { return Ok(Vec::new()) };
+        let mut logs = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let is_log = path.extension().is_some_and(|end| end == "log") && Some(&path) != self.audit_log.as_ref();
+            if let (true, Some(program)) = (is_log, path.file_stem()) {
+                logs.push((program.to_string_lossy().into_owned(), std::fs::read(&path)?));
+            }
+        }
+        logs.sort();
+        Ok(logs)
+    }
+}
+
 impl Cluster {
     /// Our own cluster with a real node beside the fake ones; see [`crate::node::enter`].
     pub fn with_real_node() -> Result<Self> {
@@ -122,7 +139,17 @@ pub fn kubeconfig_of(server: &str, authority: &Path, user: &serde_json::Value, n
 
 /// A client for a kubeconfig.
 pub async fn client(file: &Path) -> Result<kube::Client> {
-    let kubeconfig = Kubeconfig::read_from(file)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(kube::Client::try_from(config(file).await?)?)
+}
+
+/// The same, which sends nothing again: what the API server answers is the answer.
+pub async fn client_that_asks_once(file: &Path) -> Result<kube::Client> {
+    let mut config = config(file).await?;
+    config.default_retry = false;
     Ok(kube::Client::try_from(config)?)
+}
+
+async fn config(file: &Path) -> Result<kube::Config> {
+    let kubeconfig = Kubeconfig::read_from(file)?;
+    Ok(kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }

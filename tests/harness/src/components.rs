@@ -81,7 +81,7 @@ impl Plan {
         flags(&[
             ("data-dir", &self.path("etcd")),
             ("unsafe-no-fsync", "true"),
-            ("log-level", "error"),
+            ("log-level", "info"),
             ("listen-client-urls", &client),
             ("advertise-client-urls", &client),
             ("listen-peer-urls", &peer),

@@ -323,7 +323,13 @@ pub async fn nodes(connection: &Connection) -> Result<()> {
 
 /// A node that kwok plays, ready, with these taints.
 pub async fn node(world: &World, name: &str, taints: Value) -> Result<Value> {
-    let labels = json!({ "kubernetes.io/hostname": name, "test/namespace": world.namespace });
+    node_with(world, name, taints, json!({})).await
+}
+
+/// The same, with more labels.
+pub async fn node_with(world: &World, name: &str, taints: Value, more: Value) -> Result<Value> {
+    let mut labels = json!({ "kubernetes.io/hostname": name, "test/namespace": world.namespace });
+    merge(&mut labels, more);
     let node = json!({
         "apiVersion": "v1", "kind": "Node", "spec": { "taints": taints },
         "metadata": { "name": name, "labels": labels, "annotations": { FAKE: "fake" } },

@@ -32,7 +32,7 @@ pub fn write(folder: &Path, pace: Pace) -> Result<()> {
 
 /// Containers by name, and the files that are their logs.
 fn logs(folder: &Path) -> Result<String> {
-    const CONTAINERS: [&str; 4] = ["app", "sidecar", "setup", "executor"];
+    const CONTAINERS: [&str; 7] = ["app", "sidecar", "setup", "executor", "slow", "unread", "cost"];
     let mut text =
         "apiVersion: kwok.x-k8s.io/v1alpha1\nkind: ClusterLogs\nmetadata:\n  name: containers\nspec:\n  logs:\n"
             .to_owned();

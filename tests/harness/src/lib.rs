@@ -10,8 +10,10 @@ pub mod assets;
 pub mod audit;
 mod cluster;
 mod components;
+pub mod document;
 pub mod executor;
 pub mod fixtures;
+pub mod hangs;
 mod inputs;
 pub mod node;
 pub mod player;
@@ -24,6 +26,7 @@ mod supervisor;
 pub mod tail;
 pub mod token;
 pub mod verdict;
+pub mod webhook;
 
 pub use cluster::{Cluster, Connection, client};
 pub use components::Pace;

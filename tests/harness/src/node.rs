@@ -275,6 +275,13 @@ SystemdCgroup = false
         run(&client, &["--address", &socket, "--namespace", "k8s.io", "images", "import", &archive]).map(|_| ())
     }
 
+    /// Gives an image that the node has another name: one with its digest, as a registry would have brought it.
+    pub fn tag(&self, image: &str, name: &str) -> Result<()> {
+        let socket = self.containerd.display().to_string();
+        let client = self.binaries.join("ctr").display().to_string();
+        run(&client, &["--address", &socket, "--namespace", "k8s.io", "images", "tag", image, name]).map(|_| ())
+    }
+
     /// Ends the kubelet; its supervisor starts it again, as a service manager would, with its present configuration.
     pub fn restart_kubelet(&self) -> Result<()> {
         run("pkill", &["-x", "kubelet"]).map(|_| ())

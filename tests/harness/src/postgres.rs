@@ -5,14 +5,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 
@@ -24,6 +24,8 @@ const OLDEST: u32 = 15;
 const RELEASES: &str = "/usr/lib/postgresql";
 /// Accounts that run the server when we are root.
 const ACCOUNTS: [&str; 2] = ["postgres", "nobody"];
+/// The server's certificate, which it signed itself.
+const CERTIFICATE: &str = "server.crt";
 /// The longest time for a start, an end, or a recovery: seconds, unless the machine is busy.
 const LIMIT: Duration = Duration::from_mins(1);
 /// Starts the server for each line that it reads, and at the end stops it (without a checkpoint: nobody reads it again).
@@ -77,15 +79,13 @@ impl Postgres {
         let password = format!("password-{}", crate::fixtures::unique());
         let (data, password_file) = (folder.path().join("data"), folder.path().join("password"));
         fs::write(&password_file, &password)?;
-        let made = as_account(&programs.join("initdb"))
+        let mut initdb = as_account(&programs.join("initdb"));
+        initdb
             .args(["--username=test", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync", "--no-instructions"])
             .arg(format!("--pwfile={}", password_file.display()))
-            .arg(&data)
-            .output()
-            .context("failed to start initdb")?;
-        if !made.status.success() {
-            bail!("initdb failed: {}", String::from_utf8_lossy(&made.stderr));
-        }
+            .arg(&data);
+        succeed(initdb)?;
+        let key = certificate(folder.path(), account.as_ref())?;
         let port = crate::listener()?.local_addr()?.port();
         let keeper = as_account(Path::new("/bin/sh"))
             .args(["-c", KEEPER, "keeper"])
@@ -97,6 +97,10 @@ impl Postgres {
             .arg(format!("port={port}"))
             .arg("-c")
             .arg(format!("unix_socket_directories={}", folder.path().display()))
+            .args(["-c", "ssl=on", "-c"])
+            .arg(format!("ssl_cert_file={}", folder.path().join(CERTIFICATE).display()))
+            .arg("-c")
+            .arg(format!("ssl_key_file={}", key.display()))
             .stdin(Stdio::piped())
             // Not ours: whoever reads them to their end would wait for the keeper too.
             .stdout(Stdio::null())
@@ -121,6 +125,12 @@ impl Postgres {
 
     fn own(&mut self) -> Result<&mut Own> {
         self.own.as_mut().context("the server of TEST_DATABASE_URL is not ours to kill")
+    }
+
+    /// Returns the file of the authority that signed the server's certificate, for those who ask for TLS; `None` for a user's own
+    /// server.
+    pub fn authority(&self) -> Option<PathBuf> {
+        self.own.as_ref().map(|own| own.folder.path().join(CERTIFICATE))
     }
 
     /// Ends all of the server's processes by SIGKILL, as a node does that loses its power.
@@ -160,6 +170,31 @@ impl Drop for Own {
         // It fails only where somebody else has waited.
         let _ended = self.keeper.wait();
     }
+}
+
+fn succeed(mut command: Command) -> Result<()> {
+    let made = command.output().with_context(|| format!("failed to start {}", command.get_program().display()))?;
+    ensure!(
+        made.status.success(),
+        "{} failed: {}",
+        command.get_program().display(),
+        String::from_utf8_lossy(&made.stderr)
+    );
+    Ok(())
+}
+
+/// Writes the server's certificate and its key into the folder; returns the key's file.
+fn certificate(folder: &Path, account: Option<&User>) -> Result<PathBuf> {
+    let (certificate, text) = crate::node::certificate("127.0.0.1")?;
+    fs::write(folder.join(CERTIFICATE), certificate)?;
+    let key = folder.join("server.key");
+    fs::write(&key, text)?;
+    // The server takes no key that others may read, nor one that is not its own.
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+    if let Some(account) = account {
+        chown(&key, Some(account.uid.as_raw()), Some(account.gid.as_raw()))?;
+    }
+    Ok(key)
 }
 
 /// Returns the folder of the newest release's programs.

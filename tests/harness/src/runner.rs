@@ -99,6 +99,11 @@ impl Run {
         self.with("ACTION_PARAMETERS", parameters)
     }
 
+    /// The value of a variable.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str)
+    }
+
     /// Without the audit judge: only where a proxy keeps requests from the API server.
     #[must_use]
     pub fn unjudged(mut self) -> Self {

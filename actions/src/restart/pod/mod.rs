@@ -4,6 +4,7 @@
 //! the top of its owners has as many serving pods as it wants. A pod that nothing would replace is refused unless
 //! `force`. If a budget blocks, the eviction is sent again when a budget changes, not at an interval.
 
+mod asked;
 mod job;
 mod replaced;
 mod replacer;
@@ -11,22 +12,22 @@ mod replacer;
 use std::collections::BTreeSet;
 
 use contract::annotations::PROTECTED;
-use contract::duration::Duration;
 use contract::result::{ObjectReference, RollbackInformation};
 use contract::waiting::{WaitOptions, Waits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::action::{self, Action, Decision, TargetRef};
+use crate::action::{self, Action, Circumstances, Decision, TargetRef};
 use crate::cluster::error::{Error, Result};
-use crate::cluster::observed::{PodCounts, Versions};
+use crate::cluster::observed::{Obstacle, PodCounts, Versions};
 use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Commit, Eviction};
 use crate::k8s::object::{annotation, text, uid};
 use crate::k8s::{Kind, ObjectRef, Permission, Resource};
 use crate::workload::eviction::{self, disruption_budgets};
 use crate::workload::lookup::LiveObject;
+use crate::workload::owners;
 use replacer::Replacer;
 
 /// Parameters of `restart` for a pod.
@@ -63,6 +64,9 @@ pub struct Details {
     /// The resourceVersions of the objects at that moment.
     #[serde(default, skip_serializing_if = "Versions::is_empty")]
     pub verified_at: Versions,
+    /// What stood in the way, when the wait ended without its effect: at most three objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Obstacle>,
 }
 
 /// The pod, and its replacer.
@@ -116,20 +120,31 @@ impl Action for RestartPod {
         json!({ "gracePeriodSeconds": 30 })
     }
 
-    fn permissions(&self, resource: &Resource, waits: bool) -> BTreeSet<Permission> {
-        let mut all = BTreeSet::from([
+    fn permissions(&self, resource: &Resource, _circumstances: Circumstances) -> BTreeSet<Permission> {
+        [
             Permission::on_target("get", resource),
             Permission::on_target("create", resource).on_sub("eviction"),
             Permission::of("list", &disruption_budgets()),
             Permission::of("watch", &disruption_budgets()),
-        ]);
-        // To learn whether the pod would be replaced, and by which object.
-        all.extend(replacer::KINDS.map(|kind| Permission::of("get", &kind.resource())));
-        // To learn the outcome of an eviction whose answer is lost.
-        all.insert(Permission::of("list", resource));
-        all.insert(Permission::of("watch", resource));
-        if waits {
-            all.insert(Permission::of("list", &Kind::ReplicaSet.resource()));
+            // To learn the outcome of an eviction whose answer is lost.
+            Permission::of("list", resource),
+            Permission::of("watch", resource),
+        ]
+        .into()
+    }
+
+    /// Those on the owners are asked for by reading them: which they are is known only then.
+    fn permissions_once_found(&self, target: &Target, circumstances: Circumstances) -> BTreeSet<Permission> {
+        let owner = target.replacer.found().filter(|_| circumstances.waits);
+        owner.map(|found| owners::permissions(&found.object.resource)).unwrap_or_default()
+    }
+
+    /// To learn whether the pod would be replaced, and by which object.
+    fn all_permissions(&self, kind: Kind, circumstances: Circumstances) -> BTreeSet<Permission> {
+        let mut all = self.permissions(&kind.resource(), circumstances);
+        for kind in replacer::KINDS.map(Kind::resource) {
+            all.insert(Permission::of("get", &kind));
+            all.extend(owners::permissions(&kind).into_iter().filter(|_| circumstances.waits));
         }
         all
     }
@@ -210,7 +225,6 @@ impl Action for RestartPod {
             cluster.evict(&target.object, &eviction, commit).await?;
             return Ok(Value::Null);
         }
-        let limit = target.wait.timeout.map_or(cluster.remaining(), Duration::get);
         let mut known = target.siblings.clone();
         // Pods that came meanwhile (they may be what moves the budget) are no replacements.
         let look_again = async |pod: &Value| {
@@ -219,7 +233,7 @@ impl Action for RestartPod {
             }
             Ok(())
         };
-        eviction::evict_when_allowed(cluster, &target.object, eviction, limit, look_again).await?;
+        eviction::evict_when_allowed(cluster, &target.object, eviction, &target.wait, look_again).await?;
         Ok(json!({ "known": known }))
     }
 
@@ -243,6 +257,7 @@ impl Action for RestartPod {
             ready_replicas: seen.ready(),
             pods: seen.pods,
             verified_at: seen.verified_at,
+            obstacles: seen.obstacles,
         }
     }
 

@@ -8,17 +8,17 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::job::JobView;
+pub use super::asked::PodRestart;
 use super::replacer::Replacer;
 use super::{RestartPod, Target};
 use crate::cluster::error::{Error, Result};
-use crate::cluster::observed::Observation;
 use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Query, Watch};
 use crate::k8s::object::{leaving_since, text, uid};
 use crate::k8s::selector::selector;
 use crate::k8s::{Kind, ObjectRef};
-use crate::workload::Workload;
+use crate::workload::causes::{self, Memory, Situation};
+use crate::workload::clues::Clues;
 use crate::workload::lookup::LiveObject;
 use crate::workload::owners::Owners;
 use crate::workload::pods::PodView;
@@ -30,21 +30,14 @@ use crate::workload::wait::{self, Wait};
 /// Interval for reading again how many pods the replacer wants, because it may be scaled meanwhile.
 const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// The request, and the state before the eviction.
-pub struct PodRestart<'a> {
-    pub action: &'a RestartPod,
-    pub target: &'a Target,
-    pub run: &'a RunContext,
-    /// UIDs of the sibling pods before the eviction.
-    pub known: &'a [String],
-}
-
 /// The state of the wait for a pod's replacement.
 struct Replacement<'a> {
     restart: PodRestart<'a>,
     pods: Watch<PodView>,
     owners: Owners,
     clock: Clock,
+    memory: Memory,
+    clues: Clues,
     began: Timestamp,
     now: Timestamp,
     /// The replacer, as last read.
@@ -75,6 +68,8 @@ pub async fn wait(
         pods,
         owners: Owners::of(&owner, labels),
         clock: Clock::default(),
+        memory: Memory::default(),
+        clues: Clues::of(object),
         began: cluster.server_time(run.now),
         now: cluster.server_now(),
         replacer: None,
@@ -88,6 +83,10 @@ pub async fn wait(
 impl Wait for Replacement<'_> {
     fn object(&self) -> &ObjectRef {
         &self.restart.target.object
+    }
+
+    fn clues(&mut self) -> &mut Clues {
+        &mut self.clues
     }
 
     async fn look(&mut self, cluster: &Cluster) -> Result<RolloutStatus> {
@@ -111,6 +110,10 @@ impl Wait for Replacement<'_> {
 
     async fn changed(&mut self) -> Result<()> {
         self.pods.changed().await
+    }
+
+    async fn refresh(&mut self, cluster: &Cluster) -> Result<bool> {
+        self.pods.refresh(cluster).await
     }
 
     fn failed(&self, why: &str) -> Error {
@@ -165,7 +168,8 @@ impl Replacement<'_> {
     /// Returns the state of the replacement, from what is known now.
     fn status(&mut self) -> RolloutStatus {
         let restart = &self.restart;
-        let Some(replacer) = self.replacer.clone() else { return RolloutStatus::Pending(restart.nothing_yet()) };
+        let nothing_yet = |causes| RolloutStatus::Pending(Pending::plain(restart.nothing_yet(), causes));
+        let Some(replacer) = self.replacer.clone() else { return nothing_yet(Vec::new()) };
         let goal = Goal {
             generation: 0,
             revision: None,
@@ -176,16 +180,23 @@ impl Replacement<'_> {
             now: self.now,
         };
         let own = self.pods.items().values().filter(|pod| restart.is_of_replacer(pod, &self.owners));
-        let followed = self.clock.follow(own, self.began, self.now);
+        let own: Vec<&PodView> = own.collect();
+        self.memory.follow(own.iter().copied(), self.began, self.now);
+        let followed = self.clock.follow(own.into_iter(), &self.memory, (self.began, self.now));
         let workload = restart.wants(&replacer);
         let mut tally = Tally::of(&workload, &followed, goal);
         // Other pods that are being deleted do not matter here, and more pods than wanted are enough.
         let evicted = |pod: &&PodView| Some(&pod.uid) == restart.target.object.uid.as_ref();
         tally.terminating = self.pods.items().values().filter(evicted).collect();
         restart.observe(&tally, &workload, &replacer, &self.pods);
+        let target = &restart.target.object;
+        let controller = restart.target.replacer.found().map_or(target, |found| &found.object);
+        let (memory, evidence) = (&self.memory, self.clues.evidence());
+        let seen =
+            Situation { target, controller, workload: &workload, tally: &tally, sets: &[], goal, memory, evidence };
         let finished = followed.iter().map(|one| one.pod).filter(|pod| pod.finished);
         if let Some(ended) = restart.ended(&replacer, finished) {
-            return if self.gone { ended } else { RolloutStatus::Pending(restart.nothing_yet()) };
+            return if self.gone { ended } else { nothing_yet(causes::of(seen)) };
         }
         // Of a DaemonSet's pods only one per node counts: when all nodes have one, the evicted pod's node does too.
         let nodes: BTreeSet<_> = tally.there.iter().map(|pod| pod.node.as_deref()).collect();
@@ -193,8 +204,8 @@ impl Replacement<'_> {
         if self.gone && i64::try_from(there).unwrap_or(i64::MAX) >= workload.desired {
             return RolloutStatus::Done { surge: 0 };
         }
-        match rollout::state(&workload, &tally, &[], goal) {
-            RolloutStatus::Done { .. } => RolloutStatus::Pending(restart.nothing_yet()),
+        match rollout::state(seen) {
+            RolloutStatus::Done { .. } => nothing_yet(causes::of(seen)),
             status => status,
         }
     }
@@ -213,87 +224,6 @@ impl Replacement<'_> {
         };
         self.pods.items().values().filter(is_new).max_by_key(|pod| pod.created).map(|pod| pod.name.clone())
     }
-}
-
-impl PodRestart<'_> {
-    fn nothing_yet(&self) -> Pending {
-        Pending::plain(format!("waiting for {} to be gone", self.target.object))
-    }
-
-    fn is_of_replacer(&self, pod: &PodView, owners: &Owners) -> bool {
-        match &self.target.replacer {
-            // Only pods that came after the evicted one, because nobody says how many there shall be.
-            Replacer::Other { uid: owner, .. } if self.target.pod.is_some() => {
-                pod.owner.as_ref() == Some(owner) && !self.known.contains(&pod.uid)
-            }
-            // The pods before one that is gone are not known, so only a pod with its name can be the replacement.
-            Replacer::Other { .. } => Some(&pod.uid) == self.target.namesake.as_ref(),
-            _ => owners.own(pod),
-        }
-    }
-
-    /// Returns the number of pods that there shall be, as a workload.
-    fn wants(&self, replacer: &Value) -> Workload {
-        match &self.target.replacer {
-            Replacer::Workload(found) => {
-                let kind = found.kind().unwrap_or(Kind::ReplicaSet);
-                // A rollout in progress does not matter to this action.
-                Workload { paused: false, out_of_time: None, ..Workload::read(kind, replacer) }
-            }
-            Replacer::Job(_) => plain(JobView::read(replacer).wants),
-            Replacer::Other { .. } => plain(1),
-            Replacer::Nobody(_) | Replacer::Unknown(_) => plain(0),
-        }
-    }
-
-    /// Returns the final state once a Job has ended: the replacement may have ended too, or there never was one. Also
-    /// if nobody replaces the pod: somebody else deleted it, or the request has `force`.
-    pub fn ended<'a>(&self, job: &Value, mut finished: impl Iterator<Item = &'a PodView>) -> Option<RolloutStatus> {
-        if let Replacer::Nobody(why) = &self.target.replacer {
-            return Some(self.nothing_comes(format!("nothing replaces it: {why}")));
-        }
-        let Replacer::Job(found) = &self.target.replacer else { return None };
-        let view = JobView::read(job);
-        if let Some(why) = view.failed {
-            return Some(self.nothing_comes(format!("{} has failed: {why}", found.object)));
-        }
-        // If the pod was already gone at the start, the pods before that are not known.
-        let is_another =
-            |pod: &PodView| !self.known.contains(&pod.uid) && Some(&pod.uid) != self.target.object.uid.as_ref();
-        let another = self.target.pod.is_some() && finished.any(is_another);
-        if !view.complete || another {
-            return view.complete.then_some(RolloutStatus::Done { surge: 0 });
-        }
-        Some(self.nothing_comes(format!(
-            "{} is complete, and made no other pod that is known: the evicted one ended as a success, or was the last that was needed",
-            found.object
-        )))
-    }
-
-    /// Without a replacement, the eviction is a success only with `force`; otherwise it was no restart.
-    fn nothing_comes(&self, why: String) -> RolloutStatus {
-        if self.action.force { RolloutStatus::Done { surge: 0 } } else { RolloutStatus::Failed(why) }
-    }
-
-    fn observe(&self, tally: &Tally<'_>, workload: &Workload, replacer: &Value, pods: &Watch<PodView>) {
-        let version = text(replacer, "/metadata/resourceVersion").map(str::to_owned);
-        let of = |found: &LiveObject| Some((found.object.resource.plural().to_owned(), version.clone()?));
-        let replacer = self.target.replacer.found().and_then(of);
-        let pods_version = ("pods".to_owned(), pods.version().to_owned());
-        self.run.progress.observe(Observation {
-            pods: Some(tally.counts()),
-            desired: Some(workload.desired),
-            verified_at: replacer.into_iter().chain([pods_version]).collect(),
-            ..Observation::default()
-        });
-    }
-}
-
-/// Returns a workload of which only the number of pods is known.
-fn plain(desired: i64) -> Workload {
-    let mut workload = Workload::read(Kind::ReplicaSet, &Value::Null);
-    workload.desired = desired;
-    workload
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The database is away, or not as it should be: who posts is told to come back, and the receiver mends itself.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use test_cluster::postgres::Postgres;
@@ -53,6 +56,54 @@ async fn a_unix_socket_will_do() {
     let url = format!("host={} port={port} user=test password={password} dbname=postgres", folder.display());
     let receiver = Receiver::start(&url).await;
     assert_eq!(receiver.post(&event("u", 1, 0)).await.status, 201);
+}
+
+/// PostgreSQL itself says whether a connection is encrypted.
+#[tokio::test]
+async fn over_tls_the_server_is_verified() {
+    let postgres = Postgres::start_own().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let authorities = folder.path().join("ca.crt");
+    let flags = ["--insecure-no-token", "--database-ca", authorities.to_str().unwrap()];
+    std::fs::copy(postgres.authority().unwrap(), &authorities).unwrap();
+    let receiver = Receiver::start_with(postgres.url(), &flags);
+    receiver.wait_ready().await;
+    assert_eq!(receiver.post(&event("u", 1, 0)).await.status, 201);
+    let encrypted = "SELECT bool_and(ssl), count(*) > 0 FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+        WHERE application_name = 'audit-receiver'";
+    let row = connect(postgres.url()).await.query_one(encrypted, &[]).await.unwrap();
+    assert_eq!((row.get(0), row.get(1)), (true, true));
+    // An authority that did not sign the server's certificate: nothing is sent to it.
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&authorities, other.cert.pem()).unwrap();
+    let stranger = Receiver::start_with(postgres.url(), &flags);
+    until("the certificate is not taken", async || stranger.log().contains("invalid peer certificate")).await;
+    assert_eq!(stranger.get("/readyz").await.status, 503);
+    // The file is read again for each connection.
+    std::fs::copy(postgres.authority().unwrap(), &authorities).unwrap();
+    stranger.wait_ready().await;
+}
+
+/// Somebody on the way who says that there is no TLS gets no word more, and no password.
+#[test]
+fn where_tls_was_asked_for_nothing_goes_without() {
+    let postgres = Postgres::start_own().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgresql://test:geheim@{}/postgres", listener.local_addr().unwrap());
+    let between = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = [0; 8];
+        stream.read_exact(&mut asked).unwrap();
+        stream.write_all(b"N").unwrap();
+        let mut more = Vec::new();
+        stream.read_to_end(&mut more).unwrap();
+        (asked, more)
+    });
+    let output = run(&url, &["migrate", "--database-ca", postgres.authority().unwrap().to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && text.contains("TLS"), "{text}");
+    // The request for TLS is 80877103 (PostgreSQL's message formats, SSLRequest).
+    assert_eq!(between.join().unwrap(), ([0, 0, 0, 8, 4, 210, 22, 47], Vec::new()));
 }
 
 #[tokio::test]

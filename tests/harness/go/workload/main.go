@@ -1,5 +1,6 @@
 // The program in the pods of a real node: it is the sandbox's pause, a container that waits, one that takes its time to end
-// or ends by itself, one that writes logs, a server that takes an upload, and one that plays an action (play.go).
+// or ends by itself, one that needs somebody to be there, one that writes logs, a server that takes an upload, and one that plays
+// an action (play.go).
 package main
 
 import (
@@ -7,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -35,6 +37,10 @@ func main() {
 			time.Sleep(seconds(args[1]))
 			os.Exit(1)
 		}()
+	case "need":
+		// need ADDRESS SECONDS: ends with 1 unless somebody answers there within so long; says so, and a password that
+		// nobody should see.
+		need(args[1], seconds(args[2]))
 	}
 	<-ended
 	switch args[0] {
@@ -50,6 +56,21 @@ func main() {
 func seconds(text string) time.Duration {
 	number, _ := strconv.Atoi(text)
 	return time.Duration(number) * time.Second
+}
+
+func need(address string, patience time.Duration) {
+	for until := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		connection, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			connection.Close()
+			fmt.Println("somebody answers at", address)
+			return
+		}
+		if time.Now().After(until) {
+			fmt.Printf("nobody answers at %s: %v\npassword=hunter22-hunter22\n", address, err)
+			os.Exit(1)
+		}
+	}
 }
 
 const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

@@ -1,6 +1,7 @@
 //! A proxy between the runner and the API server that breaks what it is told to: TLS on both sides, requests passed on
 //! as they are, answers too unless a fault says otherwise.
 
+mod dead;
 mod fault;
 
 use std::collections::BTreeMap;
@@ -104,6 +105,8 @@ struct Shared {
     stalled: AtomicU32,
     /// Nobody is to listen for a while.
     refuse: Notify,
+    /// How many ways to it were dead ends by now: a connection that was made before the last one is on it.
+    dead: Arc<AtomicU32>,
 }
 
 impl Proxy {
@@ -132,8 +135,6 @@ impl Proxy {
             rustls::ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let client = client.with_root_certificates(roots).with_no_client_auth();
         let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-        let own_file = folder.join("proxy.crt");
-        std::fs::write(&own_file, own.cert.pem())?;
         let key = PrivateKeyDer::from_pem_slice(own.signing_key.serialize_pem().as_bytes())?;
         let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let config = config.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key)?;
@@ -141,6 +142,8 @@ impl Proxy {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
+        let own_file = folder.join(format!("proxy-{}.crt", address.port()));
+        std::fs::write(&own_file, own.cert.pem())?;
         let shared = Arc::new(Shared {
             upstream,
             tls: TlsConnector::from(Arc::new(client)),
@@ -149,6 +152,7 @@ impl Proxy {
             held: AtomicU32::new(0),
             stalled: AtomicU32::new(0),
             refuse: Notify::new(),
+            dead: Arc::default(),
         });
         let task = tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), shared.clone()));
         Ok(Self { server: format!("https://{address}"), authority: own_file, shared, task })
@@ -172,6 +176,12 @@ impl Proxy {
         while self.shared.stalled.load(Ordering::SeqCst) == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// From now on nothing comes or goes on the connections that there are, and they stay open: as behind a load balancer one
+    /// of whose machines has died. New connections work.
+    pub fn lose_connections(&self) {
+        self.shared.dead.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Waits until nothing is held back any more: what is to reach the API server has reached it.
@@ -199,6 +209,7 @@ async fn accept(mut listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>
         let Ok((stream, _)) = accepted else { return };
         let (tls, shared) = (tls.clone(), shared.clone());
         tokio::spawn(async move {
+            let stream = dead::Line::new(stream, shared.dead.clone());
             let Ok(stream) = tls.accept(stream).await else { return };
             let service = hyper::service::service_fn(move |request| handle(request, shared.clone()));
             // A connection that a fault ends is an error here, and meant.

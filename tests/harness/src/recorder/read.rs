@@ -31,6 +31,7 @@ impl Seen {
             content: content(object),
             template: object.pointer(template).filter(|_| kind != Kind::Pod).map(template_hash),
             revision: revision.unwrap_or_default().to_owned(),
+            said: if kind == Kind::Pod { said(object) } else { Vec::new() },
             facts: facts(kind, object),
             name,
         })
@@ -83,6 +84,25 @@ fn template_hash(template: &Value) -> u64 {
         }
     }
     hash(&template)
+}
+
+fn said(pod: &Value) -> Vec<String> {
+    fn words(value: &Value, into: &mut Vec<String>) {
+        match value {
+            Value::Array(all) => all.iter().for_each(|one| words(one, into)),
+            Value::Object(all) => all.iter().for_each(|(key, one)| match one {
+                Value::String(text) if matches!(key.as_str(), "message" | "reason") => into.push(text.clone()),
+                one => words(one, into),
+            }),
+            _ => {}
+        }
+    }
+    let mut said = Vec::new();
+    words(&pod["status"], &mut said);
+    said.extend(pod["status"]["phase"].as_str().map(str::to_owned));
+    let finalizers = pod["metadata"]["finalizers"].as_array().into_iter().flatten();
+    said.extend(finalizers.filter_map(|one| one.as_str().map(str::to_owned)));
+    said
 }
 
 fn facts(kind: Kind, object: &Value) -> Facts {

@@ -107,6 +107,8 @@ pub struct Seen {
     pub template: Option<u64>,
     /// The label that tells its revision; the name of what has none.
     pub revision: String,
+    /// The messages and reasons in a pod's status, and what holds it: who fails may quote them, and controllers delete such pods.
+    pub said: Vec<String>,
     /// What its kind has.
     pub facts: Facts,
 }

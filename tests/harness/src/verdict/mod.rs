@@ -8,7 +8,9 @@
 //!   its end, and in the list after it, unless an event of that last second or after it explains the difference.
 //! - A failure must not be said of what stood for longer than the run had to look at it: a *wrong failure*.
 //! - What was not to be touched (a dry run's target) is as it was.
+//! - A wait that ended without its effect says why: see `cause`.
 
+mod cause;
 mod claim;
 mod count;
 mod goal;
@@ -29,6 +31,7 @@ use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use crate::recorder::History;
+pub use cause::{Named, Stands};
 use claim::NoGoal;
 pub use witness::{Ended, Witness};
 
@@ -39,6 +42,8 @@ pub struct Verdict {
     pub lies: Vec<String>,
     /// Failures that were none.
     pub wrong_failures: Vec<String>,
+    /// Waits that ended without saying why, or with something that does not stand in the cluster.
+    pub unsaid: Vec<String>,
     /// What did not hold any more in the end, because of something that happened when the run was over (or all but).
     pub explained: Vec<String>,
     /// What could not be judged, and why.
@@ -52,6 +57,7 @@ impl Verdict {
     pub fn check(&self, meddled: bool) -> Result<()> {
         ensure!(self.lies.is_empty(), "a claim that is not so: {}", self.lies.join("; "));
         ensure!(self.wrong_failures.is_empty(), "a wrong failure: {}", self.wrong_failures.join("; "));
+        ensure!(self.unsaid.is_empty(), "a wait that does not say why it ended: {}", self.unsaid.join("; "));
         let explained = if meddled { "" } else { &self.explained.join("; ") };
         ensure!(explained.is_empty(), "what was claimed did not last, and nobody meddled: {explained}");
         Ok(())
@@ -92,6 +98,8 @@ pub struct Case<'a> {
     pub selected: Option<BTreeSet<String>>,
     /// The events that the runner has posted about the target since the run began.
     pub events: usize,
+    /// What stands in the cluster of what it says, when it says why a wait has ended.
+    pub stands: Option<Stands>,
 }
 
 /// How late something may come to be no part of what a run has looked at.
@@ -170,6 +178,7 @@ pub fn judge(case: &Case<'_>) -> Verdict {
                     walk::success(case, &claim, &mut verdict);
                 } else {
                     walk::failure(case, &claim, &mut verdict);
+                    cause::judge(case, &claim, &mut verdict);
                 }
             }
             Err(NoGoal::Skipped(why)) => verdict.skipped.push(why),

@@ -9,6 +9,7 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::cause::{self, Named, Stands};
 use super::state::Family;
 use super::{Case, Verdict, judge};
 use crate::fixtures::World;
@@ -81,9 +82,14 @@ impl Witness {
             history: &history,
             selected: None,
             events: 0,
+            stands: None,
         };
         if !case.is_judged() {
             return Ok(Verdict::default());
+        }
+        // First, for it is the first to change.
+        if cause::ends_a_wait(&case) {
+            case.stands = Some(stands(world, ended.result).await?);
         }
         let target = &ended.result["target"];
         let kind = Kind::named(target["kind"].as_str().unwrap_or_default());
@@ -139,6 +145,60 @@ impl Witness {
                 && time.is_some_and(|time| time >= self.time)
         });
         Ok(ours.count())
+    }
+}
+
+/// What stands in the cluster of the target and of each object that a result names as being in the way.
+async fn stands(world: &World, result: &Value) -> Result<Stands> {
+    let obstacles = result["details"]["obstacles"].as_array().into_iter().flatten();
+    let named = try_join_all(obstacles.map(|obstacle| named(world, &obstacle["object"])));
+    let (target, workload) = (&result["target"], &result["details"]["workload"]);
+    let events = try_join_all([target, workload].map(|one| events(world, one)));
+    let (target, workload) = (object(world, target), object(world, workload));
+    let (named, events, target, workload) = tokio::try_join!(named, events, target, workload)?;
+    Ok(Stands { target, workload, events: events.concat(), named })
+}
+
+/// The events about an object.
+async fn events(world: &World, reference: &Value) -> Result<Vec<Value>> {
+    let Some(uid) = reference["uid"].as_str() else { return Ok(Vec::new()) };
+    let place = reference["namespace"].as_str().unwrap_or("default");
+    let path = format!("/apis/events.k8s.io/v1/namespaces/{place}/events?fieldSelector=regarding.uid%3D{uid}");
+    Ok(there(world, &path).await?["items"].as_array().cloned().unwrap_or_default())
+}
+
+async fn named(world: &World, reference: &Value) -> Result<Named> {
+    let (object, events) = tokio::try_join!(object(world, reference), events(world, reference))?;
+    let node = match object["spec"]["nodeName"].as_str() {
+        Some(node) => there(world, &format!("/api/v1/nodes/{node}")).await?,
+        None => Value::Null,
+    };
+    Ok(Named { object, node, events })
+}
+
+/// The object of a reference; null when there is none.
+async fn object(world: &World, reference: &Value) -> Result<Value> {
+    let of = |field: &str| reference[field].as_str().unwrap_or_default();
+    let (version, kind) = (of("apiVersion"), of("kind").to_lowercase());
+    if version.is_empty() || kind.is_empty() {
+        return Ok(Value::Null);
+    }
+    let root = if version.contains('/') { "apis" } else { "api" };
+    let place = reference["namespace"].as_str().map(|name| format!("/namespaces/{name}")).unwrap_or_default();
+    // Plurals of the kinds that may be named are regular.
+    there(world, &format!("/{root}/{version}{place}/{kind}s/{}", of("name"))).await
+}
+
+/// What is there; null when the API server says that nothing is.
+async fn there(world: &World, path: &str) -> Result<Value> {
+    let until = Instant::now() + LIMIT;
+    loop {
+        let request = http::Request::get(path).body(Vec::new())?;
+        match world.client().request::<Value>(request).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Value::Null),
+            Err(_) if Instant::now() < until => tokio::time::sleep(PAUSE).await,
+            answer => return answer.context("the second judge cannot look at the cluster"),
+        }
     }
 }
 

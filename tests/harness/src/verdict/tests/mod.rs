@@ -1,6 +1,7 @@
 //! The second judge's specification: what it finds, and what it lets pass. The numbers are those of the review that asked
 //! for it.
 
+mod cause;
 mod tale;
 
 use rstest::rstest;

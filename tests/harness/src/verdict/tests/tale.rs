@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::recorder::{Kind, Log};
-use crate::verdict::{Case, Verdict, judge};
+use crate::verdict::{Case, Stands, Verdict, judge};
 
 /// A history in the making. Times are seconds since the beginning.
 pub struct Tale {
@@ -19,6 +19,7 @@ pub struct Tale {
     looked: u64,
     lines: Vec<Value>,
     events: usize,
+    stands: Option<Stands>,
 }
 
 /// What a run says when it is done.
@@ -50,7 +51,19 @@ impl Tale {
     pub fn new() -> Self {
         let began = Instant::now();
         let (log, lines) = (Log::default(), Vec::new());
-        Self { log, began, seconds: 0.0, rv: 1, start: 0, first: None, started: 0.0, looked: 0, lines, events: 0 }
+        Self {
+            log,
+            began,
+            seconds: 0.0,
+            rv: 1,
+            start: 0,
+            first: None,
+            started: 0.0,
+            looked: 0,
+            lines,
+            events: 0,
+            stands: None,
+        }
     }
 
     fn moment(&self, seconds: f64) -> Instant {
@@ -125,6 +138,12 @@ impl Tale {
         self
     }
 
+    /// What stands in the cluster when it has ended.
+    pub fn stands(&mut self, stands: Stands) -> &mut Self {
+        self.stands = Some(stands);
+        self
+    }
+
     /// The run ends now and says this; its look is in it unless it speaks of it itself.
     pub fn judged(&self, mut result: Value, exit: f64) -> Verdict {
         if result["success"] == true && result["details"]["verifiedAt"].is_null() {
@@ -142,6 +161,7 @@ impl Tale {
             history: &self.log.history("shop"),
             selected: None,
             events: self.events,
+            stands: self.stands.clone(),
         })
     }
 }
