@@ -186,7 +186,7 @@ impl Shared {
         self.memory().lost.remove(uid);
     }
 
-    /// Remembers that a Job is recorded, and its execution settled.
+    /// Remembers that a Job is recorded: its execution is being settled.
     pub fn recorded(&self, job_uid: &str) {
         self.memory().recorded.insert(job_uid.to_owned(), Timestamp::now());
     }

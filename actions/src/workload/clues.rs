@@ -100,7 +100,7 @@ impl Clues {
         due
     }
 
-    /// Reads evidence about these causes now.
+    /// Reads evidence about these causes now. What cannot be read again is kept as it was, and that is said.
     pub async fn read(&mut self, cluster: &Cluster, causes: &[&Cause]) {
         self.read = Some(Instant::now());
         let cluster = &cluster.until(Instant::now() + LIMIT);
@@ -118,11 +118,14 @@ impl Clues {
         } else {
             evidence.unread.push(not_granted("events", &Permission::of("list", &events())));
         }
-        nodes(cluster, causes, rights, &mut evidence).await;
+        self.nodes(cluster, causes, rights, &mut evidence).await;
         if let Some(namespace) = self.target.namespace.as_ref().filter(|_| rights.namespaces) {
             match cluster.leaving_namespace(namespace).await {
                 Ok(leaving) => evidence.namespace = leaving,
-                Err(error) => evidence.unread.push(format!("namespace: {error}")),
+                Err(error) => {
+                    evidence.namespace.clone_from(&self.evidence.namespace);
+                    evidence.unread.push(format!("namespace: {error}"));
+                }
             }
         }
         self.evidence = evidence;
@@ -130,10 +133,29 @@ impl Clues {
 
     async fn events(&self, cluster: &Cluster, causes: &[&Cause], evidence: &mut Evidence) {
         let about: BTreeSet<&str> = causes.iter().filter_map(|cause| cause.about.as_deref()).take(MOST).collect();
+        evidence.events = known(&self.evidence.events, &about);
         for uid in about {
             match cluster.events_about(&self.target, uid).await {
                 Ok(events) => _ = evidence.events.insert(uid.to_owned(), events),
                 Err(error) => return evidence.unread.push(format!("events: {error}")),
+            }
+        }
+    }
+
+    /// Reads the nodes of pods of which nobody reports, or that should be gone.
+    async fn nodes(&self, cluster: &Cluster, causes: &[&Cause], rights: Rights, evidence: &mut Evidence) {
+        let silent = |cause: &&&Cause| matches!(cause.row.place, Place::Silence | Place::Overdue);
+        let names: BTreeSet<&str> =
+            causes.iter().filter(silent).filter_map(|cause| cause.node.as_deref()).take(MOST).collect();
+        if !names.is_empty() && !rights.nodes {
+            let permission = Permission::on_target("get", &Kind::Node.resource());
+            return evidence.unread.push(not_granted("node", &permission));
+        }
+        evidence.nodes = known(&self.evidence.nodes, &names);
+        for name in names {
+            match node(cluster, name).await {
+                Ok(state) => _ = evidence.nodes.insert(name.to_owned(), state),
+                Err(error) => evidence.unread.push(format!("node: {error}")),
             }
         }
     }
@@ -183,23 +205,12 @@ impl Asked<'_> {
     }
 }
 
-/// Reads the nodes of pods of which nobody reports, or that should be gone.
-async fn nodes(cluster: &Cluster, causes: &[&Cause], rights: Rights, evidence: &mut Evidence) {
-    let silent = |cause: &&&Cause| matches!(cause.row.place, Place::Silence | Place::Overdue);
-    let names: BTreeSet<&str> =
-        causes.iter().filter(silent).filter_map(|cause| cause.node.as_deref()).take(MOST).collect();
-    if !names.is_empty() && !rights.nodes {
-        let permission = Permission::on_target("get", &Kind::Node.resource());
-        return evidence.unread.push(not_granted("node", &permission));
-    }
-    let mut nodes = BTreeMap::new();
-    for name in names {
-        match node(cluster, name).await {
-            Ok(state) => _ = nodes.insert(name.to_owned(), state),
-            Err(error) => evidence.unread.push(format!("node: {error}")),
-        }
-    }
-    evidence.nodes = nodes;
+/// Returns what is known already of these.
+fn known<T: Clone>(all: &BTreeMap<String, T>, names: &BTreeSet<&str>) -> BTreeMap<String, T> {
+    all.iter()
+        .filter(|(name, _)| names.contains(name.as_str()))
+        .map(|(name, one)| (name.clone(), one.clone()))
+        .collect()
 }
 
 async fn node(cluster: &Cluster, name: &str) -> Result<NodeState> {
@@ -333,6 +344,26 @@ mod tests {
         let (granting, _) = server(&["events"]);
         clues.read(&granting, &[&creating]).await;
         assert_eq!(clues.evidence().events["p"][0].reason, "FailedMount");
+    }
+
+    /// What was known is not forgotten because it could not be read again, and is of those that are asked about alone.
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_read_again_is_kept() {
+        let (granting, _) = server(&["nodes", "namespaces", "events"]);
+        let (lost, _) = cluster(|_, _| Answer::Lost);
+        let mut clues = Clues::of(&object(Kind::Deployment));
+        let silent = cause(Place::Silence, "Pending");
+        clues.read(&granting, &[&silent]).await;
+        let before = clues.evidence().clone();
+        clues.read(&lost, &[&silent]).await;
+        let after = clues.evidence();
+        assert_eq!(after.unread.len(), 3, "{:?}", after.unread);
+        assert_eq!(Evidence { unread: Vec::new(), ..after.clone() }, before);
+        let other = Cause { node: None, about: Some("q".to_owned()), ..cause(Place::Waiting, "ContainerCreating") };
+        clues.read(&lost, &[&other]).await;
+        assert!(clues.evidence().events.is_empty() && clues.evidence().nodes.is_empty());
+        clues.read(&granting, &[&silent]).await;
+        assert_eq!(*clues.evidence(), before);
     }
 
     /// A read that fails all the same is one that is said.

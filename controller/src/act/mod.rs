@@ -242,13 +242,12 @@ impl Pass {
             "metadata": { "resourceVersion": self.execution.metadata.resource_version }, "status": { "settled": true },
         });
         let path = format!("{}/status", self.path());
-        if self.change(context, "settle the execution", &path, &patch).await? {
-            let attempts = self.execution.status.as_ref().map(|status| status.attempts.as_slice()).unwrap_or_default();
-            for job_uid in attempts.iter().filter_map(|attempt| attempt.job_uid.as_deref()) {
-                context.shared.recorded(job_uid);
-            }
+        // Remembered before it is sent: the watch may show that it is no longer ours before the answer comes.
+        let attempts = self.execution.status.as_ref().map(|status| status.attempts.as_slice()).unwrap_or_default();
+        for job_uid in attempts.iter().filter_map(|attempt| attempt.job_uid.as_deref()) {
+            context.shared.recorded(job_uid);
         }
-        Ok(())
+        self.change(context, "settle the execution", &path, &patch).await.map(drop)
     }
 }
 

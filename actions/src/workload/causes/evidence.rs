@@ -14,7 +14,7 @@ const PREPARED: [&str; 5] = ["Pulling", "Pulled", "BackOff", "Created", "Started
 const NOT_CREATED: [&str; 3] = ["FailedCreate", "FailedDaemonPod", "ReplicaSetCreateError"];
 
 /// What was read beside the followed objects.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// Events by the UID of the object that they are about.
     pub events: BTreeMap<String, Vec<Event>>,
