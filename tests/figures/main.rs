@@ -8,8 +8,9 @@
 //! cargo figures --page                               docs/figures.md and its plot from what was measured
 //! ```
 //!
-//! What is measured is kept line by line in `target/figures/results.jsonl`, by commit of the measured code and by machine: what is
-//! there already is not measured again, so that a run that was interrupted goes on. After each run the page is written anew.
+//! What is measured is kept line by line in `docs/figures.jsonl`, by the content of the measured code and by machine: what is
+//! there already is not measured again, so that a run that was interrupted goes on, on another day and in another checkout too.
+//! After each run the page is written anew.
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is missing is null, and fails the check that follows")]
 
 mod arena;
@@ -29,7 +30,7 @@ mod results;
 mod seen;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -102,14 +103,17 @@ fn main() -> ExitCode {
 fn measure(arguments: &Arguments) -> Result<()> {
     let wanted =
         arguments.controller.clone().unwrap_or_else(|| (if arguments.smoke { "self" } else { "release" }).to_owned());
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/figures");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("target/figures");
     std::fs::create_dir_all(&folder)?;
-    let file = folder.join(if arguments.smoke { "smoke.jsonl" } else { "results.jsonl" });
+    // A proof leaves nothing in the checkout.
+    let proof = arguments.smoke || wanted == "self";
+    let file = if proof { folder.join("proof.jsonl") } else { root.join("docs/figures.jsonl") };
     let mut results = Results::open(&file, &wanted, arguments.smoke)?;
     let steps = plan::wanted(arguments);
     let is_left = |step: &&Step| arguments.again || !results.has(step);
     let left: Vec<Step> = steps.iter().filter(is_left).cloned().collect();
-    tell(&format!("commit {}, {}", results.key().commit, results.key().machine));
+    tell(&format!("code {}, {}", results.key().code, results.key().machine));
     tell(&format!(
         "{} of {} steps are left, planned time {}:",
         left.len(),
@@ -140,7 +144,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             results.keep(step, figures, began.elapsed())?;
         }
     }
-    page::write(&results, &folder, arguments.smoke)
+    page::write(&results, &folder, proof, arguments.smoke)
 }
 
 fn planned(steps: &[Step], results: &Results) -> f64 {

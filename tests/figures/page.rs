@@ -53,10 +53,9 @@ impl Shown<'_> {
     }
 }
 
-/// Writes the page and its plot: of a proof, or of a controller that is not as released, beside the results.
-pub fn write(results: &Results, folder: &Path, smoke: bool) -> Result<()> {
+/// Writes the page and its plot: of a proof beside its results.
+pub fn write(results: &Results, folder: &Path, proof: bool, smoke: bool) -> Result<()> {
     let lines = results.shown();
-    let proof = smoke || lines.iter().any(|line| line.key.controller == "self");
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let page = docs.join("figures.md");
     let sizes = if smoke { [20, 20] } else { [1000, 5000] };
@@ -96,18 +95,19 @@ fn machine(shown: &Shown<'_>) -> String {
         return "Nothing has been measured yet.\n".to_owned();
     };
     let key = &line.key;
-    let mut commits: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut codes: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
     for one in &shown.lines {
-        commits.entry(&one.key.commit).or_default().insert(one.step.part.to_string());
+        codes.entry((&one.key.code, &one.commit)).or_default().insert(one.step.part.to_string());
     }
-    let commits: Vec<String> = commits
+    let parts = |parts: BTreeSet<String>| parts.into_iter().collect::<Vec<_>>().join(", ");
+    let codes: Vec<String> = codes
         .into_iter()
-        .map(|(commit, parts)| format!("`{commit}` ({})", parts.into_iter().collect::<Vec<_>>().join(", ")))
+        .map(|((code, commit), of)| format!("`{code}` at commit `{commit}` ({})", parts(of)))
         .collect();
     format!(
-        "Machine: {} (control plane, nodes and controller share it). Commit: {}. Kubernetes {}. Controller: {}. Last measured: {}.\n",
+        "Machine: {} (control plane, nodes and controller share it). Code: {}. Kubernetes {}. Controller: {}. Last measured: {}.\n",
         key.machine,
-        commits.join(", "),
+        codes.join(", "),
         test_cluster::assets::KUBERNETES,
         key.controller,
         line.at.strftime("%Y-%m-%d")

@@ -1,12 +1,11 @@
-//! What was measured: a line for each step, by the commit of what is measured, the machine, and the kind of controller.
+//! What was measured: a line for each step, by the content of what is measured, the machine, and the kind of controller.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,9 +15,28 @@ use serde::{Deserialize, Serialize};
 use crate::numbers::{median, shown};
 use crate::plan::{Part, Step};
 
-/// What a figure is of: a change in any of these is another thing to measure.
-const MEASURED: [&str; 7] =
-    ["Cargo.lock", "Cargo.toml", "actions", "contract", "controller", "tests/figures", "tests/harness"];
+/// What a figure is of: a change in any of these is another thing to measure. How results are shown is not among them.
+const MEASURED: [&str; 19] = [
+    "Cargo.lock",
+    "Cargo.toml",
+    "actions",
+    "contract",
+    "controller/Cargo.toml",
+    "controller/deploy",
+    "controller/src",
+    "tests/figures/arena.rs",
+    "tests/figures/burst.rs",
+    "tests/figures/idle.rs",
+    "tests/figures/memory.rs",
+    "tests/figures/numbers.rs",
+    "tests/figures/program.rs",
+    "tests/figures/seen.rs",
+    "tests/harness/src/assets.rs",
+    "tests/harness/src/cluster.rs",
+    "tests/harness/src/components.rs",
+    "tests/harness/src/executor.rs",
+    "tests/harness/src/tail.rs",
+];
 
 /// The figures of a step.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -50,8 +68,9 @@ impl fmt::Display for Figures {
 /// What figures are of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// The last commit that changed what is measured; `+changes-…` where the files are not as committed.
-    pub commit: String,
+    /// The content of [`MEASURED`], as git hashes it: the same on every machine, and in every history that leads there.
+    /// `+changes-…` where the files are not as committed.
+    pub code: String,
     /// Processor, number of cores, memory.
     pub machine: String,
     /// `release`, `self`, or the path of the controller.
@@ -67,6 +86,8 @@ pub struct Line {
     /// What was done.
     #[serde(flatten)]
     pub step: Step,
+    /// The commit that was checked out.
+    pub commit: String,
     /// When it was done.
     pub at: Timestamp,
     /// How many seconds it took.
@@ -79,6 +100,7 @@ pub struct Line {
 pub struct Results {
     file: PathBuf,
     key: Key,
+    commit: String,
     lines: Vec<Line>,
 }
 
@@ -93,8 +115,9 @@ impl Results {
             serde_json::from_str(line).with_context(|| format!("{}:{}: no line of results", file.display(), number + 1))
         };
         let lines = text.lines().enumerate().map(read).collect::<Result<Vec<Line>>>()?;
-        let key = Key { commit: commit()?, machine: machine()?, controller: controller.to_owned() };
-        Ok(Self { file: file.to_path_buf(), key, lines })
+        let key = Key { code: code()?, machine: machine()?, controller: controller.to_owned() };
+        let commit = git(&["log", "-1", "--format=%h"], &[])?;
+        Ok(Self { file: file.to_path_buf(), key, commit, lines })
     }
 
     /// What the next lines are of.
@@ -109,8 +132,8 @@ impl Results {
 
     /// Keeps what came of a step: at once, whatever becomes of the rest.
     pub fn keep(&mut self, step: &Step, figures: Figures, took: Duration) -> Result<()> {
-        let (key, step) = (self.key.clone(), step.clone());
-        let line = Line { key, step, at: Timestamp::now(), took: took.as_secs_f64(), figures };
+        let (key, step, commit) = (self.key.clone(), step.clone(), self.commit.clone());
+        let line = Line { key, step, commit, at: Timestamp::now(), took: took.as_secs_f64(), figures };
         let mut file = File::options().create(true).append(true).open(&self.file)?;
         file.write_all((serde_json::to_string(&line)? + "\n").as_bytes())?;
         file.sync_all()?;
@@ -119,7 +142,7 @@ impl Results {
     }
 
     /// What the page shows: of each thing the newest that was measured, all rounds of it with one code, on one machine. Figures
-    /// of older code stay until there are newer ones; the page names the commits. A round that was measured again counts once,
+    /// of older code stay until there are newer ones; the page says which. A round that was measured again counts once,
     /// the last time.
     pub fn shown(&self) -> Vec<&Line> {
         let thing = |step: &Step| Step { round: 1, ..step.clone() };
@@ -161,22 +184,33 @@ impl Results {
     }
 }
 
-fn commit() -> Result<String> {
-    let git = |arguments: &[&str]| -> Result<String> {
-        let output = Command::new("git")
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(arguments)
-            .arg("--")
-            .args(MEASURED)
-            .output()?;
-        ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-    };
-    let mut changes = std::hash::DefaultHasher::new();
-    let changed = git(&["status", "--porcelain"])?;
-    (&changed, git(&["diff", "HEAD"])?).hash(&mut changes);
-    let suffix = if changed.is_empty() { String::new() } else { format!("+changes-{:08x}", changes.finish() >> 32) };
-    Ok(git(&["log", "-1", "--format=%h"])? + &suffix)
+fn code() -> Result<String> {
+    let changed = git(&["status", "--porcelain"], &MEASURED)?;
+    let committed = hash(&git(&["ls-tree", "HEAD"], &MEASURED)?)?;
+    if changed.is_empty() {
+        return Ok(committed);
+    }
+    Ok(format!("{committed}+changes-{}", hash(&(changed + &git(&["diff", "HEAD"], &MEASURED)?))?))
+}
+
+fn git(arguments: &[&str], paths: &[&str]) -> Result<String> {
+    let mut git = Command::new("git");
+    git.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).arg("--").args(paths);
+    told(&git.output()?)
+}
+
+/// As git hashes a file with this text, as much of it as tells two apart.
+fn hash(text: &str) -> Result<String> {
+    const LENGTH: usize = 10;
+    let mut git = Command::new("git");
+    let mut child = git.args(["hash-object", "--stdin"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    child.stdin.take().context("no standard input")?.write_all(text.as_bytes())?;
+    Ok(told(&child.wait_with_output()?)?.chars().take(LENGTH).collect())
+}
+
+fn told(output: &Output) -> Result<String> {
+    ensure!(output.status.success(), "git: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// What the figures depend on.
