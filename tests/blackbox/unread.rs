@@ -54,7 +54,7 @@ fn a_stdout_that_nobody_reads_holds_no_run() {
     let (code, took) = ended(&mut child, Instant::now(), Duration::from_secs(30));
     assert_eq!(code, Some(2));
     // As long as the run may take it waits for a reader, and no longer.
-    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(5), "{took:?}");
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(20), "{took:?}");
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     let line = log.lines().find(|line| line.contains(r#""kind":"ActionResult""#)).unwrap();

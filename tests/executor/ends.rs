@@ -79,7 +79,7 @@ async fn never_scheduled(e: E) -> Result<()> {
     let settings = e.world.folder().join("settings.yaml");
     std::fs::write(&settings, "resources: { requests: { cpu: 1000 } }\n")?;
     let flag = format!("--settings={}", settings.display());
-    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "3s", &flag])?;
+    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "10s", &flag])?;
     e.execute("up", scale_with(3, json!({ "maxRetries": 0 }))).await?;
     let told = |one: &Value| one["status"]["message"].as_str().is_some_and(|text| text.contains("Insufficient cpu"));
     e.world.until(&e.execution("up"), "the cause", told).await?;

@@ -283,7 +283,7 @@ async fn ended(e: &E, controller: Controller, proxy: &Proxy) -> Result<End> {
 
 /// Returns whether a Job still runs after a while: one that came late is seen and stopped.
 async fn running(e: &E, jobs: &str) -> Result<bool> {
-    let limit = std::time::Instant::now() + Duration::from_secs(10);
+    let limit = std::time::Instant::now() + Duration::from_secs(40);
     loop {
         let list = e.world.get(jobs).await?;
         let ended = |job: &Value| {
@@ -382,6 +382,12 @@ async fn frozen(e: E) -> Result<()> {
     e.patch("up", json!({ "spec": { "cancel": true } })).await?;
     let up = e.ended("up").await?;
     ensure!(up["status"]["phase"] == "Cancelled" && up["status"]["result"]["effect"] == "applied", "{up:#}");
+    // The second one's last word, which it says beside its work.
+    let told = |list: &Value| {
+        let of = |one: &Value| one["reason"] == "Cancelled" && one["involvedObject"]["name"] == "up";
+        list["items"].as_array().is_some_and(|all| all.iter().any(of))
+    };
+    e.world.until(&e.world.path("v1", "events"), "its end as an Event", told).await?;
     let before = e.requests().await?.len();
     first.signal(Signal::SIGCONT)?;
     let log = first.fails().await?;
@@ -450,8 +456,8 @@ async fn the_api_server_is_killed(_: E) -> Result<()> {
 }
 
 async fn outages(cluster: &Cluster, e: &E) -> Result<()> {
-    // Long enough for the Lease to outlive it, as the default is.
-    let controller = e.controller_with(&e.kubeconfig, &["--lease-duration", "40s", "--backoff", "5s"])?;
+    // Long enough for the Lease to outlive it, also where the API server takes its time to start.
+    let controller = e.controller_with(&e.kubeconfig, &["--lease-duration", "120s", "--backoff", "5s"])?;
     waiting(e, json!({})).await?;
     e.phase("up", "Executing").await?;
     cluster.kill("kube-apiserver")?;

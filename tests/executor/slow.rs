@@ -13,8 +13,8 @@ scenarios!("slow": jobs_that_are_slow_to_be_created);
 /// A webhook that never answers keeps each new Job waiting, and there are many: what runs, and what waits, is stopped and its end told
 /// when somebody says so, meanwhile, and all of it can be deleted.
 async fn jobs_that_are_slow_to_be_created(e: E) -> Result<()> {
-    const MANY: usize = 200;
-    const SOON: Duration = Duration::from_secs(8);
+    const MANY: usize = 400;
+    const SOON: Duration = Duration::from_secs(16);
     e.world.workload("Deployment", "web", 1, json!({})).await?;
     let controller = e.controller()?;
     e.execute("first", scale_with(2, json!({ "reason": "play: hang" }))).await?;
@@ -37,8 +37,9 @@ async fn jobs_that_are_slow_to_be_created(e: E) -> Result<()> {
     let first = e.ended_within("first", SOON).await?;
     ensure!(first["status"]["phase"] == "Cancelled", "{first:#}");
     // One that waits for its turn, too.
-    e.patch("later-199", json!({ "spec": { "cancel": true } })).await?;
-    let last = e.ended_within("later-199", SOON).await?;
+    let last = format!("later-{}", MANY - 1);
+    e.patch(&last, json!({ "spec": { "cancel": true } })).await?;
+    let last = e.ended_within(&last, SOON).await?;
     ensure!(last["status"]["phase"] == "Cancelled", "{last:#}");
     ensure!(e.jobs_created().await? == ["first-job"], "the Jobs did not have to wait: this shows nothing");
     e.world.gone(&format!("{}/first-job", e.world.path("batch/v1", "jobs"))).await?;

@@ -448,7 +448,7 @@ impl Controller {
 
     /// Waits until its metrics show a counter with these labels.
     pub async fn measures(&self, name: &str, labels: &str) -> Result<()> {
-        let limit = std::time::Instant::now() + Duration::from_secs(50);
+        let limit = std::time::Instant::now() + Duration::from_mins(3);
         let mut text = String::new();
         while std::time::Instant::now() < limit {
             text = self.metrics().await.unwrap_or_default();

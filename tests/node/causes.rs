@@ -38,8 +38,9 @@ pub static TABLE: Table = Table::new(
         "an init container that takes long",
         "five crashes, with `obstacleLogs`",
     ],
-    // A kubelet says `ErrImagePull` and `ImagePullBackOff` in turn; and kubectl may see that the container was ready for a moment.
-    &["a registry that is not reached", "five crashes, with `obstacleLogs`"],
+    // A kubelet says `ErrImagePull` and `ImagePullBackOff` in turn; on a slow machine a probe may time out in place of being refused;
+    // and kubectl may see that the container was ready for a moment.
+    &["a registry that is not reached", "a readiness probe that fails", "five crashes, with `obstacleLogs`"],
 );
 
 /// One of the two tries: under the shipped Role, or with what `components/causes` adds to it.
@@ -94,13 +95,33 @@ impl Try {
     /// Restarts a Deployment with this in its pods, beside kubectl, to the end.
     async fn restarted(&self, extra: Value, parameters: &Value) -> Result<Ended> {
         deployment(&self.n, extra).await?;
+        // There is a pod of before, whatever becomes of it.
+        let any = |list: &Value| list["items"].as_array().is_some_and(|all| !all.is_empty());
+        self.n.world.until(&self.n.world.path("v1", "pods"), "a pod", any).await?;
         let run = restart(&self.n, self.causes, parameters).await?;
         let path = self.n.world.workload_path("Deployment", "web");
         Hanging::begin(&self.n.world, &run, &path, ("Deployment", "web")).await?.ends(&self.n.world).await
     }
 
-    async fn because(&self, ended: &Ended, cause: &Cause<'_>) -> Result<(Told, Value)> {
+    async fn because(&self, ended: &mut Ended, cause: &Cause<'_>) -> Result<(Told, Value)> {
+        if let Some(first) = self.first_said(ended, cause.words).await? {
+            ended.from = ended.from.max(first);
+        }
         ended.because(&self.n.world, "web", cause).await
+    }
+
+    /// When the kubelet first said these words of the pod in the way, if it said them in an event: until then nobody could know.
+    async fn first_said(&self, ended: &Ended, words: &str) -> Result<Option<Timestamp>> {
+        let pod = &ended.outcome.result["details"]["obstacles"][0]["object"]["uid"];
+        let path = format!(
+            "/apis/events.k8s.io/v1/namespaces/{}/events?fieldSelector=type%3DWarning,regarding.uid%3D{}",
+            self.n.world.namespace,
+            pod.as_str().unwrap_or_default()
+        );
+        let events = self.n.world.get(&path).await?;
+        let all = events["items"].as_array().into_iter().flatten();
+        let said = all.filter(|one| !words.is_empty() && one["note"].as_str().is_some_and(|note| note.contains(words)));
+        Ok(said.filter_map(|one| one["deprecatedFirstTimestamp"].as_str()?.parse::<Timestamp>().ok()).min())
     }
 }
 
@@ -123,13 +144,13 @@ async fn a_volume_that_cannot_be_mounted(n: N) -> Result<()> {
             let mut volume = json!({ "name": "settings" });
             merge(&mut volume, source.clone());
             spec["volumes"] = json!([volume]);
-            let ended = of.restarted(spec, &patience()).await?;
+            let mut ended = of.restarted(spec, &patience()).await?;
             let (state, words, bound) = if of.causes {
                 ("FailedMount", words, Bound::StuckAfter(4, 0))
             } else {
                 ("ContainerCreating", "containers with unready status: [app]", Bound::WaitTimeout(25))
             };
-            let (told, pod) = of.because(&ended, &Cause { kind: "Pod", state, words, bound }).await?;
+            let (told, pod) = of.because(&mut ended, &Cause { kind: "Pod", state, words, bound }).await?;
             let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
             ensure!(waiting == "ContainerCreating", "{pod:#}");
             if !of.causes {
@@ -164,10 +185,10 @@ fn variable() -> Value {
 
 async fn a_variable_of_a_secret_that_is_not_there(n: N) -> Result<()> {
     row(&n, "a Secret in a variable is not there", "variable", async |of: &Try| {
-        let ended = of.restarted(variable(), &patience()).await?;
+        let mut ended = of.restarted(variable(), &patience()).await?;
         let (state, words) = ("CreateContainerConfigError", "secret \"late\" not found");
         let cause = Cause { kind: "Pod", state, words, bound: Bound::StuckAfter(4, 0) };
-        of.because(&ended, &cause).await.map(|(told, _)| told)
+        of.because(&mut ended, &cause).await.map(|(told, _)| told)
     })
     .await
 }
@@ -207,37 +228,22 @@ async fn images(n: N) -> Result<()> {
     let pulls = row(&n, "a registry that is not reached", "pulls", async |of: &Try| {
         let image = json!({ "image": "10.201.0.9:5000/shop/web:1", "imagePullPolicy": "Always" });
         let mut ended = of.restarted(container(image), &json!({ "stuckAfter": "4s", "waitTimeout": "60s" })).await?;
-        // It takes some seconds to find that nobody is there.
-        let pod = &ended.outcome.result["details"]["obstacles"][0]["object"]["uid"];
-        let path = format!(
-            "/apis/events.k8s.io/v1/namespaces/{}/events?fieldSelector=regarding.uid%3D{}",
-            of.n.world.namespace,
-            pod.as_str().unwrap_or_default()
-        );
-        let events = of.n.world.get(&path).await?;
-        let failed = events["items"].as_array().into_iter().flatten().filter(|event| event["reason"] == "Failed");
-        let first =
-            failed.filter_map(|event| event["deprecatedFirstTimestamp"].as_str()?.parse::<Timestamp>().ok()).min();
-        ended.from = first.context("no pull has failed")?;
-        // The kubelet says the one and the other in turn.
+        // The kubelet says the one and the other in turn. It takes some seconds to find that nobody is there.
         ensure!(["ErrImagePull", "ImagePullBackOff"].contains(&ended.state()), "{:#}", ended.outcome.result);
-        let cause = Cause {
-            kind: "Pod",
-            state: ended.state(),
-            words: "10.201.0.9:5000/shop/web:1",
-            bound: Bound::StuckAfter(4, 0),
-        };
-        of.because(&ended, &cause).await.map(|(told, _)| told)
+        let state = ended.state().to_owned();
+        let cause =
+            Cause { kind: "Pod", state: &state, words: "10.201.0.9:5000/shop/web:1", bound: Bound::StuckAfter(4, 0) };
+        of.because(&mut ended, &cause).await.map(|(told, _)| told)
     });
     let never = row(&n, "an image that is never pulled, and is not there", "never", async |of: &Try| {
-        let ended = of.restarted(container(json!({ "image": "shop/web:1" })), &patience()).await?;
+        let mut ended = of.restarted(container(json!({ "image": "shop/web:1" })), &patience()).await?;
         let cause = Cause { kind: "Pod", state: "ErrImageNeverPull", words: "shop/web:1", bound: Bound::Certain };
-        of.because(&ended, &cause).await.map(|(told, _)| told)
+        of.because(&mut ended, &cause).await.map(|(told, _)| told)
     });
     let name = row(&n, "an image's name that cannot be read", "badname", async |of: &Try| {
-        let ended = of.restarted(container(json!({ "image": "shop/WEB:1" })), &patience()).await?;
+        let mut ended = of.restarted(container(json!({ "image": "shop/WEB:1" })), &patience()).await?;
         let cause = Cause { kind: "Pod", state: "InvalidImageName", words: "shop/WEB:1", bound: Bound::Certain };
-        of.because(&ended, &cause).await.map(|(told, _)| told)
+        of.because(&mut ended, &cause).await.map(|(told, _)| told)
     });
     tokio::try_join!(pulls, never, name).map(|_| ())
 }
@@ -248,9 +254,9 @@ async fn refused_by_the_kubelet(n: N) -> Result<()> {
         row(&n, what, name, async |of: &Try| {
             let mut spec = json!({ "nodeName": node::NAME });
             merge(&mut spec, extra.clone());
-            let ended = of.restarted(spec, &patience()).await?;
+            let mut ended = of.restarted(spec, &patience()).await?;
             let cause = Cause { kind: "Pod", state, words: "Pod was rejected: ", bound: Bound::StuckAfter(4, 0) };
-            let told = of.because(&ended, &cause).await;
+            let told = of.because(&mut ended, &cause).await;
             // No more of them.
             let none = json!({ "spec": { "replicas": 0 } });
             of.n.world.merge(&of.n.world.workload_path("Deployment", "web"), &none).await?;
@@ -272,14 +278,14 @@ async fn refused_by_the_kubelet(n: N) -> Result<()> {
 async fn a_readiness_gate(n: N) -> Result<()> {
     row(&n, "a readiness gate that nobody answers for", "gate", async |of: &Try| {
         let gates = json!({ "readinessGates": [{ "conditionType": "example.com/balancer" }] });
-        let ended = of.restarted(gates, &json!({ "waitTimeout": "25s" })).await?;
+        let mut ended = of.restarted(gates, &json!({ "waitTimeout": "25s" })).await?;
         let cause = Cause {
             kind: "Pod",
             state: "ReadinessGatesNotReady",
             words: "example.com/balancer",
             bound: Bound::WaitTimeout(25),
         };
-        of.because(&ended, &cause).await.map(|(told, _)| told)
+        of.because(&mut ended, &cause).await.map(|(told, _)| told)
     })
     .await
 }
@@ -287,11 +293,12 @@ async fn a_readiness_gate(n: N) -> Result<()> {
 async fn a_probe_that_fails(n: N) -> Result<()> {
     row(&n, "a readiness probe that fails", "probe", async |of: &Try| {
         let probe = json!({ "readinessProbe": { "tcpSocket": { "port": 81 }, "periodSeconds": 1 } });
-        let ended = of.restarted(container(probe), &json!({ "waitTimeout": "25s" })).await?;
+        let mut ended = of.restarted(container(probe), &json!({ "waitTimeout": "25s" })).await?;
         let words = if of.causes { "Readiness probe failed: " } else { "containers with unready status: [app]" };
-        let cause = Cause { kind: "Pod", state: ended.state(), words, bound: Bound::WaitTimeout(25) };
-        ensure!(["ContainersNotReady", "Unhealthy"].contains(&ended.state()), "{:#}", ended.outcome.result);
-        of.because(&ended, &cause).await.map(|(told, _)| told)
+        let state = ended.state().to_owned();
+        ensure!(["ContainersNotReady", "Unhealthy"].contains(&&*state), "{:#}", ended.outcome.result);
+        let cause = Cause { kind: "Pod", state: &state, words, bound: Bound::WaitTimeout(25) };
+        of.because(&mut ended, &cause).await.map(|(told, _)| told)
     })
     .await
 }
@@ -300,9 +307,9 @@ async fn an_init_container_that_takes_long(n: N) -> Result<()> {
     row(&n, "an init container that takes long", "init", async |of: &Try| {
         let mut init = pod_spec(&["wait"])["containers"][0].clone();
         init["name"] = json!("migrate");
-        let ended = of.restarted(json!({ "initContainers": [init] }), &json!({ "waitTimeout": "25s" })).await?;
+        let mut ended = of.restarted(json!({ "initContainers": [init] }), &json!({ "waitTimeout": "25s" })).await?;
         let cause = Cause { kind: "Pod", state: "PodInitializing", words: "", bound: Bound::WaitTimeout(25) };
-        let (told, pod) = of.because(&ended, &cause).await?;
+        let (told, pod) = of.because(&mut ended, &cause).await?;
         ensure!(pod["status"]["initContainerStatuses"][0]["state"]["running"].is_object(), "{pod:#}");
         ensure!(told.says.contains("migrate") && !told.says.contains("probe"), "which one runs: {}", told.says);
         Ok(told)
@@ -325,8 +332,9 @@ async fn five_crashes(n: N) -> Result<()> {
         let last = [&status["state"], &status["lastState"]].into_iter().find(|one| one["terminated"].is_object());
         let last = last.and_then(|one| one["terminated"]["finishedAt"].as_str()).context("it has not ended")?;
         ended.from = last.parse()?;
-        let cause = Cause { kind: "Pod", state: ended.state(), words: "", bound: Bound::Certain };
-        let (told, _) = of.because(&ended, &cause).await?;
+        let state = ended.state().to_owned();
+        let cause = Cause { kind: "Pod", state: &state, words: "", bound: Bound::Certain };
+        let (told, _) = of.because(&mut ended, &cause).await?;
         logs(of, &ended, &obstacle, &path).await?;
         Ok(told)
     })
@@ -365,17 +373,23 @@ async fn a_dependency_that_comes_late(n: N) -> Result<()> {
     });
     let service = n.world.create(&n.world.path("v1", "services"), &service).await?;
     let address = format!("{}:80", service["spec"]["clusterIP"].as_str().context("no address")?);
+    // It runs from the beginning, and the Service does not know it: how long a pod takes to start decides nothing here.
+    let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "needed" }, "spec": pod_spec(&["receive", "8080"]) });
+    let needed = n.world.path("v1", "pods") + "/needed";
+    n.world.create(&n.world.path("v1", "pods"), &pod).await?;
+    let serves = |pod: &Value| {
+        pod["status"]["conditions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+    };
+    n.world.until(&needed, "ready", serves).await?;
     deployment(&n, container(json!({ "args": ["need", address, "2"] }))).await?;
     let run = restart(&n, false, &json!({ "stuckAfter": "2m", "waitTimeout": "3m", "settle": "20s" })).await?;
     let (began, running) = (Timestamp::now(), run.start(&n.world)?);
     let fourth = fourth_crash(&n).await?;
     // A kubelet starts it again 40 s after its fourth crash, and no sooner.
     until((began + SignedDuration::from_secs(93)).min(fourth + SignedDuration::from_secs(36))).await;
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "needed", "labels": { "app": "needed" } },
-        "spec": pod_spec(&["receive", "8080"]),
-    });
-    n.world.create(&n.world.path("v1", "pods"), &pod).await?;
+    n.world.merge(&needed, &json!({ "metadata": { "labels": { "app": "needed" } } })).await?;
     let outcome = running.complete(&n.world).await?;
     let pods = n.world.pods("web").await?;
     let crashes: Vec<_> =

@@ -105,7 +105,7 @@ pub async fn accounts(n: &N, actions: &[&str]) -> Result<()> {
 
 async fn installed_used_and_removed(n: N) -> Result<()> {
     let settings = json!({ "images": { "collect-logs": "127.0.0.1:1/none:1" } });
-    with_executor(&n, &settings, &["--start-deadline=20s"], json!({}), used).await
+    with_executor(&n, &settings, &["--start-deadline=45s"], json!({}), used).await
 }
 
 async fn used(n: &N) -> Result<()> {
@@ -241,6 +241,12 @@ async fn other_settings(n: &N) -> Result<()> {
     kubectl(n, &["patch", "configmap", "execution-controller", own, "--type=merge", "--patch", &settings])?;
     kubectl(n, &["rollout", "restart", "deployment/execution-controller", own])?;
     kubectl(n, &["rollout", "status", "deployment/execution-controller", own, "--timeout=90s"])?;
+    // A controller that is being stopped makes Jobs as long as it leads.
+    let one = |list: &Value| {
+        list["items"].as_array().is_some_and(|all| all.iter().all(|pod| pod["metadata"]["deletionTimestamp"].is_null()))
+    };
+    let own = "/api/v1/namespaces/execution-controller/pods";
+    n.world.until(own, "no controller of before", one).await?;
     execute(n, "small", scale("web", 4)).await?;
     ended(n, "small", "Completed", "Changed", "applied").await?;
     let pod = n.world.get(&n.pod_of("small-job").await?).await?;

@@ -48,7 +48,7 @@ async fn the_pod_is_deleted(n: N) -> Result<()> {
 }
 
 async fn the_pods_own_deadline(n: N) -> Result<()> {
-    const SOON: u64 = 30;
+    const SOON: u64 = 60;
     let pod = waiting_restart(&n, |job| job["spec"]["template"]["spec"]["activeDeadlineSeconds"] = json!(SOON)).await?;
     let ended = told(&n, &pod, n.ended(&pod).await?).await?;
     ensure!(ended.pod["status"]["reason"] == "DeadlineExceeded", "{:#}", ended.pod["status"]);
@@ -59,6 +59,10 @@ async fn the_pods_own_deadline(n: N) -> Result<()> {
 async fn the_node_runs_out_of_memory(n: N) -> Result<()> {
     let pod = waiting_restart(&n, |_| ()).await?;
     let held = n.hold(&n.world.get(&pod).await?)?;
+    // What is left of others would go before it, one pod every 10 s.
+    let here = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", test_cluster::node::NAME);
+    let alone = |list: &Value| list["items"].as_array().is_some_and(|all| all.len() == 1);
+    n.world.until(&here, "only this pod", alone).await?;
     // More than any machine that runs a kubelet has free: from its first look on there is pressure. It acts at the second
     // one, when it knows its pods again after the restart, and gives them a second, as it does at a hard limit.
     n.node.configure_kubelet(&json!({

@@ -43,7 +43,7 @@ async fn until_gone(t: &T, target: &Value) -> Result<()> {
 /// As long as no other pod can come: waited for, and not verified. Siblings without a probe that became ready just before would
 /// count only after `settle`, which is longer than this waits.
 async fn nothing_comes(t: &T, run: &Run, app: &str, wanted: usize) -> Result<()> {
-    let outcome = told(t, &run.clone().parameters(&json!({ "waitTimeout": "2s", "settle": "0s" }))).await?;
+    let outcome = told(t, &run.clone().parameters(&json!({ "waitTimeout": "6s", "settle": "0s" }))).await?;
     let there = serving(t, app).await?.len();
     ensure!(there < wanted, "no pod can be made");
     claims(&outcome, false, &format!("{app}: {there} of {wanted} pods, no other can be made"))?;
@@ -77,13 +77,21 @@ async fn every_workload(t: T) -> Result<()> {
         targets.push(first_pod(&t, app).await?);
     }
     let quota = no_more_pods(&t).await?;
-    let mut runs = Vec::new();
-    for ((_, app, wanted), target) in kinds.iter().zip(&targets) {
-        let run = evicted(&t, target).await?;
+    // Together: the longer no pod can be made, the longer their controllers wait before they try again.
+    let runs = kinds.iter().zip(&targets).map(async |((kind, app, wanted), target)| {
+        let run = evicted(&t, target).await?.with("ACTION_TIMEOUT", "150s");
         until_gone(&t, target).await?;
+        if *kind == "Deployment" {
+            let told = |web: &Value| {
+                let all = web["status"]["conditions"].as_array();
+                all.is_some_and(|all| all.iter().any(|one| one["type"] == "ReplicaFailure"))
+            };
+            t.world.until(&t.world.workload_path(kind, app), "the quota's words", told).await?;
+        }
         nothing_comes(&t, &run, app, *wanted).await?;
-        runs.push(run);
-    }
+        anyhow::Ok(run)
+    });
+    let runs = futures::future::try_join_all(runs).await?;
     t.world.delete(&quota).await?;
     for ((_, app, wanted), (target, run)) in kinds.iter().zip(targets.iter().zip(&runs)) {
         it_comes(&t, run, (app, *wanted), target).await?;
@@ -152,6 +160,7 @@ async fn an_owner_that_is_gone(t: T) -> Result<()> {
     let target = first_pod(&t, "db").await?;
     let quota = no_more_pods(&t).await?;
     let run = evicted(&t, &target).await?;
+    until_gone(&t, &target).await?;
     t.world.delete(&t.world.workload_path("StatefulSet", "db")).await?;
     unknown(&t, &run, "no controller is there whose pods are named like db-0").await?;
     t.world.delete(&quota).await
@@ -164,6 +173,7 @@ async fn two_that_may_have_made_it(t: T) -> Result<()> {
     let other = json!({ "metadata": { "labels": { "app": "other" } }, "spec": { "selector": { "matchLabels": { "app": "other" } }, "template": { "metadata": { "labels": { "app": "other" } } } } });
     t.world.create_workload("DaemonSet", "web", 1, other).await?;
     let run = evicted(&t, &target).await?;
+    until_gone(&t, &target).await?;
     unknown(&t, &run, "may have made a pod of this name").await
 }
 

@@ -43,6 +43,7 @@ impl Budget {
         let limit = Instant::now() + Duration::from_secs(30);
         while !audit.requests(t.world.client(), "action-runner/").await?.iter().any(real) {
             ensure!(Instant::now() < limit, "no eviction of {pod} is blocked");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Ok(())
     }

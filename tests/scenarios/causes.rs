@@ -59,6 +59,9 @@ pub static TABLE: Table = Table::new(
 /// A restart of a workload that was never ready, and is no better after it.
 async fn never_ready(of: &Try, kind: &str, extra: Value, parameters: Value, cause: Cause<'_>) -> Result<(Told, Value)> {
     of.t.world.create_workload(kind, &of.app, 1, extra).await?;
+    // There is a pod of before, whatever becomes of it.
+    let pods = format!("{}?labelSelector=app%3D{}", of.t.world.path("v1", "pods"), of.app);
+    of.t.world.until(&pods, "a pod", |list| list["items"].as_array().is_some_and(|all| !all.is_empty())).await?;
     let ended = of.restarted(kind, parameters).await?;
     of.because(&ended, &cause).await
 }

@@ -72,8 +72,8 @@ async fn not_made_by(of: &Try, ended: &Ended, kind: &str) -> Result<Told> {
 }
 
 /// Soon over, where nothing can be told.
-fn short() -> Value {
-    json!({ "stuckAfter": "3s", "waitTimeout": "12s" })
+fn short(of: &Try) -> Value {
+    json!({ "stuckAfter": "3s", "waitTimeout": if of.causes { "60s" } else { "12s" } })
 }
 
 async fn a_quota(t: T) -> Result<()> {
@@ -81,7 +81,7 @@ async fn a_quota(t: T) -> Result<()> {
         row(&t, what, &format!("full-{}", kind.to_lowercase()), async |of: &Try| {
             of.workload(kind, 2, json!({})).await?;
             no_more_pods(&of.t).await?;
-            let ended = of.restarted(kind, short()).await?;
+            let ended = of.restarted(kind, short(of)).await?;
             match kind {
                 "Deployment" => not_made(of, &ended, "exceeded quota: none").await,
                 _ => not_made_by(of, &ended, kind).await,
@@ -93,7 +93,7 @@ async fn a_quota(t: T) -> Result<()> {
         of.workload("Deployment", 2, json!({})).await?;
         no_more_pods(&of.t).await?;
         let pod = name(&first_pod(&of.t, &of.app).await?);
-        let ended = of.begin("restart-pod", &pod, "Deployment", short()).await?.ends(&of.t.world).await?;
+        let ended = of.begin("restart-pod", &pod, "Deployment", short(of)).await?.ends(&of.t.world).await?;
         let (state, words) = ("FailedCreate", "exceeded quota: none");
         let cause = Cause { kind: "ResourceQuota", state, words, bound: STUCK };
         of.because(&ended, &cause).await.map(|(told, _)| told)

@@ -80,7 +80,7 @@ async fn a_token_that_expires(t: T) -> Result<()> {
     if has_no_key(&t, "a_token_that_expires") {
         return Ok(());
     }
-    let waiting = waits(&t, &t.world.folder().join("token"), Duration::from_secs(20)).await?;
+    let waiting = waits(&t, &t.world.folder().join("token"), Duration::from_secs(40)).await?;
     let outcome = waiting.goes_on_when_it_is_over(&t).await?;
     expect(&outcome, "Forbidden", "none", "the credentials are not valid (any more)")?;
     let unchanged: Value = t.object("Deployment", "web").await?;
@@ -95,7 +95,7 @@ async fn a_token_that_is_renewed(t: T) -> Result<()> {
         return Ok(());
     }
     let file = t.world.folder().join("token");
-    let waiting = waits(&t, &file, Duration::from_secs(55)).await?;
+    let waiting = waits(&t, &file, Duration::from_secs(75)).await?;
     let next = Token::sign(&t.world, "action-restart-pod", Duration::from_mins(10)).await?;
     std::fs::write(&file, next.as_str())?;
     let outcome = waiting.goes_on_when_it_is_over(&t).await?;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use test_cluster::fixtures::node;
 
-use crate::look::{After, Pod, act, label, own_taint, pods, probed, slow_end, tolerated, until, with};
+use crate::look::{After, Pod, act, label, own_taint, pods, probed, tolerated, until, with};
 use crate::support::{T, scenarios};
 
 scenarios!("ending":
@@ -14,7 +14,7 @@ scenarios!("ending":
 
 /// Old pods that end are there still, and nothing else is missing.
 async fn a_restart_may_ignore_them(t: T) -> Result<()> {
-    t.world.workload("Deployment", "web", 2, slow_end(1)).await?;
+    t.world.workload("Deployment", "web", 2, never(1)).await?;
     let before = pods(&t, "web").await?;
     let after = act(&t, "restart-deployment", "web", &json!({ "terminating": "ignore" })).await?;
     let (old, new): (Vec<_>, Vec<_>) = after.pods.iter().partition(|pod| before.iter().any(|one| one.uid == pod.uid));
@@ -23,19 +23,20 @@ async fn a_restart_may_ignore_them(t: T) -> Result<()> {
     after.says("Changed", "applied", "2 of 2 new pods ready")?;
     let terminating = after.result()["details"]["pods"]["terminating"].as_u64().unwrap_or_default();
     ensure!(terminating >= 1, "{:#}", after.result());
-    Ok(())
+    force(&t, &after.pods).await
 }
 
 async fn a_scale_down_may_ignore_them(t: T) -> Result<()> {
     for (kind, to) in [("Deployment", 1), ("StatefulSet", 2)] {
         let name = kind.to_lowercase();
-        t.world.workload(kind, &name, 3, slow_end(1)).await?;
+        t.world.workload(kind, &name, 3, never(1)).await?;
         let parameters = json!({ "replicas": to, "terminating": "ignore" });
         let after = act(&t, &format!("scale-{name}"), &name, &parameters).await?;
         let serving = after.pods.iter().filter(|pod| pod.serves()).count();
         after.shows("what is beyond the number on its way out", serving == to && after.pods.len() == 3)?;
         after.says("Changed", "applied", &format!("{to} of {to} replicas ready"))?;
         after.counts(&json!({ "new": to, "terminating": 3 - to }))?;
+        force(&t, &after.pods).await?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ async fn not_believed(t: &T, contains: &'static str, answer: Canned) -> Result<(
     let target = first_pod(t, "web").await?;
     let rule = Rule { fault: Fault::Answer(answer), method: "GET", contains, lacks: "", times: ALWAYS };
     let (proxy, kubeconfig) = t.through_proxy("restart-pod", rule).await?;
-    let run = restart_pod(t, &target).await?.with("KUBECONFIG", kubeconfig.display()).with("ACTION_TIMEOUT", "5s");
+    let run = restart_pod(t, &target).await?.with("KUBECONFIG", kubeconfig.display()).with("ACTION_TIMEOUT", "15s");
     let outcome = told_by_the_server(t, &run).await?;
     ensure!(proxy.hits() > 0, "the fault hit");
     let now = pod(t, &name(&target)).await;

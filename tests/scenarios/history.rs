@@ -171,7 +171,10 @@ async fn a_budget_that_blocks_the_eviction(t: T) -> Result<()> {
 /// Issue, 24: two evictions, each of which a budget of one allows.
 async fn more_than_one_eviction(t: T) -> Result<()> {
     t.world.workload("StatefulSet", "db", 2, probed(1)).await?;
-    t.meddle("StatefulSet", "db", with(bare(2), label("test/mode", "crash-after-ready"))).await?;
+    t.meddle("StatefulSet", "db", bare(2)).await?;
+    for pod in until(&t, "db", "rolled out", |pods| all_of(2, 2)(pods) && pods.iter().all(Pod::serves)).await? {
+        crate::look::break_pod(&t, &pod.name).await?;
+    }
     let looping =
         |pods: &[Pod]| pods.len() == 2 && pods.iter().all(|pod| pod.image == "shop/web:2" && pod.restarts == 3);
     let before = until(&t, "db", "in their crash loop", looping).await?;

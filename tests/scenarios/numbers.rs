@@ -45,8 +45,8 @@ async fn paused_with_a_broken_surge(t: T) -> Result<()> {
 }
 
 async fn paused_with_a_surge_that_is_ready(t: T) -> Result<()> {
-    let before = paused(&t, 4, probed(2)).await?;
-    ensure!(before.len() == 5, "{before:?}");
+    paused(&t, 4, probed(2)).await?;
+    until(&t, "web", "a surge that is ready", |pods| pods.len() == 5 && pods.iter().all(Pod::serves)).await?;
     for (replicas, code, effect) in [(4, "Unchanged", "none"), (6, "Changed", "applied"), (2, "Changed", "applied")] {
         let parameters = json!({ "replicas": replicas, "waitTimeout": "10s" });
         let after = act(&t, "scale-deployment", "web", &parameters).await?;

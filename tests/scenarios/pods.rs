@@ -178,7 +178,9 @@ async fn selectors_overlap(t: T) -> Result<()> {
     t.world.create_workload("Deployment", "api", 2, api).await?;
     let before =
         until(&t, "web", "the others", |pods| pods.len() == 4 && of(pods, "api").iter().all(|pod| !pod.ready)).await?;
-    broken(&t, &of(&before, "api")[0].name).await?;
+    for api in of(&before, "api") {
+        broken(&t, &api.name).await?;
+    }
     let before = pods(&t, "web").await?;
     for (action, parameters, number) in [
         ("restart-deployment", json!({}), 2),

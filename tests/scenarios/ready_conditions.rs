@@ -13,7 +13,11 @@ scenarios!("ready_conditions":
 
 /// Conditions by their names, which give up soon.
 pub fn by_name(names: &[&str]) -> Value {
-    names.iter().map(|name| json!({ "type": name, "timeout": "3s" })).collect()
+    within("3s", names)
+}
+
+fn within(time: &str, names: &[&str]) -> Value {
+    names.iter().map(|name| json!({ "type": name, "timeout": time })).collect()
 }
 
 /// Whether all of these results passed, as many as there were conditions.
@@ -38,7 +42,8 @@ async fn refuses(t: &T, run: Run, name: &str, why: &str) -> Result<()> {
 
 /// A postcondition that fails the run for this reason, after the change.
 async fn fails(t: &T, run: Run, name: &str, why: &str) -> Result<()> {
-    let outcome = t.complete(&run.with("ACTION_POSTCONDITIONS", by_name(&[name]))).await?;
+    // What it says is what its controller says in the end.
+    let outcome = t.complete(&run.with("ACTION_POSTCONDITIONS", within("8s", &[name]))).await?;
     expect(&outcome, "NotVerified", "applied", &format!("postcondition {name} does not hold: "))?;
     let said = outcome.result["postConditionResults"][0]["errorMessage"].as_str().unwrap_or_default();
     ensure!(said.contains(why), "{name}: expected {why:?} in {said:?}");

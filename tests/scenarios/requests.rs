@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use test_cluster::audit::Entry;
 use test_cluster::proxy::{Fault, Rule};
 use test_cluster::runner::Run;
 
@@ -101,6 +102,11 @@ async fn the_readme_tells_the_truth(t: T) -> Result<()> {
     let mut shown: Value = serde_json::from_str(shown)?;
     let text = outcome.text.replace(&t.world.namespace, "shop");
     let mut real: Value = serde_json::from_str(&text)?;
+    // Where the new pods are slow to come, it asks what it may read that tells why; the judge has counted all of them.
+    let written = outcome.seen.iter().position(Entry::changes_something).unwrap_or(outcome.seen.len());
+    let asked = outcome.seen.iter().skip(written).filter(|one| one.resource.starts_with("selfsubject")).count();
+    let total = real["requests"]["total"].as_u64().context("no total")?;
+    real["requests"]["total"] = json!(total - u64::try_from(asked)?);
     mask(&mut shown);
     mask(&mut real);
     ensure!(shown == real, "README.md shows {shown:#}, and it is {real:#}");

@@ -298,7 +298,7 @@ async fn budget_blocks(t: T) -> Result<()> {
     t.world.workload("Deployment", "web", 1, json!({})).await?;
     Budget::strict(&t, "web").await?;
     let (name, _) = first_pod(&t, "web").await?;
-    let outcome = t.act("restart-pod", &name, &json!({ "waitTimeout": "2s" })).await?;
+    let outcome = t.act("restart-pod", &name, &json!({ "waitTimeout": "6s" })).await?;
     expect(&outcome, "DeadlineExceeded", "none", "The disruption budget strict needs")?;
     ensure!(outcome.result["requests"]["retries"] == 0, "an answer is not retried: {:#}", outcome.result);
     let run = t.run("restart-pod", &name).await?.with("ACTION_DRY_RUN", true);

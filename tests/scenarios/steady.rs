@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use crate::look::{After, act, after, bare, label, pods, probed, until, with};
 use crate::support::{T, scenarios};
@@ -15,16 +15,20 @@ scenarios!("steady":
 
 const MIN_READY: u64 = 4;
 
-/// Whether the workload's own controller says that all of its pods are available. It knows that exactly, and may say so a
-/// moment later.
+/// Whether the workload's own controller had said that all of its pods are available, when the run looked at it last.
 async fn available(t: &T, kind: &str, after: &After, number: usize) -> Result<()> {
-    const MOMENT: Duration = Duration::from_millis(1500);
+    let name = kind.to_lowercase();
     let field = if kind == "DaemonSet" { "numberAvailable" } else { "availableReplicas" };
-    let path = t.world.workload_path(kind, &kind.to_lowercase());
-    let all = |object: &Value| object["status"][field].as_u64() == u64::try_from(number).ok();
-    t.world.until(&path, "available", all).await?;
-    let later = after.outcome.ended.elapsed();
-    after.shows(&format!("{number} available pods at the exit, but {later:?} later"), later < MOMENT)
+    let plural = format!("{name}s");
+    let looked =
+        after.result()["details"]["verifiedAt"][&plural].as_str().context("it did not look at the workload")?;
+    let then = format!(
+        "{}?fieldSelector=metadata.name%3D{name}&resourceVersion={looked}&resourceVersionMatch=Exact",
+        t.world.path("apps/v1", &plural)
+    );
+    let then = t.world.get(&then).await?;
+    let status = &then["items"][0]["status"];
+    after.shows(&format!("{number} available pods: {status:#}"), status[field].as_u64() == u64::try_from(number).ok())
 }
 
 /// Issue, 6: a StatefulSet's was not waited for.
@@ -106,10 +110,15 @@ async fn a_crash_of_what_is_scaled_up(t: T) -> Result<()> {
 }
 
 async fn settling_may_be_turned_off(t: T) -> Result<()> {
-    t.world.create_workload("Deployment", "web", 0, with(bare(1), label("test/mode", "crash-after-ready"))).await?;
-    let after = act(&t, "scale-deployment", "web", &json!({ "replicas": 1, "settle": "0s" })).await?;
-    // It crashes when the run is over, or all but.
-    after.meddled().says("Changed", "applied", "1 of 1 replicas ready")
+    t.world.create_workload("Deployment", "web", 0, bare(1)).await?;
+    let mut waited = Vec::new();
+    for (replicas, settle) in [(1, "0s"), (2, "2s")] {
+        let after = act(&t, "scale-deployment", "web", &json!({ "replicas": replicas, "settle": settle })).await?;
+        after.says("Changed", "applied", &format!("{replicas} of {replicas} replicas ready"))?;
+        waited.push(after.outcome.stderr.contains("not for long enough"));
+    }
+    ensure!(waited == [false, true], "the log says whether it waited for what is ready: {waited:?}");
+    Ok(())
 }
 
 async fn what_settles_is_waited_for(t: T) -> Result<()> {

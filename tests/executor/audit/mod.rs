@@ -203,9 +203,9 @@ async fn a_full_spool_holds(e: E) -> Result<()> {
     let second = uid(&e.execute("second", scale(3)).await?)?;
     e.phase("second", "Completed").await?;
     e.world.delete(&e.execution("second")).await?;
-    // Longer than its patience, by the controller's own tries.
+    // Longer than its patience, by the controller's own tries: the lane waits longer after each of them.
     let tries = |log: &str| log.matches(&format!("{second}/1")).count();
-    let limit = Instant::now() + Duration::from_mins(1);
+    let limit = Instant::now() + Duration::from_mins(4);
     while tries(&controller.log()?) < 3 {
         ensure!(Instant::now() < limit, "it is not tried again: {}", controller.log()?);
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -373,8 +373,13 @@ async fn the_namespace_goes_from(e: &E, home: &E, store: &mut Store) -> Result<(
         uids.push(uid(&e.execute(&name, scale(number)).await?)?);
         e.phase(&name, "Completed").await?;
     }
-    let began = Instant::now();
     e.world.delete(&format!("/api/v1/namespaces/{}", e.world.namespace)).await?;
+    let going = |list: &Value| {
+        let all = list["items"].as_array().into_iter().flatten();
+        all.into_iter().all(|one| one["metadata"]["deletionTimestamp"].is_string())
+    };
+    e.world.until(&e.executions(), "being deleted", going).await?;
+    let began = Instant::now();
     while !e.world.get(&e.executions()).await?["items"].as_array().is_some_and(Vec::is_empty) {
         ensure!(began.elapsed() < Duration::from_secs(90), "its executions are still there");
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -67,7 +67,9 @@ impl Store {
         std::fs::write(folder.join("tls.key"), own.signing_key.serialize_pem())?;
         std::fs::write(folder.join("tokens"), TOKEN)?;
         std::fs::write(folder.join("token"), TOKEN)?;
-        let mut store = Self { folder, database: database.to_owned(), listen: "127.0.0.1:0".to_owned(), child: None };
+        // It comes back at this port.
+        let listen = test_cluster::listener()?.local_addr()?.to_string();
+        let mut store = Self { folder, database: database.to_owned(), listen, child: None };
         store.up().await?;
         Ok(store)
     }

@@ -22,7 +22,7 @@ pub struct World {
 /// kwok's annotation of the nodes that it plays, and their taint beside a real node.
 const FAKE: &str = "kwok.x-k8s.io/node";
 /// How long a fixture may take to get where it should be.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(3);
 
 impl World {
     /// A new namespace, named after the test.

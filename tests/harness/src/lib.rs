@@ -34,7 +34,7 @@ pub use supervisor::supervise_if_asked;
 
 /// A listener at a port that is free, and stays free for who had it when it is closed for a while: it is below those that the
 /// kernel gives to everybody who asks for any.
-fn listener() -> std::io::Result<std::net::TcpListener> {
+pub fn listener() -> std::io::Result<std::net::TcpListener> {
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     const TRIES: usize = 100;
     let port = || u16::try_from(PORTS.start + fixtures::unique() % (PORTS.end - PORTS.start)).unwrap_or_default();

@@ -189,9 +189,9 @@ async fn one(world: &World, runner: &Path, pod: &Value, stop: &Notify, told: &Mu
     if let Some(logs) = world.connection.logs.as_ref().filter(|_| how != "mute") {
         // One file for all: a line says by its `actionId` whose it is.
         let mut file = std::fs::OpenOptions::new().append(true).open(logs.join("executor.log"))?;
-        // As a container runtime writes it.
-        let lines = end.log.lines().map(|line| format!("{} stdout F {line}\n", Timestamp::now()));
-        std::io::Write::write_all(&mut file, lines.collect::<String>().as_bytes())?;
+        // As a container runtime writes it; the last line alone, so that the last lines of this file are those of many runs.
+        let last = end.log.lines().last().map(|line| format!("{} stdout F {line}\n", Timestamp::now()));
+        std::io::Write::write_all(&mut file, last.unwrap_or_default().as_bytes())?;
     }
     let message = match how {
         "log" | "mute" => String::new(),

@@ -129,6 +129,11 @@ fn pod(object: &Value) -> Pod {
     };
     let index = object["metadata"]["labels"]["apps.kubernetes.io/pod-index"].as_str();
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let lives = statuses.into_iter().flatten().filter_map(|one| {
+        let last = &one["lastState"]["terminated"];
+        let of = |field: &str| last[field].as_str()?.parse::<jiff::Timestamp>().ok();
+        std::time::Duration::try_from(of("finishedAt")?.duration_since(of("startedAt")?)).ok()
+    });
     Pod {
         node: object["spec"]["nodeName"].as_str().map(str::to_owned),
         ready: ready.is_some(),
@@ -136,6 +141,7 @@ fn pod(object: &Value) -> Pod {
         finished: matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed")),
         ordinal: index.or(name.rsplit_once('-').map(|(_, last)| last)).and_then(|index| index.parse().ok()),
         unprobed: unprobed.map(|name| (name.to_owned(), instance(name))).collect(),
+        lived: lives.max(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the second judge needs of an object, and nothing else: thousands of runs leave tens of thousands of states.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -149,6 +150,8 @@ pub struct Pod {
     pub ordinal: Option<i64>,
     /// The containers that no readiness probe speaks for: their ids and how often they were restarted.
     pub unprobed: BTreeMap<String, (String, i64)>,
+    /// How long the container lived that was started anew last, the longest where there are several: a whole second.
+    pub lived: Option<Duration>,
 }
 
 /// A workload's state.

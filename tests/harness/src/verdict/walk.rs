@@ -205,13 +205,22 @@ pub fn failure(case: &Case<'_>, claim: &Claim<'_>, verdict: &mut Verdict) {
     }
     let Some(since) = stood_since(case, claim) else { return };
     let stood = case.exit.saturating_duration_since(since);
-    if stood > case.settle() + LONGER {
+    if stood > case.settle().max(to_outlive(case, claim)) + LONGER {
         verdict.wrong_failures.push(format!(
             "{} although it stood for {stood:?} before the exit: {}",
             case.text("/code"),
             case.text("/error")
         ));
     }
+}
+
+/// How long a pod must be ready that crashed in the run: longer than it lived before (docs/causes.md).
+fn to_outlive(case: &Case<'_>, claim: &Claim<'_>) -> Duration {
+    const PROVEN: Duration = Duration::from_secs(30);
+    const REPORTED: Duration = Duration::from_secs(5);
+    let pods =
+        claim.events.iter().filter(|event| event.rv > case.start).filter_map(|event| event.seen.as_deref()?.pod());
+    pods.filter_map(|pod| pod.lived).max().map_or(Duration::ZERO, |lived| lived.min(PROVEN) + REPORTED)
 }
 
 /// Since when, without a break until the exit, the goal stood.
