@@ -165,13 +165,19 @@ async fn it_never_starts(e: E) -> Result<()> {
 
 /// Nothing of ours keeps a namespace from going.
 async fn the_namespace_goes(e: E) -> Result<()> {
-    let controller = e.controller()?;
+    // The controller's account and its Role do not go with it: as installed, they are elsewhere, and bound everywhere.
+    let home = E::new(&e.world.connection, "home").await?;
+    let outcome = the_namespace_goes_from(&e, &home).await;
+    home.end(outcome).await
+}
+
+async fn the_namespace_goes_from(e: &E, home: &E) -> Result<()> {
+    home.bind_everywhere().await?;
+    let controller = home.controller_with(&home.kubeconfig, &["--namespaces", &e.world.namespace])?;
     e.execute("up", scale_with(3, json!({ "reason": "play: hang" }))).await?;
     e.phase("up", "Executing").await?;
     let namespace = format!("/api/v1/namespaces/{}", e.world.namespace);
-    // What the controller may do goes with the namespace, where it is bound there only: the shipped Role is bound everywhere.
-    e.bind_everywhere().await?;
     e.world.delete(&namespace).await?;
     e.world.gone(&namespace).await?;
-    controller.kill().await
+    controller.stop().await
 }

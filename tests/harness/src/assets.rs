@@ -78,12 +78,22 @@ fn one(binary: &Binary) -> Result<PathBuf> {
     let cache = cache_folder()?;
     let path = cache.join(binary.module.folder()).join(binary.name);
     if !path.is_file() {
-        check_go()?;
-        say(&format!("building {}; this takes minutes, once", binary.name));
-        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
-        build(binary, &cache)?;
+        let _lock = locked(&cache)?;
+        if !path.is_file() {
+            check_go()?;
+            say(&format!("building {}; this takes minutes, once", binary.name));
+            build(binary, &cache)?;
+        }
     }
     Ok(path)
+}
+
+/// The cache, for this one alone. Two at once, processes or threads: the second waits for the first, and finds everything built.
+fn locked(cache: &Path) -> Result<File> {
+    fs::create_dir_all(cache).with_context(|| format!("failed to make {}", cache.display()))?;
+    let lock = File::create(cache.join("lock")).context("failed to open the cache's lock")?;
+    lock.lock().context("failed to lock the cache")?;
+    Ok(lock)
 }
 
 /// Where each binary is.
@@ -98,11 +108,8 @@ impl Assets {
     pub fn ensure(nodes: Nodes) -> Result<Self> {
         let given = variable("KUBEBUILDER_ASSETS").map(PathBuf::from);
         let cache = cache_folder()?;
-        fs::create_dir_all(&cache).with_context(|| format!("failed to make {}", cache.display()))?;
         let assets = Self { cache, given };
-        // Two at once: the second waits for the first, and finds everything built.
-        let lock = File::create(assets.cache.join("lock")).context("failed to open the cache's lock")?;
-        lock.lock().context("failed to lock the cache")?;
+        let _lock = locked(&assets.cache)?;
         let of_node: &[Binary] = if nodes == Nodes::Real { &NODE } else { &[] };
         let all = CONTROL_PLANE.iter().chain(of_node);
         let missing: Vec<&Binary> = all.filter(|binary| !assets.path(binary.name).is_file()).collect();
