@@ -144,6 +144,10 @@ fn measure(arguments: &Arguments) -> Result<()> {
             results.keep(step, figures, began.elapsed())?;
         }
     }
+    if results.shown().is_empty() {
+        tell("nothing is kept of any run: the page stays as it is");
+        return Ok(());
+    }
     page::write(&results, &folder, proof, arguments.smoke)
 }
 
