@@ -108,10 +108,11 @@ async fn forget(transaction: &Transaction<'_>, month: Month, name: &str) -> Resu
         .await
 }
 
-/// Deletes what is older than this from the default partition, and its ids with it.
+/// Deletes what is older than this from the default partition, and its ids with it; not what has only just come, whose time is
+/// that of a clock that is wrong.
 async fn delete_from_default(transaction: &Transaction<'_>, first: Timestamp) -> Result<u64, Error> {
     let delete = format!(
-        "WITH gone AS (DELETE FROM {TABLE}_default WHERE end_time < $1 RETURNING event_id)
+        "WITH gone AS (DELETE FROM {TABLE}_default WHERE end_time < $1 AND received_at < $1 RETURNING event_id)
          DELETE FROM {TABLE}_id AS id USING gone WHERE id.event_id = gone.event_id"
     );
     transaction.execute(&delete, &[&first]).await

@@ -107,15 +107,19 @@ async fn what_is_too_old_is_gone_and_so_are_its_ids() {
 async fn the_program_forgets_by_its_flag() {
     let database = Database::new().await;
     let receiver = Receiver::start(&database.url).await;
-    for (uid, days) in [("old", 401), ("young", 399)] {
+    for (uid, days) in [("old", 401), ("young", 399), ("of-a-clock-that-is-wrong", 20_000)] {
         assert_eq!(receiver.post(&event(uid, 1, days)).await.status, 201);
     }
+    // As if they had come when they ended; the third one has only just come.
+    let came = "UPDATE kubernetes_execution_audit SET received_at = end_time WHERE execution_uid IN ('old', 'young')";
+    connect(&database.url).await.batch_execute(came).await.unwrap();
     database.run(&["migrate", "--retain", "400d"]);
-    assert_eq!(places(&database).await, ["young default"]);
-    assert_eq!(database.counts().await, (1, 1));
+    assert_eq!(places(&database).await, ["of-a-clock-that-is-wrong default", "young default"]);
+    assert_eq!(database.counts().await, (2, 2));
     // So does the one that serves, when it starts.
     let second = Receiver::start_with(&database.url, &["--insecure-no-token", "--retain", "398d"]);
-    super::support::until("the row is gone", async || database.counts().await == (0, 0)).await;
+    super::support::until("the row is gone", async || database.counts().await == (1, 1)).await;
+    assert_eq!(places(&database).await, ["of-a-clock-that-is-wrong default"]);
     drop(second);
 }
 

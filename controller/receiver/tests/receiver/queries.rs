@@ -91,12 +91,13 @@ async fn an_execution_is_one_row() {
 async fn failures_of_the_last_day() {
     let (database, _receiver) = posted().await;
     let rows = printed(&database, &["failures"]);
-    let names = ["execution_name", "phase", "error", "retry_count"];
+    let names = ["execution_name", "phase", "error", "retry_count", "effect"];
     assert_eq!(
         json!(column(&rows, &names)),
         json!([
-            ["name-of-second", "Failed", "image cannot be pulled", 0],
-            ["name-of-cancelled", "Cancelled", "cancelled by bob", 0],
+            ["name-of-second", "Failed", "image cannot be pulled", 0, "applied"],
+            // It was cancelled between two attempts; what the one before did is not known.
+            ["name-of-cancelled", "Cancelled", "cancelled by bob", 0, "unknown"],
         ])
     );
     assert_eq!(printed(&database, &["failures", "--since", "4d"]).len(), 3);
