@@ -83,6 +83,20 @@ impl Context {
         !jobs.iter().any(|job| job.object.metadata.name.as_ref() == Some(&name))
     }
 
+    /// Returns for how long an execution is left alone whose last pass failed: until its own time, or somebody changes it. What runs
+    /// or is to end is not held up.
+    pub fn rests(&self, execution: &KubernetesExecution) -> Option<std::time::Duration> {
+        self.shared.rests(execution).filter(|_| self.begins(execution))
+    }
+
+    /// Asks for a pass over each execution that is watched.
+    pub fn wake_all(&self) {
+        for stored in self.watched.state() {
+            // Nobody listens any more when the program ends.
+            drop(self.trigger.unbounded_send(ObjectRef::from_obj(&*stored)));
+        }
+    }
+
     fn wake_starts(&self) {
         let watched = |uid: &str, who: &ObjectRef<Stored>| {
             self.watched.get(who).is_some_and(|stored| stored.0.is_ok() && stored.meta().uid.as_deref() == Some(uid))

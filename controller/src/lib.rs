@@ -58,13 +58,16 @@ pub fn program(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let result = match &flags.command {
         Command::Crd => crd::yaml().map_err(|why| anyhow::anyhow!(why)).and_then(|text| telemetry::print(&text)),
         Command::Admission(flags) => telemetry::print(&admission::yaml(flags)),
-        Command::Run(flags) => telemetry::start(&flags.log_level, &flags.log_format).and_then(|()| {
-            // One thread: it waits for the API server nearly all of its time.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let ended = runtime.block_on(run::run(flags));
-            runtime.shutdown_background();
-            ended
-        }),
+        Command::Run(flags) => {
+            let audited = flags.audit.address == "none";
+            telemetry::start(&flags.log_level, &flags.log_format, audited).and_then(|()| {
+                // One thread: it waits for the API server nearly all of its time.
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let ended = runtime.block_on(run::run(flags));
+                runtime.shutdown_background();
+                ended
+            })
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,7 +22,7 @@ const ASKED: [(&str, &[&str]); 8] = [
     ("pods/log", &["get"]),
     ("events", &["create"]),
     ("leases", &["get", "create", "update"]),
-    ("configmaps", &["get", "list", "create", "delete"]),
+    ("configmaps", &["list", "create", "delete"]),
 ];
 
 /// The figures.

@@ -53,7 +53,8 @@ impl Entry {
         let (metadata, spec) = (&execution.metadata, &execution.spec);
         let phase = execution.status.as_ref().and_then(|status| status.phase);
         let reason = execution.status.as_ref().and_then(|status| status.reason.as_deref());
-        let refused = reason.is_some_and(|one| one == Reason::JobRefused.name() || one == Reason::Forbidden.name());
+        let outside = [Reason::JobRefused, Reason::JobUnanswered, Reason::Forbidden, Reason::NameTaken];
+        let refused = reason.is_some_and(|one| outside.iter().any(|outside| outside.name() == one));
         let held = spec.suspend || spec.cancel || spec.approval_required && spec.approved_by.is_none();
         let place = match phase {
             Some(phase) if phase.is_final() => Place::Out,

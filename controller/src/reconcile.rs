@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tracing::Instrument;
 
-use crate::act::{Foreign, Pass, Trouble};
+use crate::act::{CREATE, Foreign, Pass, Trouble};
 use crate::api::{KubernetesExecution, Phase, Reason, Stored, TRACEPARENT};
 use crate::context::Context;
 use crate::next::{Limits, Observed, Source, Step, TheJob, next};
@@ -48,6 +48,10 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
     if !ready {
         return Ok(Action::requeue(Duration::from_millis(100)));
     }
+    // What we have written of a failure is no reason to try again sooner.
+    if let Some(rest) = context.rests(cached) {
+        return Ok(Action::requeue(rest));
+    }
     let Some(_entered) = context.enter(cached) else { return Ok(Action::await_change()) };
     let began = Instant::now();
     let uid = cached.metadata.uid.clone().unwrap_or_default();
@@ -56,7 +60,10 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
     context.shared.metrics.pass(began.elapsed());
     match result {
         Ok(action) => {
-            context.shared.passed(&uid);
+            // What was sent and not answered has not succeeded yet.
+            if context.shared.lost_until(&uid).is_none() {
+                context.shared.passed(&uid, &pass.execution);
+            }
             if pass.execution.status.as_ref().and_then(|status| status.phase).is_some_and(Phase::is_final) {
                 context.ended(&pass.execution);
             }
@@ -108,6 +115,9 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
     let jobs = context.jobs.of(&uid);
     let named = |name: &str| jobs.iter().find(|job| job.object.metadata.name.as_deref() == Some(name));
     let job = named(&execution.job_name());
+    if job.is_some() {
+        context.shared.found(&uid);
+    }
     let pods =
         job.and_then(|job| job.object.metadata.uid.as_deref()).map(|uid| context.pods.of(uid)).unwrap_or_default();
     let before = execution.status.as_ref().and_then(|status| status.attempts.last());
@@ -134,6 +144,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
         intended: pass.intended,
         lost_until: context.shared.lost_until(&uid),
         audit: context.shared.audit.delivery(execution, Timestamp::now()),
+        fails: context.shared.fails(&uid),
         turn: &if waits { context.shared.turn(&uid) } else { Turn::Now },
         plan: pass.plan.as_ref().filter(|_| pass.source == Source::Server),
         repeatable: plan::repeatable(execution) && context.shared.settings.repeatable(action_type),
@@ -154,8 +165,10 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
 async fn tell(pass: &mut Pass, context: &Context, trouble: &Trouble) {
     let reason = match trouble {
         Trouble::Request { failure, .. } if failure.lacks_permission() => Reason::Forbidden,
-        // Of a Job's creation only: a quota, an admission policy, a namespace that is on its way out.
-        Trouble::Request { failure: Failure::Answered { code: 403, .. }, .. } => Reason::JobRefused,
+        // A quota, an admission policy, a namespace that is on its way out.
+        Trouble::Request { what, failure: Failure::Answered { code: 403, .. } } if what == CREATE => Reason::JobRefused,
+        // A webhook that hangs or is broken, an API server that is not well.
+        Trouble::Request { what, failure: Failure::Lost(_) } if what == CREATE => Reason::JobUnanswered,
         Trouble::Policies(_) | Trouble::Blind(_) => Reason::Forbidden,
         _ => return,
     };
@@ -181,6 +194,7 @@ pub fn after_trouble(stored: Arc<Stored>, trouble: &Trouble, context: Arc<Contex
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let count = context.shared.failed(uid);
     let delay = Duration::from_millis(250).saturating_mul(1 << count.min(10)).min(LONGEST);
+    context.shared.rest(uid, metadata.generation, delay);
     tracing::warn!(%trouble, namespace = metadata.namespace, name = metadata.name, again = ?delay, "a pass failed");
     Action::requeue(delay)
 }

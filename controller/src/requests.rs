@@ -48,7 +48,8 @@ impl Failure {
 
     /// Returns whether the account of the controller lacks the permission: the API server's own words.
     pub fn lacks_permission(&self) -> bool {
-        matches!(self, Failure::Answered { code: 403, message, .. } if message.contains(" cannot "))
+        let sentence = |message: &str| message.contains("User \"") && permission(message).is_some();
+        matches!(self, Failure::Answered { code: 403, message, .. } if sentence(message))
     }
 }
 
@@ -71,10 +72,16 @@ impl Requests {
         horizon(self.write_limit)
     }
 
-    /// Reads an object or a list.
+    /// Reads an object.
     pub async fn get<T: DeserializeOwned>(&self, path: &str, resource: &str) -> Result<T, Failure> {
         let request = request(Method::GET, path, None)?;
         self.send("get", resource, self.client.request::<T>(request), READ_LIMIT).await
+    }
+
+    /// Reads a list: to RBAC, and so in the metrics, that is another verb.
+    pub async fn list<T: DeserializeOwned>(&self, path: &str, resource: &str) -> Result<T, Failure> {
+        let request = request(Method::GET, path, None)?;
+        self.send("list", resource, self.client.request::<T>(request), READ_LIMIT).await
     }
 
     /// Reads the metadata of a list's objects: the rest is not sent.
@@ -82,7 +89,7 @@ impl Requests {
         const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
         let mut request = request(Method::GET, path, None)?;
         request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA));
-        self.send("get", resource, self.client.request::<T>(request), READ_LIMIT).await
+        self.send("list", resource, self.client.request::<T>(request), READ_LIMIT).await
     }
 
     /// Reads text.

@@ -1,5 +1,6 @@
 //! Wires everything together: connection, leadership, watches, passes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,8 +112,10 @@ async fn lead(
 ) -> Result<()> {
     tracing::info!("leading");
     shared.metrics.leads(true);
+    // Each once, however often it is named: two watches of one namespace would be two passes over one execution at a time.
+    let named: BTreeSet<&String> = namespaces.iter().collect();
     let namespaces: Vec<Option<String>> =
-        if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() };
+        if named.is_empty() { vec![None] } else { named.into_iter().cloned().map(Some).collect() };
     let (end, ended) = tokio::sync::watch::channel(false);
     let passes = namespaces.iter().map(|one| passes(client.clone(), one.clone(), shared.clone(), ended.clone()));
     let mut work = std::pin::pin!(futures::future::join_all(passes));

@@ -65,6 +65,8 @@ struct Memory {
     answers: HashMap<String, KubernetesExecution>,
     lost: HashMap<String, Timestamp>,
     failures: HashMap<String, u32>,
+    /// Until when an execution whose last pass failed is left alone, and its generation then.
+    rests: HashMap<String, (Timestamp, Option<i64>)>,
     /// UIDs of Jobs whose execution is settled, and since when: they end a moment after it.
     recorded: HashMap<String, Timestamp>,
     /// By namespace; none is all.
@@ -84,6 +86,10 @@ impl Shared {
         if entry.place == Place::Out {
             memory.claims.remove(&uid);
             entry = Entry::of(execution, false);
+        }
+        // Who cannot even be looked at tries again by itself, and takes no place from others meanwhile.
+        if entry.place == Place::Waits && memory.failures.contains_key(&uid) {
+            entry.place = Place::Out;
         }
         memory.queue.put(entry);
     }
@@ -159,8 +165,7 @@ impl Shared {
         const MOST: usize = 50;
         let memory = self.memory();
         let ready = memory.queue.next(self.timing.max_active).take(MOST);
-        // Who fails has a time of its own at which it tries again.
-        for one in ready.filter(|one| !memory.failures.contains_key(&one.uid)) {
+        for one in ready {
             let Some((namespace, name)) = one.name.split_once('/') else { continue };
             let of = |(own, _): &&(Option<String>, _)| own.as_deref().is_none_or(|own| own == namespace);
             if let Some((_, trigger)) = memory.triggers.iter().find(of) {
@@ -196,17 +201,46 @@ impl Shared {
         self.memory().recorded.contains_key(job_uid)
     }
 
-    /// Counts a failed pass, and returns how many have failed in a row.
+    /// Counts a failed pass, and returns how many have failed in a row. Until one succeeds, it has a time of its own at which it
+    /// tries again, and no place among those that wait.
     pub fn failed(&self, uid: &str) -> u32 {
         let mut memory = self.memory();
         let count = memory.failures.entry(uid.to_owned()).or_default();
         *count += 1;
-        *count
+        let count = *count;
+        if let Some(entry) = memory.queue.get(uid).filter(|entry| entry.place == Place::Waits).cloned() {
+            memory.queue.put(Entry { place: Place::Out, ..entry });
+        }
+        count
+    }
+
+    /// Returns whether the last pass failed.
+    pub fn fails(&self, uid: &str) -> bool {
+        self.memory().failures.contains_key(uid)
     }
 
     /// Resets that count.
-    pub fn passed(&self, uid: &str) {
-        self.memory().failures.remove(uid);
+    pub fn passed(&self, uid: &str, execution: &KubernetesExecution) {
+        let mut memory = self.memory();
+        memory.rests.remove(uid);
+        let failed = memory.failures.remove(uid).is_some();
+        drop(memory);
+        if failed {
+            self.note(execution);
+        }
+    }
+
+    /// Leaves an execution alone for so long, as long as it stays as it is.
+    pub fn rest(&self, uid: &str, generation: Option<i64>, delay: Duration) {
+        let until = Timestamp::now().checked_add(delay).unwrap_or(Timestamp::MAX);
+        self.memory().rests.insert(uid.to_owned(), (until, generation));
+    }
+
+    /// Returns for how long it is to be left alone.
+    pub fn rests(&self, execution: &KubernetesExecution) -> Option<Duration> {
+        let (until, generation) = *self.memory().rests.get(execution.metadata.uid.as_deref()?)?;
+        let rest = Duration::try_from(until.duration_since(Timestamp::now())).ok().filter(|rest| !rest.is_zero());
+        rest.filter(|_| generation == execution.metadata.generation)
     }
 
     /// Forgets an execution.
@@ -217,6 +251,7 @@ impl Shared {
         memory.claims.remove(uid);
         memory.answers.remove(uid);
         memory.lost.remove(uid);
+        memory.rests.remove(uid);
         memory.failures.retain(|key, _| !key.starts_with(uid));
     }
 

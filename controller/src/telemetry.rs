@@ -6,9 +6,15 @@ use anyhow::{Context, Result};
 use contract::text::PrintableLines;
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging.
-pub fn start(level: &str, format: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(level).with_context(|| format!("--log-level: not a filter: {level:?}"))?;
+/// The lines that are audit events, where there is no other place for them.
+const AUDIT: &str = "controller::audit::lane=info";
+
+/// Starts logging. `audited` is true when audit events are lines of the log: no level keeps them out of it.
+pub fn start(level: &str, format: &str, audited: bool) -> Result<()> {
+    let mut filter = EnvFilter::try_new(level).with_context(|| format!("--log-level: not a filter: {level:?}"))?;
+    if audited {
+        filter = filter.add_directive(AUDIT.parse()?);
+    }
     // Only text has colours of its own.
     let coloured = format == "text";
     let builder = tracing_subscriber::fmt()

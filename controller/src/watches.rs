@@ -73,9 +73,8 @@ pub async fn passes(
             }
         })
         .inspect_ok(move |event| note(&noting, event))
-        .reflect(writer)
-        .touched_objects()
-        .map_ok(|stored| ObjectRef::from_obj(&stored));
+        .reflect(writer);
+    let executions = whole(executions, context.clone()).touched_objects().map_ok(|stored| ObjectRef::from_obj(&stored));
     let ours = || watcher::Config::default().timeout(WATCH).labels(&format!("{MANAGED_BY}={MANAGER}")).page_size(PAGE);
     let jobs = told(watch(api::<SlimJob>(&client, namespace), ours()).default_backoff(), context.clone(), "jobs");
     let looking = context.clone();
@@ -141,6 +140,19 @@ fn told<K: Send + 'static>(
         }
     };
     events.inspect(tell).boxed()
+}
+
+/// Asks for a pass over all when a list is whole: what comes in pages is seen only then, and the passes that its pages asked for saw
+/// what was before it.
+fn whole(
+    events: impl Stream<Item = Result<Event<Stored>, watcher::Error>>,
+    context: Arc<Context>,
+) -> impl Stream<Item = Result<Event<Stored>, watcher::Error>> {
+    events.inspect_ok(move |event| {
+        if matches!(event, Event::InitDone) {
+            context.wake_all();
+        }
+    })
 }
 
 /// Takes what the watch of executions says into the queue.

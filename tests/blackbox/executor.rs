@@ -110,7 +110,7 @@ fn the_deployment_fits_the_program() {
     Flags::try_parse_from(std::iter::once("execution-controller").chain(arguments)).unwrap();
     assert_eq!(container["image"], format!("execution-controller:{}", env!("CARGO_PKG_VERSION")));
     // The settings that are shipped are read by the program's own reader.
-    let settings = root().join("target/shipped-settings.yaml");
+    let settings = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped-settings.yaml");
     fs::write(&settings, documents[1]["data"]["settings.yaml"].as_str().unwrap()).unwrap();
     controller::settings::Settings::read(Some(&settings), None).unwrap();
 }

@@ -2,13 +2,15 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use test_cluster::executor::GROUP;
 
 use crate::support::{E, check, scale, scale_with, scenarios};
 
 scenarios!("flow": a_scale_is_carried_out_once, a_bad_request_fails_without_a_job, a_failure_that_passes_is_healed, retries_end,
     a_dry_run_changes_nothing, one_at_a_time_for_a_target, no_more_than_max_active, suspended_until_it_is_not,
     approved_before_it_starts, not_started_in_time, its_time_is_over, a_policy_of_the_operator, a_pod_is_restarted_once,
-    a_pod_that_is_not_there, what_a_selector_finds, suspended_between_attempts, namespaces_share_places);
+    a_pod_that_is_not_there, what_a_selector_finds, suspended_between_attempts, namespaces_share_places,
+    one_that_cannot_be_held, refused_and_not_repeatable, an_earlier_job_by_its_name);
 
 async fn a_scale_is_carried_out_once(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
@@ -316,5 +318,74 @@ async fn share_places(e: &E, other: &E) -> Result<()> {
     other.world.until(&other.execution("second"), "its turn", starts).await?;
     ensure!(began.elapsed() < std::time::Duration::from_secs(20), "it waited for {:?}", began.elapsed());
     check(&other.ended("second").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+/// Its annotations are as long as they may be, so that ours have no place: it ends, and says why.
+async fn one_that_cannot_be_held(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    let object = json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "KubernetesExecution",
+        "metadata": { "name": "long", "annotations": { "a": "x".repeat((256 << 10) - 8) } }, "spec": scale(3),
+    });
+    e.world.create(&e.executions(), &object).await?;
+    let long = e.ended("long").await?;
+    ensure!(
+        long["status"]["phase"] == "Failed" && long["status"]["reason"] == "InvalidRequest",
+        "{:#}",
+        long["status"]
+    );
+    let says = long["status"]["message"].as_str().unwrap_or_default();
+    ensure!(says.contains("cannot be held") && says.contains("annotations"), "{says}");
+    ensure!(e.jobs_created().await?.is_empty(), "something was started");
+    controller.stop().await
+}
+
+/// A quota refuses the Job of what is not repeatable, whose intent is written each time before: that it was written is no reason
+/// to try again at once.
+async fn refused_and_not_repeatable(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let quota = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none" }, "spec": { "hard": { "count/jobs.batch": "0" } } });
+    let quotas = e.world.path("v1", "resourcequotas");
+    e.world.create(&quotas, &quota).await?;
+    e.world.until(&format!("{quotas}/none"), "in force", |one| one["status"]["hard"].is_object()).await?;
+    let settings = e.world.folder().join("settings.yaml");
+    std::fs::write(&settings, "notRepeatable: [scale]\n")?;
+    let controller = e.controller_with(&e.kubeconfig, &[&format!("--settings={}", settings.display())])?;
+    e.execute("up", scale(3)).await?;
+    let up = e.reason("up", "JobRefused").await?;
+    let created: jiff::Timestamp = up["metadata"]["creationTimestamp"].as_str().context("no time")?.parse()?;
+    e.until_time(created + std::time::Duration::from_secs(10)).await;
+    let tries = e.requests().await?.iter().filter(|one| one.verb == "create" && one.resource == "jobs").count();
+    // After 0.5, 1, 2, 4 and 8 s.
+    ensure!((3..=6).contains(&tries), "{tries} tries in ten seconds");
+    e.world.delete(&format!("{quotas}/none")).await?;
+    check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+/// Made again under a name whose Job somebody's finalizer keeps: it says so, can be cancelled, and runs when the other Job is gone.
+async fn an_earlier_job_by_its_name(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale(2)).await?;
+    e.ended("up").await?;
+    let job = format!("{}/up-job", e.world.path("batch/v1", "jobs"));
+    e.world.merge(&job, &json!({ "metadata": { "finalizers": ["test.example/keep"] } })).await?;
+    e.world.delete(&e.execution("up")).await?;
+    e.world.gone(&e.execution("up")).await?;
+    for cancelled in [true, false] {
+        e.execute("up", scale(3)).await?;
+        let up = e.reason("up", "NameTaken").await?;
+        ensure!(up["status"]["phase"] == "Pending", "{up:#}");
+        if cancelled {
+            e.patch("up", json!({ "spec": { "cancel": true } })).await?;
+            ensure!(e.ended("up").await?["status"]["phase"] == "Cancelled", "it was not cancelled");
+            e.world.delete(&e.execution("up")).await?;
+            e.world.gone(&e.execution("up")).await?;
+        }
+    }
+    e.world.merge(&job, &json!({ "metadata": { "finalizers": null } })).await?;
+    check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
     controller.stop().await
 }

@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use test_cluster::webhook::{self, Slow, Webhook};
 
-use crate::support::{E, scale_with, scenarios};
+use crate::support::{E, check, scale_with, scenarios};
 
-scenarios!("slow": jobs_that_are_slow_to_be_created);
+scenarios!("slow": jobs_that_are_slow_to_be_created, jobs_that_cannot_be_created);
 
 /// A webhook that never answers keeps each new Job waiting, and there are many: what runs, and what waits, is stopped and its end told
 /// when somebody says so, meanwhile, and all of it can be deleted.
@@ -47,5 +47,40 @@ async fn jobs_that_are_slow_to_be_created(e: E) -> Result<()> {
     let none = |list: &serde_json::Value| list["items"].as_array().is_some_and(Vec::is_empty);
     e.world.until(&e.executions(), "the end of all", none).await?;
     webhook::end(&e.world).await?;
+    controller.stop().await
+}
+
+/// A webhook that is broken keeps the Jobs of one namespace from being made, as many as may run at once: the other namespace's are.
+async fn jobs_that_cannot_be_created(e: E) -> Result<()> {
+    let other = E::new(&e.world.connection, "others").await?;
+    let outcome = are_not_created(&e, &other).await;
+    other.end(outcome).await
+}
+
+async fn are_not_created(e: &E, other: &E) -> Result<()> {
+    e.bind_everywhere().await?;
+    other.world.workload("Deployment", "web", 1, json!({})).await?;
+    let slow = Slow::start()?;
+    let breaks = Webhook { mutates: false, fails_open: false, seconds: 1, about_dry_runs: true };
+    slow.admits(&e.world, "jobs", breaks).await?;
+    let namespaces = format!("--namespaces={},{}", e.world.namespace, other.world.namespace);
+    let controller = e.controller_with(&e.kubeconfig, &["--max-active=2", &namespaces])?;
+    for name in ["one", "two"] {
+        let target = json!({ "resourceName": name });
+        e.execute(name, json!({ "action": { "type": "restart-deployment", "target": target } })).await?;
+        let one = e.reason(name, "JobUnanswered").await?;
+        let says = one["status"]["message"].as_str().is_some_and(|text| text.contains("webhook"));
+        ensure!(says && one["status"]["phase"] == "Pending", "{one:#}");
+    }
+    other.execute("up", scale_with(3, json!({}))).await?;
+    check(&other.ended("up").await?, "Completed", "Changed", "applied")?;
+    ensure!(e.jobs_created().await?.iter().all(|name| name == "up-job"), "the others were made: this shows nothing");
+    e.patch("one", json!({ "spec": { "cancel": true } })).await?;
+    let one = e.ended("one").await?;
+    ensure!(one["status"]["phase"] == "Cancelled" && one["status"]["result"].is_null(), "{one:#}");
+    // Mended, it is sent again by itself.
+    webhook::end(&e.world).await?;
+    let two = e.ended("two").await?;
+    check(&two, "Failed", "TargetNotFound", "none")?;
     controller.stop().await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Pass, Trouble, trouble};
+use super::{CREATE, Foreign, Pass, Trouble, trouble};
 use crate::api::{Phase, Reason};
 use crate::context::Context;
 use crate::job::{self, Start};
@@ -45,11 +45,16 @@ impl Pass {
             // Ours, from a creation whose answer was lost, or somebody else's: the name tells nothing.
             Err(failure) if failure.code() == Some(409) => {
                 self.looked = false;
-                self.look(context).await
+                self.look(context).await?;
+                // There is none of ours: who waits for an earlier one to go holds nobody up.
+                if matches!(self.foreign, Some(Foreign::Leaving)) {
+                    context.shared.unclaim(&self.execution);
+                }
+                Ok(())
             }
             Err(failure @ Failure::Lost(_)) => {
                 context.shared.lost(&uid);
-                Err(trouble("create the Job")(failure))
+                Err(trouble(CREATE)(failure))
             }
             Err(failure) => self.refused(context, failure).await,
         }
@@ -60,7 +65,7 @@ impl Pass {
         context.shared.metrics.job("refused");
         if !matches!(failure.code(), Some(400 | 422)) {
             self.not_started(context).await?;
-            return Err(trouble("create the Job")(failure));
+            return Err(trouble(CREATE)(failure));
         }
         let message = format!("the API server refused the Job: {failure}");
         let status = status::with_phase(

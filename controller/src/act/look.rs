@@ -61,6 +61,13 @@ impl Pass {
         }
         if context.shared.lost_until(&uid).is_some_and(|until| Timestamp::now() >= until) {
             context.shared.found(&uid);
+            // It never came: until it is sent again, later each time, it holds nobody up.
+            if !context.jobs.of(&uid).iter().any(|job| job.object.metadata.name == Some(self.execution.job_name())) {
+                context.shared.unclaim(&self.execution);
+                if !self.execution.spec.cancel && self.execution.metadata.deletion_timestamp.is_none() {
+                    return Err(Trouble::Unanswered);
+                }
+            }
         }
         self.looked = true;
         Ok(())
@@ -105,7 +112,7 @@ impl Pass {
         let selector = format!("batch.kubernetes.io%2Fcontroller-uid%3D{job_uid}");
         let path = format!("{}?labelSelector={selector}", self.pods());
         let mut there =
-            context.shared.requests.get::<Pods>(&path, "pods").await.map_err(trouble("list the pods"))?.items;
+            context.shared.requests.list::<Pods>(&path, "pods").await.map_err(trouble("list the pods"))?.items;
         // One whose labels somebody changed is not in the list.
         for pod in context.pods.of(job_uid) {
             let listed = there.iter().any(|one| one.metadata.uid == pod.object.metadata.uid);

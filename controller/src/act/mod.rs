@@ -6,6 +6,7 @@ mod look;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::{FINALIZER, GROUP, KubernetesExecution, KubernetesExecutionStatus, Phase, Reason, TRACEPARENT};
@@ -63,6 +64,9 @@ pub enum Trouble {
         /// How it failed.
         failure: Failure,
     },
+    /// The creation of the Job was not answered, and no Job came of it.
+    #[error("the creation of the Job was not answered, and none has come of it: it is sent again")]
+    Unanswered,
     /// The operator's policies cannot be read: nothing may be started.
     #[error("{0}")]
     Policies(String),
@@ -70,6 +74,9 @@ pub enum Trouble {
     #[error("{0}")]
     Blind(String),
 }
+
+/// What a pass does when it creates a Job.
+pub const CREATE: &str = "create the Job";
 
 fn trouble(what: &str) -> impl FnOnce(Failure) -> Trouble {
     let what = what.to_owned();
@@ -167,7 +174,16 @@ impl Pass {
             "resourceVersion": metadata.resource_version, "finalizers": finalizers, "annotations": annotations,
         } });
         let path = self.path();
-        self.change(context, "hold the execution", &path, &patch).await.map(drop)
+        match self.change(context, "hold the execution", &path, &patch).await {
+            // No other request can change that: too many annotations beside ours, or too long ones, or a policy about them.
+            Err(Trouble::Request { failure, .. }) if matches!(failure.code(), Some(400 | 413 | 422)) => {
+                let message = format!("it cannot be held by a finalizer, and so not be carried out: {failure}");
+                let (old, reason) = (status::of(&self.execution), Reason::InvalidRequest.name());
+                let wanted = status::with_phase(old, Phase::Failed, reason, &message, Timestamp::now());
+                self.write(context, &wanted).await
+            }
+            other => other.map(drop),
+        }
     }
 
     async fn write(&mut self, context: &Context, wanted: &KubernetesExecutionStatus) -> Result<(), Trouble> {

@@ -1,14 +1,11 @@
 //! What is kept of an object's metadata. Who wrote which field (`managedFields`) is longer than all else in it, and as a tree of
-//! small pieces takes many times its length: it is not even read. Nor is what `kubectl apply` keeps of a whole object.
+//! small pieces takes many times its length: it is not even read. Of annotations, which may hold 256 KiB, ours are kept.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 
 use super::{GROUP, MANAGED_BY};
-
-/// The annotation in which `kubectl apply` keeps the whole object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -31,7 +28,7 @@ struct Kept {
 pub fn kept<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let mut kept = Kept::deserialize(deserializer)?;
     if let Some(annotations) = &mut kept.annotations {
-        annotations.remove(LAST_APPLIED);
+        annotations.retain(|name, _| name.starts_with(GROUP));
     }
     Ok(ObjectMeta {
         name: kept.name,
@@ -69,26 +66,26 @@ mod tests {
     fn of_a_job_what_is_asked_for_is_kept() {
         let all = json!({ MANAGED_BY: "execution-controller", "kubernetesexecution.kubernaut.io/execution": "up", "batch.kubernetes.io/job-name": "x" });
         let read = ours(json!({ "name": "up-job", "labels": all, "annotations": all })).unwrap();
-        let expected =
-            json!({ MANAGED_BY: "execution-controller", "kubernetesexecution.kubernaut.io/execution": "up" });
+        let ours = json!({ "kubernetesexecution.kubernaut.io/execution": "up" });
+        let labels = json!({ MANAGED_BY: "execution-controller", "kubernetesexecution.kubernaut.io/execution": "up" });
         assert_eq!(
             serde_json::to_value(read).unwrap(),
-            json!({ "name": "up-job", "labels": expected, "annotations": expected })
+            json!({ "name": "up-job", "labels": labels, "annotations": ours })
         );
     }
 
-    /// All that the API server sends, but for the two.
+    /// All that the API server sends, but for what is too long.
     #[test]
     fn all_else_is_kept() {
         let mut sent = json!({
             "name": "up", "namespace": "shop", "uid": "u", "resourceVersion": "7", "generation": 2,
             "creationTimestamp": "2026-11-26T05:00:00Z", "deletionTimestamp": "2026-11-26T06:00:00Z", "deletionGracePeriodSeconds": 0,
-            "labels": { "a": "b" }, "annotations": { "c": "d" }, "finalizers": ["e"],
+            "labels": { "a": "b" }, "annotations": { "kubernetesexecution.kubernaut.io/c": "d" }, "finalizers": ["e"],
             "ownerReferences": [{ "apiVersion": "v1", "kind": "K", "name": "n", "uid": "o", "controller": true }],
         });
         let expected = sent.clone();
         sent["managedFields"] = json!([{ "manager": "kubectl", "fieldsV1": { "f:spec": {} } }]);
-        sent["annotations"][LAST_APPLIED] = json!("{}");
+        sent["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = json!("{}");
         assert_eq!(serde_json::to_value(kept(sent).unwrap()).unwrap(), expected);
         assert_eq!(serde_json::to_value(kept(json!({})).unwrap()).unwrap(), json!({}));
         assert!(kept(Value::from("none")).is_err());

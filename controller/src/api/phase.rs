@@ -82,6 +82,8 @@ pub enum Reason {
     NameTaken,
     /// The API server refused the Job.
     JobRefused,
+    /// The creation of its Job was not answered, or with an error of the server: whether it is there is found out.
+    JobUnanswered,
     /// The controller itself lacks a permission.
     Forbidden,
     /// The attempt left no result that could be read.
@@ -111,6 +113,7 @@ impl Reason {
             Reason::NotStarted => "NotStarted",
             Reason::NameTaken => "NameTaken",
             Reason::JobRefused => "JobRefused",
+            Reason::JobUnanswered => "JobUnanswered",
             Reason::Forbidden => "Forbidden",
             Reason::NoResult => "NoResult",
             Reason::NeverStarted => "NeverStarted",

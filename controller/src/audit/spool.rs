@@ -84,9 +84,9 @@ impl Spool {
 
     /// Delivers what is in the spool, for ever.
     pub async fn drain(self, lane: Arc<Lane>) -> Infallible {
-        let mut refusals = HashMap::new();
+        let (mut refusals, mut from) = (HashMap::new(), None);
         loop {
-            let pause = match self.once(&lane, &mut refusals).await {
+            let pause = match self.once(&lane, &mut refusals, &mut from).await {
                 Ok(pause) => pause,
                 Err(failure) => {
                     tracing::warn!(%failure, "failed to look into the spool of audit events");
@@ -104,8 +104,14 @@ impl Spool {
         }
     }
 
-    /// Delivers what waits. Returns when to look again.
-    async fn once(&self, lane: &Lane, refusals: &mut HashMap<String, Timestamp>) -> Result<Duration, Failure> {
+    /// Delivers what waits, from where it was given up the last time: three that are never taken do not keep all behind them from
+    /// their turn. Returns when to look again.
+    async fn once(
+        &self,
+        lane: &Lane,
+        refusals: &mut HashMap<String, Timestamp>,
+        from: &mut Option<String>,
+    ) -> Result<Duration, Failure> {
         /// So many in a row that are not taken mean the store, and not one event that never goes through.
         const IN_A_ROW: usize = 3;
         let Some(store) = lane.store() else { return Ok(SELDOM) };
@@ -114,8 +120,12 @@ impl Spool {
         loop {
             let path =
                 format!("{}?labelSelector={}%3D{WAITING}&limit={PAGE}{next}", self.path(), LABEL.replace('/', "%2F"));
-            let page: Page<ConfigMap> = self.requests.get(&path, "configmaps").await?;
+            let page: Page<ConfigMap> = self.requests.list(&path, "configmaps").await?;
             for kept in page.items.into_iter().flatten() {
+                if from.is_some() && kept.metadata.name <= *from {
+                    left = true;
+                    continue;
+                }
                 let Some(envelope) = read(&kept) else { continue };
                 let answer = store.post(&envelope).await;
                 in_a_row = if let Answer::Later(_, asked) = &answer {
@@ -124,8 +134,17 @@ impl Spool {
                 } else {
                     0
                 };
-                left |= self.answered(lane, &kept, &envelope, answer, refusals).await?;
+                left |= match self.answered(lane, &kept, &envelope, answer, refusals).await {
+                    Ok(left) => left,
+                    Err(Failure::NotLeading) => return Err(Failure::NotLeading),
+                    // The others need not wait for it.
+                    Err(failure) => {
+                        tracing::warn!(%failure, id = envelope.id, "failed to keep what the store said of a spooled audit event");
+                        true
+                    }
+                };
                 if in_a_row >= IN_A_ROW {
+                    *from = kept.metadata.name;
                     return Ok(pause);
                 }
             }
@@ -134,6 +153,7 @@ impl Spool {
                 None => break,
             }
         }
+        *from = None;
         self.count(lane).await?;
         Ok(if left { pause } else { SELDOM })
     }

@@ -38,8 +38,8 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
     let due = start_by.map_or(stop_at, |start_by| start_by.min(stop_at));
     if ending(seen.execution).is_some() || seen.now >= due {
         let going = metadata.deletion_timestamp.is_some() || job.life == Life::Gone;
-        // A watch may be late: whether it has not started is asked before it is stopped for that.
-        if !going && !seen.looked && ending(seen.execution).is_none() && seen.now < stop_at {
+        // A watch may be late: whether it has not started, or has ended by now, is asked before it is stopped for that.
+        if !going && !seen.looked && ending(seen.execution).is_none() {
             return Step::Look;
         }
         return if going { stopping(seen, job) } else { stop(&job.object) };
@@ -167,7 +167,8 @@ pub(super) fn record_attempt(
     }
     // A deadline of the runner's own (a wait before the change) is not the end of `timeout`.
     // When it ended counts, not when that was seen: the controller may have been away.
-    let ended_at = status.attempts.last().and_then(|attempt| attempt.end_time).unwrap_or(seen.now);
+    // That time is of the node's clock: one that is ahead ends nothing before its time.
+    let ended_at = status.attempts.last().and_then(|attempt| attempt.end_time).unwrap_or(seen.now).min(seen.now);
     // A wait of the runner's ends a moment before that.
     let waited = matches!(ended.code.as_str(), "DeadlineExceeded" | "NotVerified");
     let out_of_time = ended_at >= deadline || waited && after(ended_at, MARGIN) >= deadline;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::attempt::{describe, record_attempt};
 use super::{Observed, Source, Step, after, ending};
 use crate::api::{Attempt, KubernetesExecutionStatus, Phase, Reason};
@@ -26,6 +28,45 @@ pub(super) fn absent(seen: &Observed<'_>) -> Step {
         Some(Phase::Executing) => vanished(seen, &status),
         Some(Phase::Retrying) => again(seen, &status),
         _ => first(seen),
+    }
+}
+
+/// Returns when it must have been started.
+fn start_by(seen: &Observed<'_>) -> Timestamp {
+    let created = seen.execution.metadata.creation_timestamp.as_ref().map_or(seen.now, |time| time.0);
+    after(
+        created,
+        Duration::from_secs(u64::try_from(seen.execution.spec.starting_deadline_seconds).unwrap_or_default()),
+    )
+}
+
+/// Returns whether it is to end without a further start.
+pub(super) fn is_over(seen: &Observed<'_>) -> bool {
+    let status = seen.execution.status.as_ref();
+    let limit = match status.and_then(|status| status.phase) {
+        None | Some(Phase::Pending) => Some(start_by(seen)),
+        _ => seen.deadline(),
+    };
+    ending(seen.execution).is_some() || limit.is_some_and(|limit| seen.now >= limit)
+}
+
+/// A Job of an earlier execution by the same name is on its way out: it is waited for, but for nothing that this one must end for.
+pub(super) fn leaving(seen: &Observed<'_>) -> Step {
+    let status = seen.execution.status.as_ref();
+    let phase = status.and_then(|status| status.phase);
+    let ran = phase == Some(Phase::Executing) && status.is_some_and(|status| status.job_uid.is_some());
+    if ran || is_over(seen) {
+        return absent(seen);
+    }
+    let soon = Step::Wait(Some(after(seen.now, Duration::from_secs(1))));
+    if !matches!(phase, None | Some(Phase::Pending)) {
+        return soon;
+    }
+    let name = seen.execution.job_name();
+    let message = format!("job {name} of an earlier execution by this name is still being deleted");
+    match seen.pending(Reason::NameTaken, &message) {
+        Step::Wait(_) => soon,
+        step => step,
     }
 }
 
@@ -106,9 +147,7 @@ fn first(seen: &Observed<'_>) -> Step {
     if let Some(Plan::NoTarget(why)) = seen.plan {
         return seen.end(Phase::Failed, Reason::TargetNotFound.name(), why);
     }
-    let created = execution.metadata.creation_timestamp.as_ref().map_or(seen.now, |time| time.0);
-    let limit = u64::try_from(execution.spec.starting_deadline_seconds).unwrap_or_default();
-    let start_by = after(created, Duration::from_secs(limit));
+    let (limit, start_by) = (execution.spec.starting_deadline_seconds, start_by(seen));
     let waits = |reason: Reason, message: &str| match seen.pending(reason, message) {
         Step::Wait(_) => Step::Wait(Some(start_by)),
         step => step,
@@ -169,6 +208,13 @@ pub(super) fn foreign(seen: &Observed<'_>, whose: &str) -> Step {
         return Step::Look;
     }
     let name = seen.execution.job_name();
+    let status = seen.execution.status.as_ref();
+    // The status says that this attempt runs, and not from this very pass: what it did before its Job was taken away is not known.
+    if status.is_some_and(|status| status.phase == Some(Phase::Executing)) && !seen.intended {
+        let error = format!("job {name} is not this execution's any more: {whose}; what was done by then is not known");
+        let job_uid = status.and_then(|status| status.job_uid.as_deref());
+        return record_attempt(seen, seen.status(), &Ended::unknown(error, None), &name, job_uid);
+    }
     let message = format!("the name {name} of its Job is taken: {whose}; nothing was started by this attempt");
     seen.end(Phase::Failed, Reason::NameTaken.name(), &message)
 }

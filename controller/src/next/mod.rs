@@ -81,6 +81,8 @@ pub struct Observed<'a> {
     pub intended: bool,
     /// Time until which a Job whose creation was never answered may still arrive.
     pub lost_until: Option<Timestamp>,
+    /// True when the pass before this one failed.
+    pub fails: bool,
     /// Whose turn it is.
     pub turn: &'a Turn,
     /// What is to be done about its audit events.
@@ -166,11 +168,15 @@ fn decide(seen: &Observed<'_>) -> Step {
         Some(Phase::Unrecognized) => Step::Wait(None),
         Some(phase) if phase.is_final() => finish(seen),
         _ if !held(execution) && deleted(execution) => Step::Wait(None),
+        // One that cannot be held was never started: cancelled, or past its time, it ends all the same.
+        _ if !held(execution) && seen.fails && begin::is_over(seen) && matches!(seen.job, TheJob::Absent) => {
+            begin::absent(seen)
+        }
         _ if !held(execution) => Step::Hold,
         _ => match seen.job {
             TheJob::Ours(job) => attempt::running(seen, job),
             TheJob::Foreign(whose) => begin::foreign(seen, whose),
-            TheJob::Leaving => Step::Wait(Some(after(seen.now, Duration::from_secs(1)))),
+            TheJob::Leaving => begin::leaving(seen),
             TheJob::Absent => begin::absent(seen),
         },
     }

@@ -55,6 +55,7 @@ struct Case {
     log: Option<&'static str>,
     intended: bool,
     lost_until: Option<Timestamp>,
+    fails: bool,
     turn: Turn,
     audit: Delivery,
     plan: Option<Plan>,
@@ -83,6 +84,7 @@ fn new() -> Case {
         log: None,
         intended: false,
         lost_until: None,
+        fails: false,
         turn: Turn::Now,
         audit: Delivery::Done,
         plan,
@@ -229,6 +231,7 @@ impl Case {
             log: self.log,
             intended: self.intended,
             lost_until: self.lost_until,
+            fails: self.fails,
             turn: &self.turn,
             audit: self.audit,
             plan: self.plan.as_ref(),
@@ -282,6 +285,8 @@ fn hold_to(table: Vec<(&str, Case, &str)>) {
 fn before_anything_is_started() {
     let bare = new().metadata(json!({ "finalizers": null }));
     let paused = |seconds| new().spec(json!({ "suspend": true })).at(seconds);
+    let leaving = |seconds| new().set(|c| c.leaving = true).at(seconds);
+    let unheld = |seconds| new().metadata(json!({ "finalizers": null })).set(|c| c.fails = true).at(seconds);
     hold_to(vec![
         ("it is new", bare.clone().cached(), "Hold"),
         ("it is new, and deleted", bare.metadata(json!({ "deletionTimestamp": CREATED })).cached(), "Wait"),
@@ -327,7 +332,34 @@ fn before_anything_is_started() {
         ("and it is not there", new().looked().set(|c| c.lost_until = Some(at(9))), "Start 1 with 300 s"),
         ("somebody else has the name", new().set(|c| c.foreign = Some("x")), "Look"),
         ("and it was looked at", new().looked().set(|c| c.foreign = Some("x")), "Record Failed NameTaken"),
-        ("an earlier one of its name goes", new().set(|c| c.leaving = true), "Wait until 11"),
+        (
+            "and this attempt had begun",
+            new().executing().looked().set(|c| (c.job, c.foreign) = (None, Some("x"))),
+            "Record Retrying NoResult unknown",
+        ),
+        (
+            "and an earlier one's goes",
+            new().executing().looked().set(|c| (c.job, c.leaving) = (None, true)),
+            "Record Retrying NoResult unknown",
+        ),
+        ("an earlier one of its name goes", leaving(10), "Show Pending NameTaken"),
+        (
+            "it goes still",
+            leaving(10).status(json!({ "phase": "Pending", "reason": "NameTaken", "message": "job up-job of an earlier execution by this name is still being deleted" })),
+            "Wait until 11",
+        ),
+        ("it goes, and this one is cancelled", leaving(10).spec(json!({ "cancel": true })), "Look"),
+        ("and it was looked at", leaving(10).spec(json!({ "cancel": true })).looked(), "Record Cancelled Cancelled"),
+        ("it goes for too long", leaving(600).looked(), "Record Failed NotStarted"),
+        ("cannot be held", unheld(10), "Hold"),
+        ("cannot be held, and is cancelled", unheld(10).spec(json!({ "cancel": true })), "Look"),
+        ("and it was looked at", unheld(10).spec(json!({ "cancel": true })).looked(), "Record Cancelled Cancelled"),
+        ("cannot be held for too long", unheld(600).looked(), "Record Failed NotStarted"),
+        (
+            "not held yet, and cancelled",
+            unheld(10).spec(json!({ "cancel": true })).set(|c| c.fails = false),
+            "Hold",
+        ),
         ("a phase of a newer controller", new().status(json!({ "phase": "Paused" })), "Wait"),
     ]);
 }
@@ -506,7 +538,8 @@ fn while_an_attempt_runs() {
             new().executing().spec(json!({ "cancel": true })).pod(&ended(0, &good)),
             "Record Completed Changed applied",
         ),
-        ("far over its timeout", new().executing().at(390).pod(&running_pod()), "Stop up-job j"),
+        ("far over its timeout", new().executing().at(390).pod(&running_pod()), "Look"),
+        ("and it was looked at", new().executing().at(390).pod(&running_pod()).looked(), "Stop up-job j"),
         (
             "it has not started in time",
             new().executing().at(61).pod(&pull).set(|c| c.start_deadline = Some(Duration::from_mins(1))),

@@ -8,7 +8,7 @@ mod store;
 pub use denied::Denied;
 pub use store::{Ours, Store};
 
-use crate::api::KubernetesExecution;
+use crate::api::{GROUP, KubernetesExecution};
 
 /// An object, as it was seen last.
 #[derive(Debug, Clone)]
@@ -36,6 +36,9 @@ pub enum Life {
 /// Takes away what only the creation of a Job needs, and then from the API server's own answer.
 pub fn trim(execution: &mut KubernetesExecution) {
     execution.metadata.managed_fields = None;
+    if let Some(annotations) = &mut execution.metadata.annotations {
+        annotations.retain(|name, _| name.starts_with(GROUP));
+    }
     execution.spec.action.parameters = None;
     // Their places too: a list that was cleared keeps them.
     execution.spec.pre_conditions = Vec::new();

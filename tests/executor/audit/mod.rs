@@ -125,10 +125,10 @@ async fn succeeded(e: &E, store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// `--audit=none`: each event is a line of the log.
+/// `--audit=none`: each event is a line of the log, whatever its level.
 async fn the_log_instead(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
-    let controller = e.controller()?;
+    let controller = e.controller_with(&e.kubeconfig, &["--log-level", "error"])?;
     e.execute("up", scale_with(3, json!({ "reason": "play: first exit 9" }))).await?;
     let up = e.ended("up").await?;
     let log = controller.log()?;
@@ -141,7 +141,7 @@ async fn the_log_instead(e: E) -> Result<()> {
     let uid = uid(&up)?;
     ensure!(ids == [format!("{uid}/1"), format!("{uid}/2")], "{ids:?}");
     ensure!(events[1]["phase"] == "Completed" && events[1]["effect"] == "applied", "{events:#?}");
-    controller.stop().await
+    controller.kill().await
 }
 
 /// Phases do not wait for the store; the finalizer does.
@@ -431,7 +431,7 @@ async fn the_spool_needs_its_permissions(e: E) -> Result<()> {
             e.world.gone(&e.execution(&name)).await?;
             store.up().await?;
         }
-        let metric = format!("resource=\"configmaps\",verb=\"{}\"", if verb == "list" { "get" } else { verb });
+        let metric = format!("resource=\"configmaps\",verb=\"{verb}\"");
         controller.measures("kubernetesexecution_forbidden_total", &metric).await?;
         ensure!(
             controller.log()?.contains(&format!("cannot {verb} resource \\\"configmaps\\\"")),

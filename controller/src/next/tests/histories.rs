@@ -164,6 +164,7 @@ impl World {
             log: self.pass.log.then_some(""),
             intended: self.pass.intended,
             lost_until: None,
+            fails: false,
             turn: &Turn::Now,
             audit: audit::delivery(&execution, Some(&self.told), true, Duration::from_mins(1), at(self.now)),
             plan: plan.as_ref(),
