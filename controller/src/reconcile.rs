@@ -161,17 +161,27 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
     })
 }
 
-/// Says in the execution's status what keeps it from going on, where that is something a person can change.
-async fn tell(pass: &mut Pass, context: &Context, trouble: &Trouble) {
-    let reason = match trouble {
-        Trouble::Request { failure, .. } if failure.lacks_permission() => Reason::Forbidden,
+/// Returns the reason that is told for a trouble, where it is something a person can change.
+fn reason(trouble: &Trouble) -> Option<Reason> {
+    match trouble {
+        Trouble::Request { failure, .. } if failure.lacks_permission() => Some(Reason::Forbidden),
         // A quota, an admission policy, a namespace that is on its way out.
-        Trouble::Request { what, failure: Failure::Answered { code: 403, .. } } if what == CREATE => Reason::JobRefused,
+        Trouble::Request { what, failure: Failure::Answered { code: 403, .. } } if what == CREATE => {
+            Some(Reason::JobRefused)
+        }
         // A webhook that hangs or is broken, an API server that is not well.
-        Trouble::Request { what, failure: Failure::Lost(_) } if what == CREATE => Reason::JobUnanswered,
-        Trouble::Policies(_) | Trouble::Blind(_) => Reason::Forbidden,
-        _ => return,
-    };
+        Trouble::Request { what, failure: Failure::Lost(_) } if what == CREATE => Some(Reason::JobUnanswered),
+        // An admission policy or a webhook again, about something else that the controller does; what it may not read or watch.
+        Trouble::Request { failure: Failure::Answered { code: 403, .. }, .. }
+        | Trouble::Policies(_)
+        | Trouble::Blind(_) => Some(Reason::Forbidden),
+        _ => None,
+    }
+}
+
+/// Says in the execution's status what keeps it from going on.
+async fn tell(pass: &mut Pass, context: &Context, trouble: &Trouble) {
+    let Some(reason) = reason(trouble) else { return };
     let execution = &pass.execution;
     let phase = execution.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Pending);
     if phase.is_final() {
@@ -197,4 +207,37 @@ pub fn after_trouble(stored: Arc<Stored>, trouble: &Trouble, context: Arc<Contex
     context.shared.rest(uid, metadata.generation, delay);
     tracing::warn!(%trouble, namespace = metadata.namespace, name = metadata.name, again = ?delay, "a pass failed");
     Action::requeue(delay)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    fn answered(code: u16, message: &str) -> Failure {
+        Failure::Answered { code, reason: "Forbidden".to_owned(), message: message.to_owned() }
+    }
+
+    const ROLE: &str = "jobs.batch is forbidden: User \"system:serviceaccount:a:b\" cannot create resource \"jobs\" in API group \"batch\" in the namespace \"shop\"";
+
+    #[rstest]
+    #[case::a_role(CREATE, answered(403, ROLE), Some("Forbidden"))]
+    #[case::a_quota(CREATE, answered(403, "jobs.batch \"x\" is forbidden: exceeded quota: none"), Some("JobRefused"))]
+    #[case::a_webhooks_words(
+        CREATE,
+        answered(403, "admission webhook \"x\" denied the request: Jobs cannot be created today"),
+        Some("JobRefused")
+    )]
+    #[case::another_request(
+        "hold the execution",
+        answered(403, "admission webhook \"x\" denied the request: no"),
+        Some("Forbidden")
+    )]
+    #[case::no_answer(CREATE, Failure::Lost("500 failed calling webhook".to_owned()), Some("JobUnanswered"))]
+    #[case::no_answer_to_another("write the status", Failure::Lost("500".to_owned()), None)]
+    #[case::a_conflict("write the status", answered(409, "the object has been modified"), None)]
+    fn what_a_person_can_change_is_told(#[case] what: &str, #[case] failure: Failure, #[case] told: Option<&str>) {
+        assert_eq!(reason(&Trouble::Request { what: what.to_owned(), failure }).map(Reason::name), told);
+    }
 }

@@ -248,7 +248,9 @@ async fn nobody_replaces_it(t: T) -> Result<()> {
         let audit = t.world.connection.audit_log.as_deref().map(AuditLog::from_now).transpose()?;
         // It goes when the run has seen it.
         let goes = async {
+            let limit = Instant::now() + Duration::from_mins(1);
             while let Some(audit) = &audit {
+                ensure!(Instant::now() < limit, "the run does not look at the pod");
                 let seen = audit.requests(t.world.client(), "action-runner/").await?;
                 if seen
                     .iter()
