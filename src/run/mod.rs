@@ -97,7 +97,11 @@ impl<A: Action> Running<A> {
                 Err(error) => return Err(error),
             };
             tracing::info!(conflict, "what the decision rested on has changed, looking again");
-            let again = self.find().await?;
+            let again = match self.find().await {
+                // It was found before: its name is not wrong.
+                Err(Error::TargetNotFound(_)) => return Err(Error::Conflict(format!("{conflict}, and it is gone"))),
+                again => again?,
+            };
             if uid(&again) != uid(&target) {
                 return Err(Error::Refused(
                     "the target was deleted and recreated meanwhile; look at it before you decide again".to_owned(),

@@ -33,6 +33,7 @@ mod ready_conditions;
 mod replaced;
 mod requests;
 mod restart;
+mod rewritten;
 mod rollback;
 mod scale;
 mod secrets;
@@ -107,6 +108,7 @@ fn all() -> Vec<Scenario> {
         scale::all(),
         cordon::all(),
         restart::all(),
+        rewritten::all(),
         goal::all(),
         forged::all(),
         meanwhile::all(),

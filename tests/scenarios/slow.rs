@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use test_cluster::fixtures::node;
 use test_cluster::proxy::{Fault, Proxy, Rule};
 use test_cluster::runner::{Outcome, Run, Running};
-use test_cluster::webhook::{self, Slow, Webhook};
+use test_cluster::webhook::{self, Slow, WORK, Webhook};
 
 use crate::look::{own_taint, tolerated, with};
 use crate::support::{T, expect, scalable_kind, scenarios};
@@ -22,7 +22,8 @@ scenarios!("slow":
 /// As long as a webhook has by default.
 const DEFAULT: u32 = 10;
 /// Fails open after that, like most: nobody is named in an answer.
-const OPEN: Webhook = Webhook { mutates: false, fails_open: true, seconds: DEFAULT, about_dry_runs: true };
+const OPEN: Webhook =
+    Webhook { mutates: false, fails_open: true, seconds: DEFAULT, about_dry_runs: true, about: WORK, deletions: false };
 
 /// A Deployment, and webhooks that hang, each on a server of its own.
 async fn hanging(t: &T, webhooks: &[Webhook]) -> Result<Vec<Slow>> {

@@ -97,7 +97,8 @@ impl Cluster {
             return now;
         }
         if object.resource.built_in().is_none() {
-            return self.get_sub(object, patch.subresource).await.unwrap_or(now);
+            // The object itself may keep its number elsewhere: nothing is known then, and the wait looks anyway.
+            return self.get_sub(object, patch.subresource).await.unwrap_or_default();
         }
         json!({
             "metadata": { "name": object.name, "namespace": object.namespace, "uid": object.uid },
@@ -194,10 +195,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn its_mark_proves_it() {
-        let applied = || node("by run-1");
+        let applied = || {
+            let mut node = node("by run-1");
+            node["spec"]["unschedulable"] = json!(true);
+            node
+        };
         let (result, effect, sent) =
             patched(Kind::Node, cordon(), node("before"), || Answer::Text(403, "<html>"), applied()).await;
         assert_eq!((result.unwrap(), effect, sent), (applied(), Effect::Applied, 1));
+    }
+
+    /// Our write, of which somebody has changed what it wrote since, is not what was asked for.
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_wrote_since_is_not_ours() {
+        let then = || node("by run-1");
+        let (result, effect, sent) = patched(Kind::Node, cordon(), node("before"), || Answer::Lost, then()).await;
+        let Err(Error::NotVerified(why)) = result else { panic!("{result:?}") };
+        assert!(why.contains("/spec/unschedulable is not there, not true"), "{why}");
+        assert_eq!((effect, sent), (Effect::Applied, 1));
     }
 
     /// Returns whether the object is read again, instead of trusting the answer.

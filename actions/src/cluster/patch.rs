@@ -35,6 +35,60 @@ pub struct Patch {
     pub rests_on_generation: Option<i64>,
 }
 
+impl Patch {
+    /// Returns what an object lacks of what this patch writes into its spec, as the rest of a sentence: admission may write something
+    /// else, and say that all is well. What is there beside it (a default, a label that a policy adds) is nobody's business.
+    pub fn missing_in(&self, object: &Value) -> Option<String> {
+        self.operations.iter().find_map(|operation| {
+            let (path, wanted) = match operation {
+                PatchOperation::Add(add) => (add.path.as_str(), &add.value),
+                PatchOperation::Replace(replace) => (replace.path.as_str(), &replace.value),
+                PatchOperation::Remove(remove) => (remove.path.as_str(), &Value::Null),
+                PatchOperation::Test(_) | PatchOperation::Move(_) | PatchOperation::Copy(_) => return None,
+            };
+            let (at, wanted, found) = difference(path, wanted, object.pointer(path))?;
+            let shown = |value: &Value| {
+                if value.is_object() || value.is_array() { "another one".to_owned() } else { value.to_string() }
+            };
+            let found = found.map_or("not there".to_owned(), shown);
+            let wanted =
+                if wanted.is_object() || wanted.is_array() { String::new() } else { format!(", not {wanted}") };
+            at.starts_with("/spec/").then(|| format!("{at} is {found}{wanted}"))
+        })
+    }
+}
+
+/// Returns the first place where a value lacks something of the wanted one.
+fn difference<'a>(
+    at: &str,
+    wanted: &'a Value,
+    found: Option<&'a Value>,
+) -> Option<(String, &'a Value, Option<&'a Value>)> {
+    match (wanted, found) {
+        (Value::Object(wanted), Some(Value::Object(found))) => {
+            wanted.iter().find_map(|(key, value)| difference(&format!("{at}/{}", escape(key)), value, found.get(key)))
+        }
+        // In their order, with others in between.
+        (Value::Array(all), Some(Value::Array(found))) => {
+            let mut rest = found.iter();
+            let lost = all.iter().position(|one| !rest.any(|other| difference(at, one, Some(other)).is_none()))?;
+            let same = found.get(lost).filter(|_| all.len() == found.len());
+            let at = format!("{at}/{lost}");
+            same.and_then(|same| difference(&at, all.get(lost)?, Some(same)))
+                .or_else(|| Some((at, all.get(lost)?, None)))
+        }
+        (wanted, found) => {
+            // Forms of an object leave zero values out, and others write them.
+            let zero =
+                |value: &Value| value.is_null() || *value == json!(0) || *value == json!(false) || *value == json!("");
+            let same = found == Some(wanted) || zero(wanted) && found.is_none_or(zero);
+            let empty = wanted.as_object().is_some_and(serde_json::Map::is_empty)
+                || wanted.as_array().is_some_and(Vec::is_empty);
+            (!(same || empty && found.is_none_or(Value::is_null))).then(|| (at.to_owned(), wanted, found))
+        }
+    }
+}
+
 /// Reads a JSON Patch written as JSON. The literals of this crate are well formed; anything malformed becomes a patch
 /// whose test always fails, so that it changes nothing.
 pub fn operations(patch: Value) -> Vec<PatchOperation> {
@@ -82,6 +136,7 @@ pub fn unless_leaving() -> Value {
 mod tests {
     use super::*;
     use crate::action::testing;
+    use rstest::rstest;
 
     #[test]
     fn annotates_what_has_no_annotations_yet() {
@@ -89,6 +144,39 @@ mod tests {
         let patch = annotate(&value, "/spec/template", &[("a/b", "1".to_owned())]);
         testing::apply(&mut value, &operations(json!(patch)));
         assert_eq!(value["spec"]["template"]["metadata"]["annotations"]["a/b"], "1");
+    }
+
+    fn writes(path: &str, value: Value) -> Patch {
+        let operations = operations(
+            json!([{ "op": "test", "path": "/spec/x", "value": 9 }, { "op": "add", "path": path, "value": value }]),
+        );
+        Patch { subresource: None, operations, proof: Proof::FieldManager, rests_on_generation: None }
+    }
+
+    #[rstest]
+    #[case::as_written("/spec/replicas", json!(5), json!({ "replicas": 5 }), None)]
+    #[case::zero_is_left_out("/spec/replicas", json!(0), json!({}), None)]
+    #[case::capped("/spec/replicas", json!(5), json!({ "replicas": 3 }), Some("/spec/replicas is 3, not 5"))]
+    #[case::dropped("/spec/template/metadata/annotations/a~1b", json!("x"), json!({ "template": {} }), Some("/spec/template/metadata/annotations/a~1b is not there, not \"x\""))]
+    #[case::more_beside_it("/spec/template", json!({ "c": [{ "n": "a", "i": "1" }], "e": {} }), json!({ "template": { "c": [{ "n": "sidecar" }, { "n": "a", "i": "1", "d": true }], "l": 1 } }), None)]
+    #[case::pinned("/spec/template", json!({ "c": [{ "n": "a", "i": "1" }] }), json!({ "template": { "c": [{ "n": "a", "i": "2" }] } }), Some("/spec/template/c/0/i is \"2\", not \"1\""))]
+    #[case::one_is_gone("/spec/template", json!({ "c": [{ "n": "a" }, { "n": "b" }] }), json!({ "template": { "c": [{ "n": "a" }] } }), Some("/spec/template/c/1 is not there"))]
+    fn what_admission_changes_is_seen(
+        #[case] path: &str,
+        #[case] wanted: Value,
+        #[case] spec: Value,
+        #[case] says: Option<&str>,
+    ) {
+        assert_eq!(writes(path, wanted).missing_in(&json!({ "spec": spec })).as_deref(), says);
+    }
+
+    #[test]
+    fn marks_are_no_part_of_what_is_wanted() {
+        let mut patch = writes("/metadata/annotations/a", json!("b"));
+        assert_eq!(patch.missing_in(&json!({})), None);
+        patch.operations = operations(json!([{ "op": "remove", "path": "/spec/unschedulable" }]));
+        assert_eq!(patch.missing_in(&json!({ "spec": {} })), None);
+        assert!(patch.missing_in(&json!({ "spec": { "unschedulable": true } })).is_some());
     }
 
     /// Protected in the meantime is protected all the same: only where the object's own annotations are written beside others.

@@ -30,7 +30,7 @@ impl Cluster {
         let mut tries = Tries::new(commit);
         loop {
             let failure = match self.patch_once(object, before, patch, &mut tries).await? {
-                Outcome::Applied(after) => return Ok(after),
+                Outcome::Applied(after) => return as_asked(object, patch, after, commit),
                 Outcome::NotApplied(failure) => failure,
                 Outcome::Unknown(failure) => return Err(self.unavailable(&what, tries.told(failure))),
             };
@@ -135,6 +135,20 @@ impl Cluster {
             _ => Error::Refused(format!("failed to {what}: {status}")),
         }
     }
+}
+
+/// Holds what was stored to what was asked for: a success says only that something was.
+fn as_asked(object: &ObjectRef, patch: &Patch, after: Value, commit: Commit) -> Result<Value> {
+    // An answer that was cut off shows nothing.
+    let Some(missing) = patch.missing_in(&after).filter(|_| !after.is_null()) else { return Ok(after) };
+    Err(match commit {
+        Commit::DryRun => Error::Refused(format!(
+            "{object}: an admission policy or webhook would make something else of it: {missing}; change that, or ask for what it allows"
+        )),
+        Commit::Execute => Error::NotVerified(format!(
+            "{object} was written, and is not as it was asked for: {missing}; an admission policy, a webhook or somebody else has changed it"
+        )),
+    })
 }
 
 /// Explains that an admission webhook with side effects makes every dry run fail.

@@ -1,6 +1,7 @@
 //! Keeps of the logs what fits: from bytes to lines of limited length and number, without secrets.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use contract::text::printable;
 use jiff::Timestamp;
@@ -53,6 +54,15 @@ impl Collection {
             budget = budget.beside_a_bundle();
         }
         Self { budget, errors, incomplete, redacted: 0, cut: 0, encoded: Vec::new() }
+    }
+
+    /// Says of the logs of pods in whose place others are by now that they may be those of the others.
+    pub(super) fn doubt(&mut self, target: &Target, replaced: &BTreeSet<String>) {
+        for (source, error) in target.sources.iter().zip(&mut self.errors) {
+            if error.is_none() && replaced.contains(source.pod.name.as_str()) {
+                *error = Some("another pod has its name by now: these lines may be of that one".to_owned());
+            }
+        }
     }
 
     /// Warns about single containers; fails when there were logs to read, but nothing could be read.

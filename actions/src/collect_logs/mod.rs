@@ -47,6 +47,8 @@ pub struct Target {
     live: Option<LiveObject>,
     pods: usize,
     sources: Vec<Source>,
+    /// The labels by which its pods are listed; `None` where they are not listed.
+    labels: Option<String>,
 }
 
 impl action::Target for Target {
@@ -134,13 +136,14 @@ impl Action for CollectLogs {
         }
         let pattern = self.containers.as_deref().map(container_pattern).transpose().map_err(Error::InvalidRequest)?;
         let (live, pods) = pods::find(cluster, named, &run.progress).await?;
+        let labels = pods::labels(live.as_ref(), named);
         let count = pods.len();
         let mut sources: Vec<Source> = pods.into_iter().flat_map(|pod| pod.sources(self.instances)).collect();
         sources.retain(|source| pattern.as_ref().is_none_or(|pattern| pattern.is_match(source.container.as_bytes())));
         if sources.is_empty() {
             run.progress.warn("no container matches: nothing was read");
         }
-        Ok(Target { live, pods: count, sources })
+        Ok(Target { live, pods: count, sources, labels })
     }
 
     fn decide(&self, _target: &Target, _run: &RunContext) -> Decision<()> {

@@ -1,15 +1,17 @@
 //! Finds the pods whose logs are read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::Target;
 use super::sources::{LogPod, PodSources, in_namespace};
 use crate::action::TargetRef;
 use crate::cluster::error::{Error, Result};
 use crate::cluster::run::Progress;
 use crate::cluster::{Cluster, Query};
 use crate::k8s::names::Namespace;
+use crate::k8s::object::{text, uid};
 use crate::k8s::selector::selector;
 use crate::k8s::{Kind, ObjectRef};
 use crate::workload::lookup::{self, LiveObject};
@@ -52,6 +54,37 @@ pub async fn find(
         _ => of_workload(cluster, &found, &namespace, progress).await?,
     };
     Ok((Some(found), all_in(&namespace, pods)?))
+}
+
+/// Returns the labels by which the pods of a target are listed, if they are.
+pub fn labels(live: Option<&LiveObject>, named: &TargetRef) -> Option<String> {
+    match (live, named) {
+        (_, TargetRef::Selection { selector, .. }) => Some(selector.clone()),
+        (Some(found), _) if !matches!(found.kind(), Some(Kind::Pod | Kind::CronJob)) => Some(selector(&found.value)),
+        _ => None,
+    }
+}
+
+/// Returns the names of the pods in whose place others of their name are by now: a log is asked for by its pod's name, and a
+/// StatefulSet uses names again. What cannot be read says nothing.
+pub async fn replaced(cluster: &Cluster, target: &Target) -> BTreeSet<String> {
+    let known: BTreeMap<&str, Option<&str>> =
+        target.sources.iter().map(|source| (source.pod.name.as_str(), source.pod.uid.as_deref())).collect();
+    let Some(first) = target.sources.first().map(|source| &source.pod) else { return BTreeSet::new() };
+    let now: Vec<(String, String)> = match (&target.labels, &target.live) {
+        (Some(labels), _) => {
+            let query = Query::beside(first, Kind::Pod.resource(), labels.as_str());
+            let (pods, _) = cluster.list::<LogPod>(&query).await.unwrap_or_default();
+            pods.into_iter().map(|pod| (pod.name, pod.uid)).collect()
+        }
+        (None, Some(live)) if live.kind() == Some(Kind::Pod) => {
+            let pod = cluster.get(&ObjectRef { uid: None, ..first.clone() }).await.unwrap_or_default();
+            text(&pod, "/metadata/name").map(|name| (name.to_owned(), uid(&pod).to_owned())).into_iter().collect()
+        }
+        _ => Vec::new(),
+    };
+    let another = |(name, uid): &(String, String)| known.get(name.as_str()).is_some_and(|before| *before != Some(uid));
+    now.into_iter().filter(another).map(|(name, _)| name).collect()
 }
 
 /// Returns the pods that a workload controls. Warns if its selector also finds other pods, because that is a mistake.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::collection::{Collection, head, line_time};
 use super::nodes::{self, Nodes};
+use super::pods;
 use super::sources::Served;
 use super::{CollectLogs, Source, Target};
 use crate::cluster::error::{Error, Result};
@@ -31,6 +32,9 @@ const LEAST_SHARE: Duration = Duration::from_secs(10);
 /// Pauses before rounds after something that failed at once: an API server that starts is back within seconds.
 const PAUSES: [Duration; 4] =
     [Duration::from_millis(200), Duration::from_millis(800), Duration::from_secs(2), Duration::from_secs(5)];
+
+/// Time in which a pod of the same name may have come in another one's place.
+const LONG: Duration = Duration::from_secs(2);
 
 /// The state of the reading, shared by the logs that are read at once.
 struct Reading<'a> {
@@ -60,7 +64,7 @@ impl CollectLogs {
         };
         let readable = target.sources.iter().enumerate().filter(|(_, source)| source.obstacle.is_none());
         let mut round = in_turn(&target.sources, readable.map(|(index, _)| index));
-        let mut pauses = PAUSES.iter();
+        let (began, mut pauses) = (Instant::now(), PAUSES.iter());
         while !round.is_empty() {
             reading.waiting.set(round.len());
             let each = async |index| self.read(cluster, &reading, index).await;
@@ -75,7 +79,11 @@ impl CollectLogs {
             }
             round = in_turn(&target.sources, left.into_iter().map(|(index, _)| index));
         }
-        Ok(reading.collection.into_inner())
+        let mut collection = reading.collection.into_inner();
+        if began.elapsed() >= LONG {
+            collection.doubt(target, &pods::replaced(cluster, target).await);
+        }
+        Ok(collection)
     }
 
     /// Reads one log, or puts it off until the next round.
@@ -105,7 +113,9 @@ impl CollectLogs {
         match cluster.logs(&source.pod, &options, RAW_LINE_LIMIT, (tries.get(), patience)).await {
             Ok(log) => {
                 reading.nodes.borrow_mut().answered(node);
-                self.take((log, share(cluster.remaining(), waiting)), (source, index), served, reading).await;
+                // Those that were put off want their time too.
+                let others = waiting + reading.again.borrow().len();
+                self.take((log, share(cluster.remaining(), others)), (source, index), served, reading).await;
             }
             Err(LogError::Run(error)) => {
                 reading.failure.replace(Some(error));
@@ -186,7 +196,7 @@ impl Reading<'_> {
                 (Some(why), _) => why,
                 (None, _) if !remaining.is_zero() => return true,
                 (None, Some(failed)) => format!("not read in time: {failed}"),
-                (None, None) => format!("not read in time: its node {node} sends nothing"),
+                (None, None) => format!("not read in time: its node {node} sent nothing when it was asked, and there was no time to ask again"),
             };
             collection.set_error(*index, why);
             false
@@ -259,7 +269,7 @@ mod tests {
     /// Pods of these nodes, so many on each.
     fn target(nodes: &[(&str, usize)]) -> Target {
         let sources = nodes.iter().flat_map(|(node, pods)| (0..*pods).map(|number| source(node, number)));
-        Target { live: None, pods: nodes.len(), sources: sources.collect() }
+        Target { live: None, pods: nodes.len(), sources: sources.collect(), labels: None }
     }
 
     fn never() -> Answer {
@@ -358,6 +368,25 @@ mod tests {
         assert_eq!(errors[0], "not read in time: nothing came in the last 6.8 s");
         assert!(errors[1..].iter().all(|error| error.starts_with("not read")), "{errors:?}");
         assert_eq!(took, 12);
+    }
+
+    /// A StatefulSet's pod that comes again on another node while the first one's node is silent.
+    #[rstest]
+    #[case::the_same("u", 8, false)]
+    #[case::another_one("v", 8, true)]
+    #[case::too_soon_for_that("v", 1, false)]
+    #[tokio::test(start_paused = true)]
+    async fn lines_of_a_namesake_are_told(#[case] now: &'static str, #[case] seconds: u64, #[case] told: bool) {
+        let mut target = target(&[("slow", 1)]);
+        target.labels = Some("app=db".to_owned());
+        target.sources[0].pod.uid = Some("u".to_owned());
+        let (logs, _, _) = read(&target, 90, move |line, _| match line {
+            line if line.contains("/log?") => Answer::Late(Duration::from_secs(seconds), Box::new(LOG)),
+            _ => Answer::Json(200, json!({ "metadata": {}, "items": [{ "metadata": { "name": "slow-0", "uid": now }, "spec": {}, "status": {} }] })),
+        })
+        .await;
+        let error = logs[0].1.clone().unwrap_or_default();
+        assert_eq!((logs[0].0, error.contains("another pod has its name by now")), (1, told), "{error}");
     }
 
     #[rstest]

@@ -128,7 +128,7 @@ impl Served {
 #[serde(from = "Pod")]
 pub(super) struct LogPod {
     pub(super) name: String,
-    uid: String,
+    pub(super) uid: String,
     /// UID of the controller.
     pub(super) owner: Option<String>,
     node: Option<String>,

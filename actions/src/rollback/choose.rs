@@ -7,6 +7,7 @@ use super::Rollback;
 use crate::k8s::object::annotation;
 use crate::k8s::template::without_restarts;
 use crate::workload::revisions::{Revision, current};
+use crate::workload::rollout_target::RolloutTarget;
 
 /// Returns the revision that the parameters name; by default the newest one whose template differs from the current one
 /// by more than a restart. The error continues the object's name.
@@ -43,6 +44,20 @@ pub fn revision<'a>(rollback: &Rollback, revisions: &'a [Revision], workload: &V
             all()
         ),
     })
+}
+
+impl Rollback {
+    /// Returns why nothing is put back where the present template is to be another revision's.
+    pub(super) fn another_is_current(&self, target: &RolloutTarget) -> Option<String> {
+        let expected = self.current_revision_name.as_ref()?;
+        let found = target.current().map_or("none that is kept", |revision| revision.name.as_str());
+        (found != expected).then(|| {
+            format!(
+                "{} has the template of revision {found}, not of {expected} (currentRevisionName): somebody has changed it since",
+                target.live.object
+            )
+        })
+    }
 }
 
 /// Returns the revisions between the current one and the default choice: they differ only by a restart.

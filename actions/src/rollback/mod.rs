@@ -15,6 +15,7 @@ mod stuck;
 pub use plan::Plan;
 pub use report::{Details, RevisionName};
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use contract::result::RollbackInformation;
@@ -50,6 +51,10 @@ pub struct Rollback {
     /// numbers move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_revision_name: Option<String>,
+    /// Refuse when the present template is not this revision's. The way back that a result offers has it: what somebody rolled out
+    /// since is not replaced by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_revision_name: Option<String>,
 }
 
 /// The workload with its revisions, and the run, which the evictions need.
@@ -57,6 +62,8 @@ pub struct Rollback {
 pub struct Target {
     rollout: RolloutTarget,
     run: RunContext,
+    /// Whether the dry run shows exactly the template of the revision: what admission adds makes another revision of it.
+    exact: Cell<bool>,
 }
 
 impl action::Target for Target {
@@ -142,7 +149,7 @@ impl Action for Rollback {
                 passed.join(", ")
             ));
         }
-        Ok(Target { rollout, run: run.clone() })
+        Ok(Target { rollout, run: run.clone(), exact: Cell::new(false) })
     }
 
     fn decide(&self, target: &Target, run: &RunContext) -> Decision<Plan> {
@@ -167,9 +174,8 @@ impl Action for Rollback {
             let message = format!("{object} has the template of revision {} ({}) already", to.number, to.name);
             return Decision::AlreadySo { message, resumed: false };
         }
-        if let Some(why) =
-            target.live.protection().or_else(|| target.owner_of_template().or_else(|| target.unreachable()))
-        {
+        let refusal = target.live.protection().or_else(|| self.another_is_current(target));
+        if let Some(why) = refusal.or_else(|| target.owner_of_template()).or_else(|| target.unreachable()) {
             return Decision::Refuse(why);
         }
         let from = target.current().map(|revision| revision.name.clone());
@@ -181,9 +187,11 @@ impl Action for Rollback {
     }
 
     async fn apply(&self, cluster: &Cluster, target: &Target, plan: &Plan, commit: Commit) -> Result<Value> {
-        let Target { rollout, run } = target;
+        let Target { rollout, run, exact } = target;
         let (object, value) = (&rollout.live.object, &rollout.live.value);
         let after = cluster.patch(object, value, &plan.patch, commit).await?;
+        let revision = rollout.named(Some(&plan.to)).map(|revision| &revision.template);
+        exact.set(after.pointer("/spec/template").map(normalized).as_ref() == revision);
         if !Workload::read(rollout.kind, value).ordered {
             return Ok(after);
         }
@@ -254,19 +262,7 @@ impl Action for Rollback {
     }
 
     fn undo(&self, target: &Target, applied: bool, run: &RunContext) -> RollbackInformation {
-        let target = &target.rollout;
-        let previous = match self.earlier(target, run) {
-            Earlier::Same(execution) => text(&execution.previous, "/revision").map(str::to_owned),
-            _ if applied => target.current().map(|revision| revision.name.clone()),
-            _ => return RollbackInformation::unavailable("it had that template already; what was before is not known"),
-        };
-        match previous {
-            Some(name) => RollbackInformation::request(
-                format!("rollback-{}", target.kind.lower()),
-                json!({ "toRevisionName": name }),
-            ),
-            None => RollbackInformation::unavailable("the template before is kept in no revision"),
-        }
+        self.way_back(target, applied, run)
     }
 
     fn intent(&self, target: &Target, details: &Details) -> String {
@@ -306,7 +302,7 @@ mod tests {
         json_patch::merge(&mut value, &extra);
         let revisions = vec![revision("web-c", 3, "c"), revision("web-b", 2, "b"), revision("web-a", 1, "a")];
         let rollout = RolloutTarget { live: live(Kind::Deployment, value), kind: Kind::Deployment, revisions };
-        Target { rollout, run: run() }
+        Target { rollout, run: run(), exact: Cell::new(true) }
     }
 
     fn rollback(parameters: Value) -> Rollback {
@@ -320,7 +316,7 @@ mod tests {
     #[rstest]
     #[case::the_one_before(json!({}), "web-b")]
     #[case::by_number(json!({ "toRevision": 1 }), "web-a")]
-    #[case::by_name(json!({ "toRevisionName": "web-a" }), "web-a")]
+    #[case::by_name(json!({ "toRevisionName": "web-a", "currentRevisionName": "web-c" }), "web-a")]
     fn goes_back_to(#[case] parameters: Value, #[case] name: &str) {
         let Decision::Change(change) = decide(parameters, &target("c", json!({}))) else { panic!() };
         assert_eq!((change.from.as_deref(), change.to.as_str()), (Some("web-c"), name));
@@ -331,6 +327,7 @@ mod tests {
     #[case::paused(json!({}), json!({ "spec": { "paused": true } }), "is paused")]
     #[case::on_delete(json!({}), json!({ "spec": { "updateStrategy": { "type": "OnDelete" } } }), "OnDelete")]
     #[case::no_such_name(json!({ "toRevisionName": "x" }), json!({}), "has no revision of the name in toRevisionName")]
+    #[case::another_is_current(json!({ "currentRevisionName": "web-b" }), json!({}), "has the template of revision web-c, not of web-b")]
     #[case::owned(json!({}), json!({ "metadata": { "ownerReferences": [{ "controller": true, "kind": "Rollout", "name": "r" }] } }), "Rollout r")]
     #[case::protected(json!({}), json!({ "metadata": { "annotations": { PROTECTED: "true" } } }), "is protected")]
     fn refuses(#[case] parameters: Value, #[case] extra: Value, #[case] why: &str) {
@@ -366,7 +363,7 @@ mod tests {
         let name = |undo: RollbackInformation| {
             undo.rollback_parameters.map(|all| json!(all)).ok_or(undo.failure_reason.unwrap_or_default())
         };
-        let expected = Ok(json!({ "toRevisionName": "web-c" }));
+        let expected = Ok(json!({ "toRevisionName": "web-c", "currentRevisionName": "web-b" }));
         assert_eq!(name(rollback.undo(&target, true, &run)), expected);
         assert!(name(rollback.undo(&target, false, &run)).unwrap_err().contains("had that template already"));
         let Decision::Change(change) = rollback.decide(&target, &run) else { panic!() };

@@ -250,14 +250,17 @@ impl Action for Scale {
                 "the volumes of the pods that went were deleted with them; scaling back makes empty ones",
             );
         }
+        if target.deletes_volumes(-1) {
+            return RollbackInformation::unavailable(format!(
+                "scaling back to {} deletes the volumes of the pods that go, which may be older than this run; a person has to allow \
+                 that by allowVolumeDeletion",
+                target.replicas
+            ));
+        }
         let mut parameters = json!({ "replicas": target.replicas, "currentReplicas": self.replicas });
         if let Some(fields) = parameters.as_object_mut() {
             if target.replicas == 0 {
                 fields.insert("allowZero".to_owned(), json!(true));
-            }
-            // Scaling back goes down, and may delete volumes that were made on the way up.
-            if target.deletes_volumes(-1) {
-                fields.insert("allowVolumeDeletion".to_owned(), json!(true));
             }
             if self.on_autoscaler == OnAutoscaler::Ignore {
                 fields.insert("onAutoscaler".to_owned(), json!("ignore"));
@@ -408,12 +411,12 @@ mod tests {
         assert_eq!(json!(undo.rollback_parameters), json!({ "replicas": 0, "currentReplicas": 5, "allowZero": true }));
     }
 
-    /// The way back is down, and deletes what was made on the way up.
+    /// The way back is down, and deletes volumes, which were there before where the set was smaller for a while.
     #[test]
-    fn the_way_back_may_delete_new_volumes() {
+    fn a_way_back_that_deletes_volumes_is_a_persons_business() {
         let up: Scale = serde_json::from_value(json!({ "replicas": 3 })).unwrap();
-        let back = up.undo(&with_volumes(1), true, &run()).rollback_parameters;
-        assert_eq!(json!(back), json!({ "replicas": 1, "currentReplicas": 3, "allowVolumeDeletion": true }));
+        let back = up.undo(&with_volumes(1), true, &run());
+        assert!(!back.available && back.failure_reason.unwrap().contains("allowVolumeDeletion"));
     }
 
     #[rstest]

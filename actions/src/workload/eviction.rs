@@ -39,6 +39,8 @@ pub async fn evict_when_allowed(
     loop {
         let blocked = match cluster.evict(object, &eviction, Commit::Execute).await {
             Err(Error::Blocked { message }) => message,
+            // It was there when this was decided.
+            Err(Error::TargetNotFound(_)) => return Err(gone(object)),
             other => return other,
         };
         match &mut budgets {
@@ -46,16 +48,21 @@ pub async fn evict_when_allowed(
             Some(budgets) => blocking.until_changed(&patient, budgets, &blocked).await?,
         }
         // The pod's resourceVersion moves with its status; its UID must not.
-        eviction.pod = cluster.get(object).await?;
+        eviction.pod = match cluster.get(object).await {
+            Err(Error::TargetNotFound(_)) => return Err(gone(object)),
+            pod => pod?,
+        };
         if Some(uid(&eviction.pod)) != object.uid.as_deref()
             || text(&eviction.pod, "/metadata/deletionTimestamp").is_some()
         {
-            return Err(Error::Conflict(format!(
-                "{object} was deleted by someone else while a disruption budget was waited for"
-            )));
+            return Err(gone(object));
         }
         before_again(&eviction.pod).await?;
     }
+}
+
+fn gone(object: &ObjectRef) -> Error {
+    Error::Conflict(format!("{object} was deleted by someone else before it could be evicted"))
 }
 
 /// A pod whose eviction is blocked.
@@ -133,6 +140,27 @@ mod tests {
         let began = Instant::now();
         let result = evict_when_allowed(&cluster, &object(Kind::Pod), eviction, &options, async |_| Ok(())).await;
         (result, began.elapsed().as_secs())
+    }
+
+    /// A pod that was there has no wrong name.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_goes_while_a_budget_is_waited_for_was_there() {
+        let (cluster, _) = cluster(move |line, _| match line {
+            line if line.contains("/eviction") => blocked("The disruption budget strict needs 1 healthy pods"),
+            line if line.contains("watch=true") => Answer::Watch(Vec::new()),
+            line if line.contains("/poddisruptionbudgets") => {
+                Answer::Json(200, json!({ "metadata": { "resourceVersion": "9" }, "items": [] }))
+            }
+            _ => crate::cluster::fake::not_found("pods", "", "web"),
+        });
+        let pod = json!({ "metadata": { "uid": "u", "resourceVersion": "5" } });
+        let options: WaitOptions = serde_json::from_value(json!({})).unwrap();
+        let eviction = Eviction { pod, grace_period_seconds: None };
+        let result = evict_when_allowed(&cluster, &object(Kind::Pod), eviction, &options, async |_| Ok(())).await;
+        assert!(
+            matches!(&result, Err(Error::Conflict(why)) if why.contains("was deleted by someone else")),
+            "{result:?}"
+        );
     }
 
     const UNCOUNTED: &str =

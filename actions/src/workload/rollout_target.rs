@@ -35,6 +35,14 @@ impl RolloutTarget {
         if let Some(warning) = Workload::read(kind, &live.value).partition_warning(&live.object) {
             run.progress.warn(warning);
         }
+        let strays = number(&live.value, "/status/numberMisscheduled");
+        if kind == Kind::DaemonSet && strays > 0 {
+            run.progress.warn(format!(
+                "{strays} pods of {} run on nodes that it does not choose any more (a taint, a label): they go, and no other pods come \
+                 in their place",
+                live.object
+            ));
+        }
         Self { live, kind, revisions: Vec::new() }
     }
 

@@ -81,8 +81,11 @@ impl ConditionTarget {
     pub(super) fn owns(&self, pod: &Owned) -> bool {
         match (&self.object, self.kind()) {
             (None, _) | (_, Some(Kind::Node)) => true,
-            // The ReplicaSets between a Deployment and its pods are not read; their hash is on the pods.
-            (_, Some(Kind::Deployment)) => pod.hashed,
+            // The ReplicaSets between a Deployment and its pods are not read: they are named by it, and by the hash on the pods.
+            (Some(target), Some(Kind::Deployment)) => {
+                let set = pod.hash.as_ref().map(|hash| format!("{}-{hash}", target.name));
+                set.is_some() && set == pod.set
+            }
             (Some(target), Some(Kind::Pod)) => {
                 let owner = controller(&self.value).and_then(|owner| text(owner, "/uid"));
                 pod.uid.as_deref() == target.uid.as_deref() || (owner.is_some() && pod.owner.as_deref() == owner)
@@ -97,15 +100,49 @@ impl ConditionTarget {
 pub struct Owned {
     uid: Option<String>,
     owner: Option<String>,
-    hashed: bool,
+    /// The template's hash.
+    hash: Option<String>,
+    /// Name of the ReplicaSet that controls it.
+    set: Option<String>,
 }
 
 impl Owned {
     pub(super) fn read(pod: &Value) -> Self {
+        let owner = controller(pod);
+        let set = owner.filter(|owner| text(owner, "/kind") == Some("ReplicaSet"));
         Self {
             uid: text(pod, "/metadata/uid").map(str::to_owned),
-            owner: controller(pod).and_then(|owner| text(owner, "/uid")).map(str::to_owned),
-            hashed: actions::k8s::object::label(pod, "pod-template-hash").is_some(),
+            owner: owner.and_then(|owner| text(owner, "/uid")).map(str::to_owned),
+            hash: actions::k8s::object::label(pod, "pod-template-hash").map(str::to_owned),
+            set: set.and_then(|set| text(set, "/name")).map(str::to_owned),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A canary's labels are a superset of the stable Deployment's, whose selector finds its pods too.
+    #[rstest]
+    #[case::its_own(json!([{ "controller": true, "kind": "ReplicaSet", "name": "web-5d4f6", "uid": "a" }]), true)]
+    #[case::a_canarys(json!([{ "controller": true, "kind": "ReplicaSet", "name": "web-canary-5d4f6", "uid": "b" }]), false)]
+    #[case::of_another_kind(json!([{ "controller": true, "kind": "Rollout", "name": "web-5d4f6", "uid": "c" }]), false)]
+    #[case::nobodys(json!([]), false)]
+    fn a_deployments_pods_are_its_replica_sets(#[case] owners: Value, #[case] own: bool) {
+        let object = ObjectRef {
+            resource: Kind::Deployment.resource(),
+            namespace: "shop".parse().ok(),
+            name: "web".parse().unwrap(),
+            uid: Some("u".to_owned()),
+        };
+        let (object, selection) = (Some(object), String::new());
+        let target = ConditionTarget { namespace: "shop".parse().ok(), object, value: json!({}), selection };
+        let labels = json!({ "app": "web", "pod-template-hash": "5d4f6" });
+        let pod = json!({ "metadata": { "uid": "p", "labels": labels, "ownerReferences": owners } });
+        assert_eq!(target.owns(&Owned::read(&pod)), own);
     }
 }

@@ -286,7 +286,17 @@ impl World {
         }
         let events = self.get(&self.path("v1", "events")).await.unwrap_or_default();
         for event in events["items"].as_array().into_iter().flatten() {
-            text.push_str(&format!("  {} {} {}\n", event["involvedObject"]["name"], event["reason"], event["message"]));
+            // How often, and when last: of repeated ones there is one event.
+            let when = [&event["lastTimestamp"], &event["eventTime"]].into_iter().find_map(Value::as_str);
+            text.push_str(&format!(
+                "  {} {} {} × {}: {} {}\n",
+                when.unwrap_or_default(),
+                event["involvedObject"]["name"],
+                event["reason"],
+                event["count"].as_i64().unwrap_or(1),
+                event["reportingComponent"].as_str().unwrap_or_default(),
+                event["message"]
+            ));
         }
         text
     }

@@ -35,6 +35,7 @@ pub struct Slow {
 #[derive(Default)]
 struct Shared {
     hangs: AtomicBool,
+    denies: AtomicU32,
     asked: AtomicU32,
 }
 
@@ -45,6 +46,7 @@ impl Drop for Slow {
 }
 
 /// A webhook in the API server's configuration.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 #[derive(Debug, Clone, Copy)]
 pub struct Webhook {
     /// Whether it may change what it is asked about: those are asked one after the other.
@@ -55,7 +57,14 @@ pub struct Webhook {
     pub seconds: u32,
     /// Whether it is asked about dry runs, too.
     pub about_dry_runs: bool,
+    /// Resources that it is asked about beside workloads.
+    pub about: &'static [&'static str],
+    /// Whether it is asked about deletions, too.
+    pub deletions: bool,
 }
+
+/// What runners and Job makers change.
+pub const WORK: &[&str] = &["deployments/scale", "pods/eviction", "jobs"];
 
 impl Slow {
     /// A server that answers still.
@@ -78,14 +87,20 @@ impl Slow {
         self.shared.hangs.store(true, Ordering::SeqCst);
     }
 
+    /// From now on everything is denied with this code, each time in other words.
+    pub fn deny(&self, code: u32) {
+        self.shared.denies.store(code, Ordering::SeqCst);
+        self.shared.hangs.store(false, Ordering::SeqCst);
+    }
+
     /// How often it was asked.
     pub fn asked(&self) -> u32 {
         self.shared.asked.load(Ordering::SeqCst)
     }
 
-    /// Makes it a webhook for what accounts of a namespace do to workloads, pods and Jobs, and then lets it hang.
+    /// Makes it a webhook for what accounts of a namespace do, and then lets it hang.
     pub async fn admits(&self, world: &World, name: &str, webhook: Webhook) -> Result<()> {
-        let Webhook { mutates, fails_open, seconds, about_dry_runs } = webhook;
+        let Webhook { mutates, fails_open, seconds, about_dry_runs, about, deletions } = webhook;
         let accounts = format!("system:serviceaccount:{}:", world.namespace);
         let mut conditions = vec![json!({
             "name": "accounts", "expression": format!("request.userInfo.username.startsWith('{accounts}')"),
@@ -93,9 +108,12 @@ impl Slow {
         if !about_dry_runs {
             conditions.push(json!({ "name": "no-dry-runs", "expression": "!has(request.dryRun) || !request.dryRun" }));
         }
+        // Whether it is asked is seen by what is done to a Deployment.
+        let operations = if deletions { &["CREATE", "UPDATE", "DELETE"][..] } else { &["CREATE", "UPDATE"] };
+        let asked_about = [&["deployments"], about].concat();
         let rule = json!({
-            "apiGroups": ["", "apps", "batch"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "scope": "Namespaced",
-            "resources": ["deployments", "deployments/scale", "pods/eviction", "jobs"],
+            "apiGroups": ["*"], "apiVersions": ["*"], "operations": operations, "scope": "Namespaced",
+            "resources": asked_about,
         });
         let path = format!("/{name}");
         let (kind, plural) = if mutates {
@@ -199,9 +217,13 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         return std::future::pending().await;
     }
     let review: Value = serde_json::from_slice(&request.into_body().collect().await?.to_bytes())?;
-    let answer = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "response": { "uid": review["request"]["uid"], "allowed": true },
-    });
+    let uid = &review["request"]["uid"];
+    let response = match shared.denies.load(Ordering::SeqCst) {
+        0 => json!({ "uid": uid, "allowed": true }),
+        code => {
+            json!({ "uid": uid, "allowed": false, "status": { "code": code, "message": format!("request {uid}: no") } })
+        }
+    };
+    let answer = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response });
     Ok(Response::builder().header("content-type", "application/json").body(Full::from(answer.to_string()))?)
 }

@@ -32,6 +32,11 @@ impl PodRestart<'_> {
         format!("waiting for {} to be gone", self.target.object)
     }
 
+    /// Returns the node of the evicted pod, as far as the pod is known.
+    pub fn node(&self) -> Option<&str> {
+        text(self.target.pod.as_ref()?, "/spec/nodeName")
+    }
+
     /// Returns whether a pod is one of those that replace the evicted one.
     pub fn is_of_replacer(&self, pod: &PodView, owners: &Owners) -> bool {
         match &self.target.replacer {

@@ -14,7 +14,7 @@ use super::{RestartPod, Target};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::run::RunContext;
 use crate::cluster::{Cluster, Query, Watch};
-use crate::k8s::object::{leaving_since, text, uid};
+use crate::k8s::object::{leaving_since, uid};
 use crate::k8s::selector::selector;
 use crate::k8s::{Kind, ObjectRef};
 use crate::workload::causes::{self, Memory, Situation};
@@ -200,8 +200,11 @@ impl Replacement<'_> {
         }
         // Of a DaemonSet's pods only one per node counts: when all nodes have one, the evicted pod's node does too.
         let nodes: BTreeSet<_> = tally.there.iter().map(|pod| pod.node.as_deref()).collect();
-        let there = if workload.kind == Kind::DaemonSet { nodes.len() } else { tally.there.len() };
-        if self.gone && i64::try_from(there).unwrap_or(i64::MAX) >= workload.desired {
+        let daemon = workload.kind == Kind::DaemonSet;
+        let there = if daemon { nodes.len() } else { tally.there.len() };
+        // A node that it does not choose any more (a taint) gets no other pod, and is then not counted either.
+        let on_its_node = !daemon || self.restart.node().is_none_or(|node| nodes.contains(&Some(node)));
+        if self.gone && on_its_node && i64::try_from(there).unwrap_or(i64::MAX) >= workload.desired {
             return RolloutStatus::Done { surge: 0 };
         }
         match rollout::state(seen) {
@@ -213,7 +216,8 @@ impl Replacement<'_> {
     /// Returns the name of the new pod: for a DaemonSet the one on the same node, otherwise one that was not there
     /// before. `None` if the pod was already gone at the start, because the pods before that are not known.
     fn newcomer(&self) -> Option<String> {
-        let node = text(self.restart.target.pod.as_ref()?, "/spec/nodeName");
+        self.restart.target.pod.as_ref()?;
+        let node = self.restart.node();
         let daemon = self.restart.target.replacer.found().and_then(LiveObject::kind) == Some(Kind::DaemonSet);
         let is_new = |pod: &&PodView| {
             !self.restart.known.contains(&pod.uid)
@@ -375,6 +379,14 @@ mod tests {
     async fn daemons_are_counted_by_their_nodes(#[case] pods: &[Value], #[case] new: Option<&str>) {
         let (came, _) = waited(&evicted(by(Kind::DaemonSet)), pods, None, vec![Some(web(2, "u"))]).await;
         assert_eq!(came.ok().flatten().as_deref(), new);
+    }
+
+    /// A node with a taint by now: its pod was counted as long as it was there, and no other one comes.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_not_chosen_any_more_gets_no_other() {
+        let there = [pod("web-1", "u", "n1", OLD)];
+        let (came, _) = waited(&evicted(by(Kind::DaemonSet)), &there, None, vec![Some(web(1, "u"))]).await;
+        assert!(came.is_err(), "{came:?}");
     }
 
     /// How many pods a controller of another kind wants nobody says: one that came after the eviction is the replacement.
