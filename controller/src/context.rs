@@ -4,28 +4,27 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedSender;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::runtime::reflector::{self, ObjectRef};
 
 use crate::api::{KubernetesExecution, Phase, Stored};
+use crate::entrance::{Entrance, Work};
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Denied, Life, Seen, Store};
 use crate::shared::Shared;
-use crate::starts::Starts;
 
 /// A pass, from its beginning to its end.
 pub struct Entered<'a> {
     context: &'a Context,
-    /// Whether it is one of those that may start something.
-    held: bool,
+    work: Work,
+    namespace: String,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        if self.held {
-            self.context.starts.give_back();
-            self.context.wake_starts();
-        }
+        self.context.entrance.out(self.work, &self.namespace);
+        self.context.wake_next();
     }
 }
 
@@ -41,8 +40,8 @@ pub struct Context {
     pub watched: reflector::Store<Stored>,
     /// Asks for a pass.
     pub trigger: UnboundedSender<ObjectRef<Stored>>,
-    /// The passes that may start something.
-    pub starts: Starts,
+    /// Lets passes in, as many as may be at work.
+    pub entrance: Entrance,
     /// What may not be watched in this namespace: another one is none of its business.
     pub denied: Denied,
 }
@@ -55,21 +54,19 @@ impl Context {
         move || drop(trigger.unbounded_send(reference.clone()))
     }
 
-    /// Lets a pass over this execution begin. Returns `None` when it may start something and as many passes as may are at that:
-    /// another one is asked for when there is a place.
-    pub fn enter(&self, execution: &KubernetesExecution) -> Option<Entered<'_>> {
+    /// Lets a pass over this execution begin. Returns `None` when as many passes as may are at such work: another one is asked for
+    /// when there is a place.
+    pub fn enter(&self, work: Work, metadata: &ObjectMeta) -> Option<Entered<'_>> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let metadata = &execution.metadata;
-        let uid = metadata.uid.as_deref().unwrap_or_default();
-        if self.begins(execution) {
-            let who = ObjectRef::new(&text(&metadata.name)).within(&text(&metadata.namespace));
-            // Not `then_some`: what it makes for nothing gives back a place that was never taken.
-            return self.starts.take(uid, who).then(|| Entered { context: self, held: true });
-        }
-        if self.starts.leave(uid) {
-            self.wake_starts();
-        }
-        Some(Entered { context: self, held: false })
+        let (uid, namespace) = (metadata.uid.as_deref().unwrap_or_default(), text(&metadata.namespace));
+        let who = ObjectRef::new(&text(&metadata.name)).within(&namespace);
+        // Not `then_some`: what it makes for nothing gives back a place that was never taken.
+        self.entrance.enter(work, uid, who).then(|| Entered { context: self, work, namespace })
+    }
+
+    /// Returns what a pass over this execution may come to.
+    pub fn work(&self, execution: &KubernetesExecution) -> Work {
+        if self.begins(execution) { Work::Begins } else { Work::GoesOn }
     }
 
     /// Returns whether a pass over this execution may start something: it is not over, nobody has said that it is to end, and no
@@ -97,11 +94,11 @@ impl Context {
         }
     }
 
-    fn wake_starts(&self) {
+    fn wake_next(&self) {
         let watched = |uid: &str, who: &ObjectRef<Stored>| {
-            self.watched.get(who).is_some_and(|stored| stored.0.is_ok() && stored.meta().uid.as_deref() == Some(uid))
+            self.watched.get(who).is_some_and(|stored| stored.meta().uid.as_deref() == Some(uid))
         };
-        for who in self.starts.next(watched) {
+        for who in self.entrance.next(watched) {
             // Nobody listens any more when the program ends.
             drop(self.trigger.unbounded_send(who));
         }

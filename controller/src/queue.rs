@@ -1,11 +1,11 @@
 //! Whose turn it is, as a pure function of all executions that are known: the oldest first, one at a time for a target
 //! (a courtesy, no lock: another controller or a person may be at it), and no more at once than is set.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use crate::api::{KubernetesExecution, Phase, Reason};
+use crate::api::{KubernetesExecution, KubernetesExecutionStatus, Phase, Reason};
 use crate::plan::target_key;
 
 /// Whether an execution may start.
@@ -15,8 +15,15 @@ pub enum Turn {
     Now,
     /// Another one has the same target, and was first.
     Behind(String),
-    /// As many run as may run.
-    Full(usize),
+    /// No place is left for it.
+    Full {
+        /// Number of those that run.
+        running: usize,
+        /// Number of those that may: where it is more, older ones are next.
+        most: usize,
+    },
+    /// Creations in its namespace are not answered: one at a time is tried.
+    Unanswered,
 }
 
 /// What the queue knows of an execution.
@@ -34,6 +41,8 @@ pub struct Entry {
     pub place: Place,
     /// Its phase, for the figures.
     pub phase: Phase,
+    /// True while it is being started.
+    pub begins: bool,
 }
 
 /// The place of an execution in the queue.
@@ -52,16 +61,16 @@ impl Entry {
     pub fn of(execution: &KubernetesExecution, claimed: bool) -> Self {
         let (metadata, spec) = (&execution.metadata, &execution.spec);
         let phase = execution.status.as_ref().and_then(|status| status.phase);
-        let reason = execution.status.as_ref().and_then(|status| status.reason.as_deref());
-        let outside = [Reason::JobRefused, Reason::JobUnanswered, Reason::Forbidden, Reason::NameTaken];
-        let refused = reason.is_some_and(|one| outside.iter().any(|outside| outside.name() == one));
+        let status = execution.status.as_ref();
         let held = spec.suspend || spec.cancel || spec.approval_required && spec.approved_by.is_none();
         let place = match phase {
             Some(phase) if phase.is_final() => Place::Out,
-            Some(Phase::Executing | Phase::Retrying | Phase::Unrecognized) => Place::Started,
+            Some(Phase::Executing | Phase::Unrecognized) => Place::Started,
             _ if claimed => Place::Started,
             // It tries again by itself, and takes no place from others meanwhile.
-            _ if refused => Place::Out,
+            _ if status.is_some_and(|status| has(status, &REFUSED)) => Place::Out,
+            // Its next attempt has its place, unless it was refused and gave it back.
+            Some(Phase::Retrying) if !status.is_some_and(gave_back) => Place::Started,
             _ if held || metadata.deletion_timestamp.is_some() => Place::Out,
             _ => Place::Waits,
         };
@@ -73,12 +82,41 @@ impl Entry {
             target: target_key(execution),
             place,
             phase: phase.unwrap_or(Phase::Pending),
+            begins: claimed || phase == Some(Phase::Executing) && status.is_some_and(|status| status.job_uid.is_none()),
         }
     }
 
     fn order(&self) -> Order {
         (self.created, self.uid.clone())
     }
+
+    fn namespace(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
+}
+
+/// The most passes of one namespace that start something at once.
+pub const EACH: usize = 8;
+
+/// Reasons that keep an attempt from being started, and pass or are mended.
+const REFUSED: [Reason; 5] =
+    [Reason::JobRefused, Reason::JobUnanswered, Reason::HoldUnanswered, Reason::Forbidden, Reason::NameTaken];
+/// Reasons for which an attempt waits.
+const WAITS: [Reason; 2] = [Reason::Queued, Reason::TargetBusy];
+
+fn has(status: &KubernetesExecutionStatus, reasons: &[Reason]) -> bool {
+    status.reason.as_deref().is_some_and(|one| reasons.iter().any(|reason| reason.name() == one))
+}
+
+/// Returns whether an execution has to wait for its turn.
+pub fn has_no_place(status: Option<&KubernetesExecutionStatus>) -> bool {
+    let phase = status.and_then(|status| status.phase);
+    phase.is_none_or(|phase| phase == Phase::Pending) || status.is_some_and(gave_back)
+}
+
+/// Returns whether the next attempt has no place: it was refused when it was about to be started, and waits since.
+fn gave_back(status: &KubernetesExecutionStatus) -> bool {
+    status.phase == Some(Phase::Retrying) && (has(status, &REFUSED) || has(status, &WAITS))
 }
 
 /// Place in the order: time of creation, then UID.
@@ -89,10 +127,14 @@ type Order = (Option<Timestamp>, String);
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: HashMap<String, Entry>,
-    /// Those that wait and that no other one with their target is before, oldest first.
-    ready: BTreeSet<Order>,
+    /// By namespace those that wait and that no other one with their target is before, oldest first.
+    ready: BTreeMap<String, BTreeSet<Order>>,
     started: usize,
     targets: HashMap<String, Target>,
+    /// Number of those that are being started in each namespace.
+    begin: HashMap<String, usize>,
+    /// Namespaces in which creations are not answered. Those that wait there are before nobody.
+    unanswered: HashSet<String>,
 }
 
 /// Those that have been started and those that wait for one target.
@@ -134,9 +176,41 @@ impl Queue {
         }
     }
 
+    /// Takes that creations in a namespace are not answered, or that they are again.
+    pub fn answers(&mut self, namespace: &str, answers: bool) {
+        if answers {
+            self.unanswered.remove(namespace);
+        } else {
+            self.unanswered.insert(namespace.to_owned());
+        }
+    }
+
+    /// Returns the oldest that waits in a namespace, and for nothing but a place.
+    pub fn oldest_in(&self, namespace: &str) -> Option<&Entry> {
+        self.ready.get(namespace)?.first().and_then(|(_, uid)| self.entries.get(uid))
+    }
+
+    /// Takes the one at this place in the order, which may be `own`, among those that are ready, or out of them.
+    fn set_ready(&mut self, order: Order, own: &Entry, there: bool) {
+        let one = if order.1 == own.uid { Some(own) } else { self.entries.get(&order.1) };
+        let Some(namespace) = one.map(|one| one.namespace().to_owned()) else { return };
+        let ready = self.ready.entry(namespace.clone()).or_default();
+        set(ready, order, there);
+        if ready.is_empty() {
+            self.ready.remove(&namespace);
+        }
+    }
+
     /// Takes an entry into the sets that it belongs to, or out of them.
     fn placed(&mut self, entry: &Entry, there: bool) {
         let order = entry.order();
+        if entry.begins {
+            let begin = self.begin.entry(entry.namespace().to_owned()).or_default();
+            *begin = if there { *begin + 1 } else { begin.saturating_sub(1) };
+            if *begin == 0 {
+                self.begin.remove(entry.namespace());
+            }
+        }
         match entry.place {
             Place::Out => return,
             Place::Started if there => self.started += 1,
@@ -145,27 +219,30 @@ impl Queue {
         }
         let Some(name) = &entry.target else {
             if entry.place == Place::Waits {
-                set(&mut self.ready, order, there);
+                self.set_ready(order, entry, there);
             }
             return;
         };
         let target = self.targets.entry(name.clone()).or_default();
-        if let Some(before) = target.ready() {
-            self.ready.remove(before);
-        }
+        let before = target.ready().cloned();
         let own = if entry.place == Place::Started { &mut target.started } else { &mut target.waits };
         set(own, order, there);
-        if let Some(now) = target.ready() {
-            self.ready.insert(now.clone());
-        }
+        let now = target.ready().cloned();
         if target.started.is_empty() && target.waits.is_empty() {
             self.targets.remove(name);
+        }
+        for (one, is_ready) in [(before, false), (now, true)] {
+            if let Some(one) = one {
+                self.set_ready(one, entry, is_ready);
+            }
         }
     }
 
     /// Returns whether the execution with this UID may start, when at most so many may run at once.
     pub fn turn(&self, uid: &str, most: usize) -> Turn {
-        let Some(own) = self.entries.get(uid) else { return Turn::Full(0) };
+        let Some(own) = self.entries.get(uid) else {
+            return Turn::Full { running: 0, most };
+        };
         let order = own.order();
         let target = own.target.as_ref().and_then(|name| self.targets.get(name));
         let before = target.and_then(|target| {
@@ -177,15 +254,36 @@ impl Queue {
         }
         let started = self.started - usize::from(own.place == Place::Started);
         let free = most.saturating_sub(started);
-        // Who waits for a target holds no place back from who could start.
-        let earlier = self.ready.range(..order).take(free).count();
-        if earlier >= free { Turn::Full(started) } else { Turn::Now }
+        // Where creations are not answered, each takes as long as a write may: those who can start go first.
+        let unanswered = self.unanswered.contains(own.namespace());
+        let begin = self.begin.get(own.namespace()).copied().unwrap_or_default();
+        if unanswered && begin > usize::from(own.begins) {
+            return Turn::Unanswered;
+        }
+        // Who waits for a target holds no place back from who could start; nor do more of another namespace than can start at once,
+        // where the first of them may hang.
+        let mut first = 0;
+        for (namespace, ready) in &self.ready {
+            let (own, answers) = (namespace == own.namespace(), !self.unanswered.contains(namespace));
+            first += match (own, answers) {
+                (true, _) => ready.range(..&order).take(free).count(),
+                (false, true) if unanswered => ready.iter().take(EACH).count(),
+                (false, true) => ready.range(..&order).take(EACH).count(),
+                (false, false) => 0,
+            };
+        }
+        if first >= free { Turn::Full { running: started, most } } else { Turn::Now }
     }
 
-    /// Returns those for whom there is a place when at most so many may run at once, oldest first.
-    pub fn next(&self, most: usize) -> impl Iterator<Item = &Entry> {
-        let free = most.saturating_sub(self.started);
-        self.ready.iter().take(free).filter_map(|(_, uid)| self.entries.get(uid))
+    /// Returns those for whom there is a place when at most so many may run at once: oldest first, but of each namespace no more than
+    /// can start at once before all others have had theirs. No more than `limit` of them.
+    pub fn next(&self, most: usize, limit: usize) -> impl Iterator<Item = &Entry> {
+        let free = most.saturating_sub(self.started).min(limit);
+        let answered = self.ready.iter().filter(|(namespace, _)| !self.unanswered.contains(*namespace));
+        let numbered = answered.flat_map(|(_, ready)| ready.iter().take(free).enumerate());
+        let mut next: Vec<_> = numbered.map(|(number, order)| (number / EACH, order)).collect();
+        next.sort_unstable();
+        next.into_iter().take(free).filter_map(|(_, (_, uid))| self.entries.get(uid))
     }
 }
 
@@ -199,8 +297,6 @@ fn set(of: &mut BTreeSet<Order>, one: Order, there: bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -210,7 +306,15 @@ mod tests {
         let target = target.map(str::to_owned);
         (
             uid.to_owned(),
-            Entry { uid: uid.to_owned(), name: format!("ns/{uid}"), created, target, place, phase: Phase::Pending },
+            Entry {
+                uid: uid.to_owned(),
+                name: format!("ns/{uid}"),
+                created,
+                target,
+                place,
+                phase: Phase::Pending,
+                begins: false,
+            },
         )
     }
 
@@ -240,7 +344,8 @@ mod tests {
         let mut waiting: Vec<&Entry> = others().filter(earlier).collect();
         waiting.sort_by_key(|one| one.order());
         let ready = waiting.iter().filter(|one| one.target.as_deref().is_none_or(|target| busy.insert(target))).count();
-        if started.clone().count() + ready >= most { Turn::Full(started.count()) } else { Turn::Now }
+        let running = started.count();
+        if running + ready >= most { Turn::Full { running, most } } else { Turn::Now }
     }
 
     fn changes() -> impl Strategy<Value = Vec<(u8, i64, Option<u8>, Option<Place>)>> {
@@ -278,7 +383,7 @@ mod tests {
             let free = |one: &&Entry| !matches!(by_looking_at_all(&one.uid, &plain, usize::MAX), Turn::Behind(_));
             let mut ready: Vec<&Entry> = waits.filter(free).collect();
             ready.sort_by_key(|one| one.order());
-            prop_assert_eq!(queue.next(usize::MAX).collect::<Vec<_>>(), ready);
+            prop_assert_eq!(queue.next(usize::MAX, usize::MAX).collect::<Vec<_>>(), ready);
         }
     }
 
@@ -291,13 +396,62 @@ mod tests {
         let took = |ask: &dyn Fn(&str) -> Turn| {
             let ask = |_| {
                 let began = std::time::Instant::now();
-                assert!((3900..3920).all(|n| ask(&name(n)) == Turn::Full(0)));
+                assert!((3900..3920).all(|n| ask(&name(n)) == Turn::Full { running: 0, most: 200 }));
                 began.elapsed()
             };
             (0..3).map(ask).min().unwrap()
         };
         let (sets, looking) = (took(&|uid| queue.turn(uid, 200)), took(&|uid| by_looking_at_all(uid, &plain, 200)));
         assert!(sets * 10 < looking, "{sets:?}, by looking at all {looking:?}");
+    }
+
+    /// However old they are, and however many: one of them at a time is tried, and the others are before nobody.
+    #[test]
+    fn where_nothing_is_answered_one_is_tried() {
+        let in_namespace = |namespace: &str, uid: &str, created: i64, place: Place| {
+            let (key, mut one) = entry(uid, created, Some(uid), place);
+            one.name = format!("{namespace}/{uid}");
+            (key, one)
+        };
+        let mut entries: Vec<_> = (0..9).map(|n| in_namespace("bad", &format!("b{n}"), n, Place::Waits)).collect();
+        entries.push(in_namespace("good", "g", 99, Place::Waits));
+        let mut queue = all(&entries);
+        let full = Turn::Full { running: 0, most: 2 };
+        assert_eq!((queue.turn("b0", 2), queue.turn("g", 2)), (Turn::Now, full.clone()));
+        queue.answers("bad", false);
+        assert_eq!(
+            (queue.turn("b0", 2), queue.turn("g", 2), queue.turn("b0", 1)),
+            (Turn::Now, Turn::Now, Turn::Full { running: 0, most: 1 })
+        );
+        assert_eq!(queue.next(9, 9).map(|one| one.uid.as_str()).collect::<Vec<_>>(), ["g"]);
+        let (_, tried) = in_namespace("bad", "b0", 0, Place::Started);
+        queue.put(Entry { begins: true, ..tried.clone() });
+        assert_eq!(
+            (queue.turn("b1", 3), queue.turn("b0", 3), queue.turn("g", 3)),
+            (Turn::Unanswered, Turn::Now, Turn::Now)
+        );
+        // It was started after all.
+        queue.put(tried);
+        assert_eq!(queue.turn("b1", 3), Turn::Now);
+        assert_eq!(queue.oldest_in("bad").map(|one| one.uid.as_str()), Some("b1"));
+        queue.answers("bad", true);
+        assert_eq!((queue.turn("g", 2), queue.next(3, 9).count()), (Turn::Full { running: 1, most: 2 }, 2));
+        assert!(queue.begin.is_empty() && queue.unanswered.is_empty());
+    }
+
+    /// Only so many of them start at once, and these may take as long as they like.
+    #[test]
+    fn many_of_one_namespace_hold_back_only_as_many_as_can_start() {
+        let mut entries: Vec<_> = (0..50).map(|n| entry(&format!("n{n:02}"), n, None, Place::Waits)).collect();
+        let (key, mut other) = entry("x", 99, None, Place::Waits);
+        other.name = "other/x".to_owned();
+        entries.push((key, other));
+        let queue = all(&entries);
+        let full = |most| Turn::Full { running: 0, most };
+        assert_eq!((queue.turn("x", EACH), queue.turn("x", EACH + 1)), (full(EACH), Turn::Now));
+        assert_eq!((queue.turn("n10", EACH + 1), queue.turn("n10", 11)), (full(EACH + 1), Turn::Now));
+        let next: Vec<_> = queue.next(EACH + 2, 99).map(|one| one.uid.as_str()).collect();
+        assert_eq!(next, ["n00", "n01", "n02", "n03", "n04", "n05", "n06", "n07", "x", "n08"]);
     }
 
     #[test]
@@ -344,8 +498,8 @@ mod tests {
             entry("b", 2, None, Place::Waits),
             entry("c", 3, None, Place::Waits),
         ]);
-        assert_eq!((turn("b", &all, 2), turn("c", &all, 2)), (Turn::Now, Turn::Full(1)));
-        assert_eq!(turn("b", &all, 1), Turn::Full(1));
+        assert_eq!((turn("b", &all, 2), turn("c", &all, 2)), (Turn::Now, Turn::Full { running: 1, most: 2 }));
+        assert_eq!(turn("b", &all, 1), Turn::Full { running: 1, most: 1 });
         assert_eq!(turn("c", &all, 3), Turn::Now);
     }
 }

@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tracing::Instrument;
 
-use crate::act::{CREATE, Foreign, Pass, Trouble};
+use crate::act::{CREATE, Foreign, HOLD, Pass, Trouble};
 use crate::api::{KubernetesExecution, Phase, Reason, Stored, TRACEPARENT};
 use crate::context::Context;
+use crate::entrance::Work;
 use crate::next::{Limits, Observed, Source, Step, TheJob, next};
 use crate::observe::{Life, Seen};
 use crate::plan;
-use crate::queue::Turn;
+use crate::queue::{self, Turn};
 use crate::requests::Failure;
 use crate::status;
 use crate::unreadable;
@@ -29,20 +30,31 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// One pass.
 pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Action, Trouble> {
-    let cached = match &stored.0 {
-        Ok(execution) => execution,
-        Err(invalid) => return unreadable::settle(&context, &invalid.metadata, &invalid.error).await,
-    };
+    match &stored.0 {
+        Ok(execution) => pass_over(execution, &context).await,
+        Err(invalid) => {
+            let Some(_entered) = context.enter(Work::GoesOn, &invalid.metadata) else {
+                return Ok(Action::await_change());
+            };
+            unreadable::settle(&context, &invalid.metadata, &invalid.error).await
+        }
+    }
+}
+
+async fn pass_over(cached: &KubernetesExecution, context: &Context) -> Result<Action, Trouble> {
     // It left the watch after this pass was asked for.
     if !context.watches_this(cached) {
         return Ok(Action::await_change());
     }
+    let Some(_entered) = context.enter(context.work(cached), &cached.metadata) else {
+        return Ok(Action::await_change());
+    };
     // Before the first lists are read, what is not known is not absent.
     let ready = context.jobs.ready() && context.pods.ready();
     let begun = cached.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase != Phase::Pending);
     if let Some(why) = context.denied.why().filter(|_| !(ready && begun)) {
         let trouble = Trouble::Blind(why);
-        tell(&mut Pass::new(context.shared.newest(cached)), &context, &trouble).await;
+        tell(&mut Pass::new(context.shared.newest(cached)), context, &trouble).await;
         return Err(trouble);
     }
     if !ready {
@@ -52,11 +64,10 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
     if let Some(rest) = context.rests(cached) {
         return Ok(Action::requeue(rest));
     }
-    let Some(_entered) = context.enter(cached) else { return Ok(Action::await_change()) };
     let began = Instant::now();
     let uid = cached.metadata.uid.clone().unwrap_or_default();
     let mut pass = Pass::new(context.shared.newest(cached));
-    let result = steps(&mut pass, &context).instrument(span(cached)).await;
+    let result = steps(&mut pass, context).instrument(span(cached)).await;
     context.shared.metrics.pass(began.elapsed());
     match result {
         Ok(action) => {
@@ -74,7 +85,7 @@ pub async fn reconcile(stored: Arc<Stored>, context: Arc<Context>) -> Result<Act
             Ok(Action::await_change())
         }
         Err(trouble) => {
-            tell(&mut pass, &context, &trouble).await;
+            tell(&mut pass, context, &trouble).await;
             Err(trouble)
         }
     }
@@ -132,7 +143,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
     let action_type = &execution.spec.action.r#type;
     let own = execution.spec.timeout.as_deref().and_then(|text| text.parse::<contract::duration::Duration>().ok());
     let timing = &context.shared.timing;
-    let waits = execution.status.as_ref().and_then(|status| status.phase).is_none_or(|phase| phase == Phase::Pending);
+    let waits = queue::has_no_place(execution.status.as_ref());
     next(&Observed {
         execution,
         source: pass.source,
@@ -165,12 +176,13 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
 fn reason(trouble: &Trouble) -> Option<Reason> {
     match trouble {
         Trouble::Request { failure, .. } if failure.lacks_permission() => Some(Reason::Forbidden),
-        // A quota, an admission policy, a namespace that is on its way out.
-        Trouble::Request { what, failure: Failure::Answered { code: 403, .. } } if what == CREATE => {
+        // A quota, an admission policy, a namespace that is on its way out. Not that the API server has too much to do.
+        Trouble::Request { what, failure: Failure::Answered { code, .. } } if what == CREATE && *code != 429 => {
             Some(Reason::JobRefused)
         }
         // A webhook that hangs or is broken, an API server that is not well.
         Trouble::Request { what, failure: Failure::Lost(_) } if what == CREATE => Some(Reason::JobUnanswered),
+        Trouble::Request { what, failure: Failure::Lost(_) } if what == HOLD => Some(Reason::HoldUnanswered),
         // An admission policy or a webhook again, about something else that the controller does; what it may not read or watch.
         Trouble::Request { failure: Failure::Answered { code: 403, .. }, .. }
         | Trouble::Policies(_)
@@ -188,8 +200,12 @@ async fn tell(pass: &mut Pass, context: &Context, trouble: &Trouble) {
         return;
     }
     let message = trouble.to_string();
-    let known = execution.status.as_ref().is_some_and(|status| status.message.as_deref() == Some(&message));
-    if known {
+    let status = execution.status.as_ref();
+    let known = status.is_some_and(|status| status.message.as_deref() == Some(&message));
+    // Words that are other ones each time (a webhook's request id) are no news, and writing them would ask for the next pass.
+    let again = status.is_some_and(|status| status.reason.as_deref() == Some(reason.name()))
+        && context.shared.rests(execution).is_some();
+    if known || again {
         return;
     }
     let wanted = status::with_phase(status::of(execution), phase, reason.name(), &message, Timestamp::now());
@@ -229,12 +245,9 @@ mod tests {
         answered(403, "admission webhook \"x\" denied the request: Jobs cannot be created today"),
         Some("JobRefused")
     )]
-    #[case::another_request(
-        "hold the execution",
-        answered(403, "admission webhook \"x\" denied the request: no"),
-        Some("Forbidden")
-    )]
+    #[case::another_request(HOLD, answered(403, "admission webhook \"x\" denied the request: no"), Some("Forbidden"))]
     #[case::no_answer(CREATE, Failure::Lost("500 failed calling webhook".to_owned()), Some("JobUnanswered"))]
+    #[case::no_answer_to_the_hold(HOLD, Failure::Lost("500 failed calling webhook".to_owned()), Some("HoldUnanswered"))]
     #[case::no_answer_to_another("write the status", Failure::Lost("500".to_owned()), None)]
     #[case::a_conflict("write the status", answered(409, "the object has been modified"), None)]
     fn what_a_person_can_change_is_told(#[case] what: &str, #[case] failure: Failure, #[case] told: Option<&str>) {

@@ -46,6 +46,12 @@ impl Failure {
         if let Failure::Answered { code, .. } = self { Some(*code) } else { None }
     }
 
+    /// Returns whether there is an object of that name already. Other things are answered with 409 too: a quota that is being
+    /// counted, a webhook's own idea.
+    pub fn already_exists(&self) -> bool {
+        matches!(self, Failure::Answered { code: 409, reason, .. } if reason == "AlreadyExists")
+    }
+
     /// Returns whether the account of the controller lacks the permission: the API server's own words.
     pub fn lacks_permission(&self) -> bool {
         let sentence = |message: &str| message.contains("User \"") && permission(message).is_some();
@@ -161,7 +167,10 @@ impl Requests {
 
 /// A gateway's answer says nothing about what the API server did: only a Status with a reason is its own.
 fn answered(status: kube::core::Status) -> Failure {
-    let gateway = status.reason.is_empty() && status.code >= 500 || matches!(status.code, 502 | 504);
+    /// The reason that kube gives to an answer that is no Status.
+    const NO_STATUS: &str = "Failed to parse error data";
+    let no_status = status.reason.is_empty() || status.reason == NO_STATUS;
+    let gateway = no_status && status.code >= 500 || matches!(status.code, 502 | 504);
     if gateway || matches!(status.reason.as_str(), "Timeout" | "ServerTimeout" | "InternalError") {
         return Failure::Lost(format!("{} {}", status.code, status.message));
     }
@@ -206,6 +215,8 @@ mod tests {
     #[test]
     fn a_gateways_answer_is_none() {
         assert!(matches!(answered(status(502, "", "Bad Gateway")), Failure::Lost(_)));
+        assert!(matches!(answered(status(503, "Failed to parse error data", "<html>")), Failure::Lost(_)));
+        assert!(matches!(answered(status(503, "ServiceUnavailable", "")), Failure::Answered { code: 503, .. }));
         assert!(matches!(answered(status(504, "Timeout", "request did not complete")), Failure::Lost(_)));
         assert!(matches!(answered(status(409, "Conflict", "")), Failure::Answered { code: 409, .. }));
         let forbidden = answered(status(403, "Forbidden", "User \"x\" cannot create resource \"jobs\""));

@@ -90,6 +90,9 @@ pub fn with_attempt(
 ) -> Status {
     let times = ended.result.as_ref().map(|result| (time(&result.start_time), time(&result.end_time)));
     let (start_time, end_time) = times.unwrap_or((None, None));
+    // Without a word of the runner's, the node's: a clock that is behind the attempt's own beginning is wrong.
+    let began = status.start_time.unwrap_or(Timestamp::MIN);
+    let ended_at = end_time.or(ended.finished_at.filter(|at| *at >= began)).unwrap_or(now).min(now);
     let effect = status.ended_pods.iter().map(|pod| pod.effect).fold(ended.effect, strongest);
     let before = status.attempts.iter().map(|attempt| attempt.effect).fold(effect, strongest);
     let number = i32::try_from(status.attempts.len()).unwrap_or(i32::MAX).saturating_add(1);
@@ -109,7 +112,7 @@ pub fn with_attempt(
         effect,
         error: ended.error.as_deref().filter(|_| !ended.success()).map(said),
         start_time,
-        end_time: end_time.or(Some(now)),
+        end_time: Some(ended_at),
         phase: None,
         image_id: ended.image_id.clone(),
         usage: ended.result.as_ref().and_then(|result| result.usage),
@@ -309,6 +312,7 @@ mod tests {
             effect,
             pod_name: Some("pod".to_owned()),
             image_id: None,
+            finished_at: None,
         }
     }
 

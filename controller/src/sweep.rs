@@ -1,5 +1,6 @@
 //! Deletes settled executions whose `ttlSecondsAfterFinished` is over, with their Jobs and pods.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,15 +47,23 @@ pub async fn sweep(shared: Arc<Shared>, namespaces: Vec<Option<String>>) -> Infa
 
 async fn once(shared: &Shared, namespace: Option<&str>) -> Result<(), Failure> {
     let place = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
+    // Where deletions are not answered: each takes as long as a write may, and the others are not to wait for them.
+    let mut silent = HashSet::new();
     let mut next = String::new();
     loop {
         let selector = "fieldSelector=status.settled%3Dtrue";
         let path = format!("/apis/{GROUP}/v1alpha1{place}/kubernetesexecutions?{selector}&limit={PAGE}{next}");
         let page: Page = shared.requests.metadata(&path, "kubernetesexecutions").await?;
         for settled in page.items.iter().flatten() {
+            let metadata = &settled.metadata;
+            if silent.contains(&metadata.namespace) {
+                continue;
+            }
             // One that may not be deleted holds up none of the others.
-            if let Err(failure) = expire(shared, &settled.metadata).await {
-                let metadata = &settled.metadata;
+            if let Err(failure) = expire(shared, metadata).await {
+                if matches!(failure, Failure::Lost(_)) {
+                    silent.insert(metadata.namespace.clone());
+                }
                 tracing::warn!(%failure, namespace = metadata.namespace, name = metadata.name, "failed to delete an execution whose time is over");
             }
         }

@@ -14,20 +14,21 @@ use kube::{Api, Resource};
 
 use crate::api::{MANAGED_BY, MANAGER, Stored};
 use crate::context::Context;
+use crate::entrance::{Entrance, Limits};
 use crate::job::EXECUTION_ANNOTATION;
 use crate::late;
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Denied, Ours, Store, trim};
+use crate::queue::EACH;
 use crate::reconcile::{after_trouble, reconcile};
 use crate::requests::{chain, permission};
 use crate::shared::Shared;
-use crate::starts::Starts;
 
 /// The most passes at once: each has at most one request, and each request a connection.
-const PASSES: u16 = 32;
-/// The most of them that are at starting something: a Job whose creation takes long (a webhook), or very many at once, leave
-/// passes for what ends.
-const STARTS: usize = 24;
+const PASSES: u16 = 64;
+/// The most of them that are at starting something, and the most of each kind in one namespace: three namespaces whose webhooks let
+/// nothing through take 48 places, and leave the others theirs.
+const LIMITS: Limits = Limits { begins: 32, each: EACH };
 /// How many objects are listed at once: nothing but the API server's own limit bounds an execution's parameters, and its Job
 /// and pod carry them along.
 const PAGE: u32 = 100;
@@ -58,8 +59,8 @@ pub async fn passes(
     shared.follow(namespace.as_deref(), trigger.clone());
     let (jobs, pods) = (Store::default(), Store::default());
     let (reader, writer) = reflector::store::<Stored>();
-    let (watched, starts, denied) = (reader.clone(), Starts::new(STARTS), Denied::default());
-    let context = Arc::new(Context { shared, jobs, pods, watched, trigger, starts, denied });
+    let (watched, entrance, denied) = (reader.clone(), Entrance::new(LIMITS), Denied::default());
+    let context = Arc::new(Context { shared, jobs, pods, watched, trigger, entrance, denied });
     let namespace = namespace.as_deref();
     // Settled executions are not watched: memory and the time of a restart follow what is active, not what was.
     let unsettled = watcher::Config::default().timeout(WATCH).fields("status.settled!=true").page_size(PAGE);

@@ -32,7 +32,7 @@ const CONTROLLER_FLOORS: [&[&str]; 12] = [
     &["observe", "requests", "crd", "events", "plan", "shallow"],
     &["job", "outcome", "queue", "lease", "serve"],
     &["retry", "status", "audit"],
-    &["next", "shared", "starts"],
+    &["next", "shared", "entrance"],
     &["context"],
     &["act", "late"],
     &["unreadable", "sweep"],

@@ -10,7 +10,8 @@ scenarios!("flow": a_scale_is_carried_out_once, a_bad_request_fails_without_a_jo
     a_dry_run_changes_nothing, one_at_a_time_for_a_target, no_more_than_max_active, suspended_until_it_is_not,
     approved_before_it_starts, not_started_in_time, its_time_is_over, a_policy_of_the_operator, a_pod_is_restarted_once,
     a_pod_that_is_not_there, what_a_selector_finds, suspended_between_attempts, namespaces_share_places,
-    one_that_cannot_be_held, refused_and_not_repeatable, an_earlier_job_by_its_name);
+    one_that_cannot_be_held, refused_and_not_repeatable, an_earlier_job_by_its_name,
+    an_earlier_job_and_not_repeatable, a_retry_that_is_refused);
 
 async fn a_scale_is_carried_out_once(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
@@ -366,14 +367,8 @@ async fn refused_and_not_repeatable(e: E) -> Result<()> {
 
 /// Made again under a name whose Job somebody's finalizer keeps: it says so, can be cancelled, and runs when the other Job is gone.
 async fn an_earlier_job_by_its_name(e: E) -> Result<()> {
-    e.world.workload("Deployment", "web", 1, json!({})).await?;
     let controller = e.controller()?;
-    e.execute("up", scale(2)).await?;
-    e.ended("up").await?;
-    let job = format!("{}/up-job", e.world.path("batch/v1", "jobs"));
-    e.world.merge(&job, &json!({ "metadata": { "finalizers": ["test.example/keep"] } })).await?;
-    e.world.delete(&e.execution("up")).await?;
-    e.world.gone(&e.execution("up")).await?;
+    let job = leaves_its_job(&e).await?;
     for cancelled in [true, false] {
         e.execute("up", scale(3)).await?;
         let up = e.reason("up", "NameTaken").await?;
@@ -387,5 +382,67 @@ async fn an_earlier_job_by_its_name(e: E) -> Result<()> {
     }
     e.world.merge(&job, &json!({ "metadata": { "finalizers": null } })).await?;
     check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+/// An execution that is gone, and whose Job is not: something holds it. Returns its path.
+async fn leaves_its_job(e: &E) -> Result<String> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    e.execute("up", scale(2)).await?;
+    e.ended("up").await?;
+    let job = format!("{}/up-job", e.world.path("batch/v1", "jobs"));
+    e.world.merge(&job, &json!({ "metadata": { "finalizers": ["test.example/keep"] } })).await?;
+    e.world.delete(&e.execution("up")).await?;
+    e.world.gone(&e.execution("up")).await?;
+    Ok(job)
+}
+
+/// Its intent is written before its Job is sent, and taken back: the API server has said that nothing was created.
+async fn an_earlier_job_and_not_repeatable(e: E) -> Result<()> {
+    let settings = e.world.folder().join("settings.yaml");
+    std::fs::write(&settings, "notRepeatable: [scale]\n")?;
+    let controller = e.controller_with(&e.kubeconfig, &[&format!("--settings={}", settings.display())])?;
+    let job = leaves_its_job(&e).await?;
+    e.execute("up", scale(3)).await?;
+    let up = e.reason("up", "NameTaken").await?;
+    let status = &up["status"];
+    ensure!(status["phase"] == "Pending" && status["startTime"].is_null() && status["jobName"].is_null(), "{up:#}");
+    let written = e.statuses_written().await?;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    ensure!(e.statuses_written().await? == written, "nothing is new, and it is written again and again");
+    e.world.merge(&job, &json!({ "metadata": { "finalizers": null } })).await?;
+    check(&e.ended("up").await?, "Completed", "Changed", "applied")?;
+    controller.stop().await
+}
+
+/// A quota refuses the second attempt in one namespace: its place is another's meanwhile, and it goes on when it may.
+async fn a_retry_that_is_refused(e: E) -> Result<()> {
+    let other = E::new(&e.world.connection, "others").await?;
+    let outcome = refused_retry(&e, &other).await;
+    other.end(outcome).await
+}
+
+async fn refused_retry(e: &E, other: &E) -> Result<()> {
+    e.bind_everywhere().await?;
+    for one in [e, other] {
+        one.world.workload("Deployment", "web", 1, json!({})).await?;
+    }
+    let namespaces = format!("--namespaces={},{}", e.world.namespace, other.world.namespace);
+    let controller = e.controller_with(&e.kubeconfig, &["--max-active=1", "--backoff=10s", &namespaces])?;
+    e.execute("first", scale_with(3, json!({ "reason": "play: first exit 9" }))).await?;
+    e.phase("first", "Retrying").await?;
+    let quota = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none" }, "spec": { "hard": { "count/jobs.batch": "0" } } });
+    let quotas = e.world.path("v1", "resourcequotas");
+    e.world.create(&quotas, &quota).await?;
+    e.world.until(&format!("{quotas}/none"), "in force", |one| one["status"]["hard"].is_object()).await?;
+    other.execute("second", scale(3)).await?;
+    let first = e.reason("first", "JobRefused").await?;
+    ensure!(first["status"]["phase"] == "Retrying", "{first:#}");
+    check(&other.ended_within("second", std::time::Duration::from_secs(20)).await?, "Completed", "Changed", "applied")?;
+    ensure!(e.jobs_created().await? == ["first-job"], "it was not refused: this shows nothing");
+    e.world.delete(&format!("{quotas}/none")).await?;
+    let first = e.ended_within("first", std::time::Duration::from_mins(1)).await?;
+    check(&first, "Completed", "Changed", "applied")?;
+    ensure!(first["status"]["attempts"].as_array().is_some_and(|all| all.len() == 2), "{first:#}");
     controller.stop().await
 }

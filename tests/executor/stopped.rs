@@ -7,7 +7,7 @@ use crate::support::{E, check, scale_with, scenarios};
 
 scenarios!("stopped": cancelled_while_it_runs, told_to_stop_meanwhile, cancelled_before_it_starts, cancelled_between_attempts, deleted_in_the_background,
     deleted_in_the_foreground, deleted_before_it_starts, out_of_time_by_the_runner, out_of_time_without_a_word,
-    it_never_starts, the_namespace_goes);
+    it_never_starts, the_namespace_goes, its_job_is_orphaned);
 
 /// A scale whose pods never become ready: the runner has done it, and waits.
 async fn waits(e: &E, name: &str, more: Value) -> Result<Value> {
@@ -179,5 +179,29 @@ async fn the_namespace_goes_from(e: &E, home: &E) -> Result<()> {
     let namespace = format!("/api/v1/namespaces/{}", e.world.namespace);
     e.world.delete(&namespace).await?;
     e.world.gone(&namespace).await?;
+    controller.stop().await
+}
+
+/// `kubectl delete job --cascade=orphan`: its pod goes on, and what it says counts; nothing is started beside it.
+async fn its_job_is_orphaned(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    waits(&e, "up", json!({ "maxRetries": 2 })).await?;
+    let up = e.phase("up", "Executing").await?;
+    let job = format!("{}/up-job", e.world.path("batch/v1", "jobs"));
+    e.world.delete(&format!("{job}?propagationPolicy=Orphan")).await?;
+    e.world.gone(&job).await?;
+    let goes_on =
+        |one: &Value| one["status"]["message"].as_str().is_some_and(|text| text.contains("goes on in its pod"));
+    e.world.until(&e.execution("up"), "told", goes_on).await?;
+    let pods = format!("{}?labelSelector=batch.kubernetes.io%2Fjob-name%3Dup-job", e.world.path("v1", "pods"));
+    let alone = |list: &Value| {
+        list["items"][0]["metadata"].is_object() && list["items"][0]["metadata"]["ownerReferences"].is_null()
+    };
+    e.world.until(&pods, "orphaned", alone).await?;
+    let ready = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": null } } } } });
+    e.world.merge(&e.world.workload_path("Deployment", "web"), &ready).await?;
+    let ended = e.ended("up").await?;
+    check(&ended, "Completed", "Changed", "applied")?;
+    ensure!(ended["status"]["jobUID"] == up["status"]["jobUID"] && e.jobs_created().await? == ["up-job"], "{ended:#}");
     controller.stop().await
 }

@@ -134,14 +134,21 @@ impl E {
 
     /// Starts a controller with this kubeconfig.
     pub fn controller_with(&self, kubeconfig: &Path, more: &[&str]) -> Result<Controller> {
+        self.start(kubeconfig, &[&["--namespaces", self.world.namespace.as_str()], more].concat())
+    }
+
+    /// Starts a controller for all namespaces, as the base of `controller/deploy` does: on a cluster of the scenario's own.
+    pub fn controller_everywhere(&self, more: &[&str]) -> Result<Controller> {
+        self.start(&self.kubeconfig, more)
+    }
+
+    fn start(&self, kubeconfig: &Path, more: &[&str]) -> Result<Controller> {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let log = self.world.folder().join(format!("controller-{number}.log"));
         let mut arguments = vec![
             CONTROLLER,
             "run",
-            "--namespaces",
-            &self.world.namespace,
             "--namespace",
             &self.world.namespace,
             "--health",
@@ -369,6 +376,15 @@ impl E {
         let seen = self.seen().await?;
         let created = |entry: &&Entry| entry.verb == "create" && entry.resource == "jobs" && entry.code == 201;
         Ok(seen.iter().filter(created).map(|entry| entry.name.clone()).collect())
+    }
+
+    /// How many statuses of executions the controller has written in this namespace.
+    pub async fn statuses_written(&self) -> Result<usize> {
+        let seen = self.seen().await?;
+        let written = |entry: &&Entry| {
+            entry.resource == "kubernetesexecutions" && entry.subresource == "status" && entry.code == 200
+        };
+        Ok(seen.iter().filter(written).count())
     }
 
     /// How many Jobs are there.

@@ -9,32 +9,37 @@ use super::{CREATE, Foreign, Pass, Trouble, trouble};
 use crate::api::{Phase, Reason};
 use crate::context::Context;
 use crate::job::{self, Start};
+use crate::next::leaving;
 use crate::observe::slim::SlimJob;
 use crate::plan::Plan;
-use crate::queue::Turn;
+use crate::queue::{self, Turn};
 use crate::requests::Failure;
 use crate::status;
+
+/// Names the deletion of a Job in sentences.
+const DELETE: &str = "delete the Job";
 
 impl Pass {
     pub(super) async fn start(&mut self, context: &Context, start: &Start) -> Result<(), Trouble> {
         let Some(Plan::Runnable(plan)) = &self.plan else { return Ok(()) };
         let uid = self.uid();
-        let waits =
-            self.execution.status.as_ref().and_then(|status| status.phase).is_none_or(|phase| phase == Phase::Pending);
         // Somebody else took the place meanwhile: the next view says so.
-        if waits && context.shared.claim(&uid) != Turn::Now {
+        if queue::has_no_place(self.execution.status.as_ref()) && context.shared.claim(&uid) != Turn::Now {
             return Ok(());
         }
+        context.shared.keeps_place(&self.execution);
         let policies = match context.shared.settings.policies() {
             Ok(policies) => policies,
             Err(why) => {
-                self.not_started(context).await?;
+                self.not_started(context, Reason::Forbidden, &why).await?;
                 return Err(Trouble::Policies(why));
             }
         };
         let body = job::job(&self.execution, plan, start, &context.shared.settings, policies.as_deref());
         let sent = std::time::Instant::now();
-        match context.shared.requests.create::<SlimJob>(&self.jobs(), "jobs", &body).await {
+        let answer = context.shared.requests.create::<SlimJob>(&self.jobs(), "jobs", &body).await;
+        context.shared.answers(self.namespace(), !matches!(answer, Err(Failure::Lost(_))));
+        match answer {
             Ok(job) => {
                 let created = self.execution.metadata.creation_timestamp.as_ref().map(|time| time.0);
                 let waited = created.and_then(|time| Duration::try_from(Timestamp::now().duration_since(time)).ok());
@@ -43,12 +48,15 @@ impl Pass {
                 Ok(())
             }
             // Ours, from a creation whose answer was lost, or somebody else's: the name tells nothing.
-            Err(failure) if failure.code() == Some(409) => {
+            Err(failure) if failure.already_exists() => {
                 self.looked = false;
-                self.look(context).await?;
+                if let Err(trouble) = self.look(context).await {
+                    context.shared.unclaim(&self.execution);
+                    return Err(trouble);
+                }
                 // There is none of ours: who waits for an earlier one to go holds nobody up.
                 if matches!(self.foreign, Some(Foreign::Leaving)) {
-                    context.shared.unclaim(&self.execution);
+                    self.not_started(context, Reason::NameTaken, &leaving(&self.execution.job_name())).await?;
                 }
                 Ok(())
             }
@@ -64,8 +72,9 @@ impl Pass {
     async fn refused(&mut self, context: &Context, failure: Failure) -> Result<(), Trouble> {
         context.shared.metrics.job("refused");
         if !matches!(failure.code(), Some(400 | 422)) {
-            self.not_started(context).await?;
-            return Err(trouble(CREATE)(failure));
+            let trouble = trouble(CREATE)(failure);
+            self.not_started(context, Reason::JobRefused, &trouble.to_string()).await?;
+            return Err(trouble);
         }
         let message = format!("the API server refused the Job: {failure}");
         let status = status::with_phase(
@@ -79,7 +88,7 @@ impl Pass {
     }
 
     /// The API server has answered that there is no Job: nobody is held up by it, and an intent to start it is taken back.
-    async fn not_started(&mut self, context: &Context) -> Result<(), Trouble> {
+    async fn not_started(&mut self, context: &Context, reason: Reason, message: &str) -> Result<(), Trouble> {
         if self.intended {
             let mut status = status::of(&self.execution);
             (status.job_name, status.next_attempt_time) = (None, None);
@@ -87,9 +96,10 @@ impl Pass {
             if status.attempts.is_empty() {
                 status.start_time = None;
             }
-            let refused = Reason::JobRefused.name();
-            let status = status::with_phase(status, phase, refused, "the API server refused the Job", Timestamp::now());
-            self.write(context, &status).await?;
+            let status = status::with_phase(status, phase, reason.name(), message, Timestamp::now());
+            let written = self.write(context, &status).await;
+            context.shared.unclaim(&self.execution);
+            return written;
         }
         context.shared.unclaim(&self.execution);
         Ok(())
@@ -110,16 +120,31 @@ impl Pass {
         Ok(())
     }
 
+    async fn is_there(&self, context: &Context, name: &str, uid: &str) -> Result<bool, Trouble> {
+        match context.shared.requests.get::<SlimJob>(&format!("{}/{name}", self.jobs()), "jobs").await {
+            Ok(job) => Ok(job.metadata.uid.as_deref() == Some(uid)),
+            Err(failure) if failure.code() == Some(404) => Ok(false),
+            Err(failure) => Err(trouble("read the Job")(failure)),
+        }
+    }
+
     async fn delete(&mut self, context: &Context, name: &str, uid: &str, propagation: &str) -> Result<(), Trouble> {
         let path = format!("{}/{name}", self.jobs());
         match context.shared.requests.delete(&path, "jobs", uid, propagation).await {
             Ok(()) => Ok(()),
-            // It is gone, or another one has its name by now.
-            Err(failure) if matches!(failure.code(), Some(404 | 409)) => {
+            Err(failure) if failure.code() == Some(404) => {
                 context.jobs.gone(&self.uid(), uid);
                 Ok(())
             }
-            Err(failure) => Err(trouble("delete the Job")(failure)),
+            // Another one has its name by now; or somebody refuses that it goes.
+            Err(failure) if failure.code() == Some(409) => {
+                if self.is_there(context, name, uid).await? {
+                    return Err(trouble(DELETE)(failure));
+                }
+                context.jobs.gone(&self.uid(), uid);
+                Ok(())
+            }
+            Err(failure) => Err(trouble(DELETE)(failure)),
         }
     }
 }

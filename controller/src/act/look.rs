@@ -127,7 +127,12 @@ impl Pass {
                 Err(failure) => return Err(trouble("read a pod")(failure)),
             }
         }
-        there.retain(|pod| controller(&pod.metadata).is_some_and(|owner| owner.uid == job_uid));
+        // Not by its labels, which anybody may set; one that was orphaned is still the one that was known.
+        let known: Vec<_> = context.pods.of(job_uid).into_iter().map(|pod| pod.object.metadata.uid).collect();
+        there.retain(|pod| match controller(&pod.metadata) {
+            Some(owner) => owner.uid == job_uid,
+            None => known.contains(&pod.metadata.uid),
+        });
         context.pods.looked(job_uid, there);
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::events;
 use crate::next::{Source, Step};
 use crate::plan::{self, Plan};
+use crate::queue::{self, Turn};
 use crate::requests::Failure;
 use crate::status;
 
@@ -75,8 +76,10 @@ pub enum Trouble {
     Blind(String),
 }
 
-/// What a pass does when it creates a Job.
+/// Names the creation of a Job in sentences.
 pub const CREATE: &str = "create the Job";
+/// Names the patch that puts the finalizer on in sentences.
+pub const HOLD: &str = "hold the execution";
 
 fn trouble(what: &str) -> impl FnOnce(Failure) -> Trouble {
     let what = what.to_owned();
@@ -151,8 +154,15 @@ impl Pass {
                 Ok(true)
             }
             Err(failure) if failure.code() == Some(404) => Err(Trouble::Gone),
-            // Look, and decide again.
-            Err(failure) if failure.code() == Some(409) => self.look(context).await.map(|()| false),
+            // Look, and decide again; unless what was changed was the newest: then it is somebody's refusal.
+            Err(failure) if failure.code() == Some(409) => {
+                let before = self.execution.metadata.resource_version.clone();
+                self.look(context).await?;
+                if self.execution.metadata.resource_version == before {
+                    return Err(trouble(what)(failure));
+                }
+                Ok(false)
+            }
             Err(failure) => Err(trouble(what)(failure)),
         }
     }
@@ -174,7 +184,7 @@ impl Pass {
             "resourceVersion": metadata.resource_version, "finalizers": finalizers, "annotations": annotations,
         } });
         let path = self.path();
-        match self.change(context, "hold the execution", &path, &patch).await {
+        match self.change(context, HOLD, &path, &patch).await {
             // No other request can change that: too many annotations beside ours, or too long ones, or a policy about them.
             Err(Trouble::Request { failure, .. }) if matches!(failure.code(), Some(400 | 413 | 422)) => {
                 let message = format!("it cannot be held by a finalizer, and so not be carried out: {failure}");
@@ -182,21 +192,37 @@ impl Pass {
                 let wanted = status::with_phase(old, Phase::Failed, reason, &message, Timestamp::now());
                 self.write(context, &wanted).await
             }
-            other => other.map(drop),
+            Err(trouble) => {
+                if matches!(trouble, Trouble::Request { failure: Failure::Lost(_), .. }) {
+                    context.shared.answers(self.namespace(), false);
+                }
+                Err(trouble)
+            }
+            Ok(_) => Ok(()),
         }
     }
 
     async fn write(&mut self, context: &Context, wanted: &KubernetesExecutionStatus) -> Result<(), Trouble> {
         let before = self.execution.status.as_ref().and_then(|status| status.phase);
         let attempts = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());
+        // What cannot be repeated takes its place with this, and not with its Job.
+        let intends = wanted.phase == Some(Phase::Executing) && wanted.job_uid.is_none();
+        let takes_place = intends && queue::has_no_place(self.execution.status.as_ref());
+        if takes_place && context.shared.claim(&self.uid()) != Turn::Now {
+            return Ok(());
+        }
         let patch = status::patch(&self.execution, wanted);
         let (path, seen) = (format!("{}/status", self.path()), self.execution.metadata.resource_version.clone());
-        let written = self.change(context, "write the status", &path, &patch).await?;
+        let written = self.change(context, "write the status", &path, &patch).await;
+        if takes_place && !matches!(written, Ok(true)) {
+            context.shared.unclaim(&self.execution);
+        }
+        let written = written?;
         // Nothing new was in it: no Event, and nothing to count.
         if !written || seen == self.execution.metadata.resource_version {
             return Ok(());
         }
-        self.intended = wanted.job_uid.is_none() && wanted.phase == Some(Phase::Executing);
+        self.intended = intends;
         self.count(context, wanted, attempts);
         if let Some(event) = events::of(&self.execution, before, wanted, &context.shared.identity) {
             let (requests, namespace) = (context.shared.requests.clone(), self.namespace().to_owned());

@@ -84,6 +84,8 @@ pub enum Reason {
     JobRefused,
     /// The creation of its Job was not answered, or with an error of the server: whether it is there is found out.
     JobUnanswered,
+    /// The patch that puts the finalizer on was not answered, or with an error of the server: it is sent again.
+    HoldUnanswered,
     /// The controller itself lacks a permission.
     Forbidden,
     /// The attempt left no result that could be read.
@@ -114,6 +116,7 @@ impl Reason {
             Reason::NameTaken => "NameTaken",
             Reason::JobRefused => "JobRefused",
             Reason::JobUnanswered => "JobUnanswered",
+            Reason::HoldUnanswered => "HoldUnanswered",
             Reason::Forbidden => "Forbidden",
             Reason::NoResult => "NoResult",
             Reason::NeverStarted => "NeverStarted",

@@ -77,7 +77,7 @@ impl Spool {
             },
         });
         match self.requests.create::<Value>(&self.path(), "configmaps", &body).await {
-            Err(failure) if failure.code() != Some(409) => Err(failure),
+            Err(failure) if !failure.already_exists() => Err(failure),
             _ => Ok(()),
         }
     }

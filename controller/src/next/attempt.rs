@@ -58,6 +58,9 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
             "job {name} has no pod yet; a quota, an admission policy or a missing ServiceAccount would keep it from \
              being made: the Job's Events say which"
         ),
+        (None, false) if job.life == Life::Gone => {
+            format!("attempt {attempt} goes on in its pod, whose job {name} is gone")
+        }
         (None, false) => format!("attempt {attempt} runs as job {name}"),
     };
     let wanted = status::with_phase(status, Phase::Executing, "JobCreated", &message, seen.now);
@@ -73,7 +76,8 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
 /// Waits for the end of what was stopped; not for ever: on a node that is gone nobody confirms it.
 fn stopping(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
     const LONGEST: Duration = Duration::from_mins(5);
-    let since = job.object.metadata.deletion_timestamp.as_ref().map_or(seen.now, |time| time.0);
+    let since = job.object.metadata.deletion_timestamp.as_ref().map(|time| time.0).or(job.gone_since);
+    let since = since.unwrap_or(seen.now);
     let until = after(since, LONGEST);
     if seen.now < until {
         return watch_closely(seen, job, Some(until));
@@ -84,8 +88,13 @@ fn stopping(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
     let pod = seen.pods.last().map(|pod| &pod.object);
     let pod_name = pod.and_then(|pod| pod.metadata.name.clone());
     let node = pod.and_then(|pod| pod.spec.node_name.as_deref()).unwrap_or("no node");
+    // One that lost its Job otherwise, as an orphan does, was told nothing.
+    let what = match pod {
+        Some(pod) if pod.metadata.deletion_timestamp.is_none() => "lost its Job",
+        _ => "was stopped",
+    };
     let error = format!(
-        "pod {} on {node} was stopped {} ago, and its end is not confirmed: it may still run",
+        "pod {} on {node} {what} {} ago, and its end is not confirmed: it may still run",
         pod_name.as_deref().unwrap_or("?"),
         describe(LONGEST)
     );
@@ -98,7 +107,10 @@ fn watch_closely(seen: &Observed<'_>, job: &SeenObject<SlimJob>, due: Option<Tim
     let followed = |metadata: &ObjectMeta| {
         metadata.labels.as_ref().is_some_and(|labels| labels.get(MANAGED_BY).is_some_and(|value| value == MANAGER))
     };
-    if followed(&job.object.metadata) && seen.pods.iter().all(|pod| followed(&pod.object.metadata)) {
+    // The newest pod left the watch, and was not deleted: what becomes of it is not shown any more.
+    let strays = seen.pods.last().is_some_and(|pod| pod.life == Life::Gone && !pod.last_word);
+    let all_followed = followed(&job.object.metadata) && seen.pods.iter().all(|pod| followed(&pod.object.metadata));
+    if all_followed && !strays {
         return Step::Wait(due);
     }
     if seen.looked {

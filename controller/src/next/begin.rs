@@ -63,12 +63,13 @@ pub(super) fn leaving(seen: &Observed<'_>) -> Step {
     let waited = Duration::try_from(seen.now.duration_since(created)).unwrap_or_default();
     let soon = (waited / 10).clamp(Duration::from_secs(1), Duration::from_secs(10));
     let soon = Step::Wait(Some(after(seen.now, soon)));
-    if !matches!(phase, None | Some(Phase::Pending)) {
-        return soon;
-    }
-    let name = seen.execution.job_name();
-    let message = format!("job {name} of an earlier execution by this name is still being deleted");
-    match seen.pending(Reason::NameTaken, &message) {
+    let phase = match phase {
+        Some(Phase::Executing) => return soon,
+        Some(Phase::Retrying) => Phase::Retrying,
+        _ => Phase::Pending,
+    };
+    let message = super::leaving(&seen.execution.job_name());
+    match seen.show(status::with_phase(seen.status(), phase, Reason::NameTaken.name(), &message, seen.now)) {
         Step::Wait(_) => soon,
         step => step,
     }
@@ -131,7 +132,15 @@ fn again(seen: &Observed<'_>, status: &KubernetesExecutionStatus) -> Step {
         let (name, uid) = (job.metadata.name.clone().unwrap_or_default(), job.metadata.uid.clone().unwrap_or_default());
         return Step::Clean { name, uid };
     }
-    start(seen)
+    // One that was refused when it was about to be started has given its place back.
+    if *seen.turn == Turn::Now {
+        return start(seen);
+    }
+    let (reason, why) = waits_for(seen.turn);
+    match seen.show(status::with_phase(seen.status(), Phase::Retrying, reason.name(), &why, seen.now)) {
+        Step::Wait(_) => Step::Wait(seen.deadline()),
+        step => step,
+    }
 }
 
 /// Nothing was started yet.
@@ -173,9 +182,25 @@ fn first(seen: &Observed<'_>) -> Step {
         return waits(Reason::Suspended, "spec.suspend is true");
     }
     match seen.turn {
-        Turn::Behind(who) => waits(Reason::TargetBusy, &format!("execution {who} is at the same target")),
-        Turn::Full(running) => waits(Reason::Queued, &format!("{running} executions run, and no more may at once")),
         Turn::Now => start(seen),
+        turn => {
+            let (reason, message) = waits_for(turn);
+            waits(reason, &message)
+        }
+    }
+}
+
+/// Returns what an execution waits for whose turn it is not.
+fn waits_for(turn: &Turn) -> (Reason, String) {
+    match turn {
+        Turn::Behind(who) => (Reason::TargetBusy, format!("execution {who} is at the same target")),
+        Turn::Full { running, most } if running >= most => {
+            (Reason::Queued, format!("{running} executions run, and no more may at once"))
+        }
+        Turn::Unanswered => {
+            (Reason::Queued, "creations in this namespace are not answered: one at a time is tried".to_owned())
+        }
+        Turn::Full { .. } | Turn::Now => (Reason::Queued, "older executions are next".to_owned()),
     }
 }
 
@@ -184,6 +209,12 @@ fn start(seen: &Observed<'_>) -> Step {
     if seen.source == Source::Cache || seen.plan.is_none() {
         // Whether there is a Job already is answered by its creation: 201 or 409.
         return Step::Read;
+    }
+    // Whether the name is free by now is found out by a look: to send the Job, what cannot be repeated is written down first.
+    let was_taken =
+        seen.execution.status.as_ref().is_some_and(|status| status.reason.as_deref() == Some(Reason::NameTaken.name()));
+    if was_taken && !seen.looked {
+        return Step::Look;
     }
     let attempt = seen.execution.attempt();
     let intent = seen.execution.status.as_ref().is_some_and(|status| {

@@ -274,6 +274,11 @@ impl Observed<'_> {
     }
 }
 
+/// Returns what is said while an earlier execution's Job has the name.
+pub fn leaving(job_name: &str) -> String {
+    format!("job {job_name} of an earlier execution by this name is still being deleted")
+}
+
 /// A time, some time after another one.
 fn after(time: Timestamp, duration: Duration) -> Timestamp {
     SignedDuration::try_from(duration)

@@ -127,6 +127,12 @@ pub fn ended(exit: i32, message: &str) -> Value {
     json!({ "phase": phase, "containerStatuses": [{ "name": "executor", "state": state }] })
 }
 
+/// The same, with the time that its kubelet says, in seconds after the creation.
+fn finished_at(mut status: Value, seconds: i64) -> Value {
+    status["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = json!(at(seconds));
+    status
+}
+
 /// A message that says when the run ended, in seconds after the creation.
 fn ended_at(message: &str, seconds: i64) -> String {
     let mut message: Value = serde_json::from_str(message).unwrap();
@@ -174,13 +180,22 @@ impl Case {
         self.status(json!({ "phase": phase, "startTime": CREATED, "endTime": CREATED }))
     }
     fn job(mut self, status: &Value) -> Self {
-        self.job =
-            Some(Seen { object: job("up-job", "j", status), life: Life::There, watched: true, last_word: false });
+        self.job = Some(Seen {
+            object: job("up-job", "j", status),
+            life: Life::There,
+            watched: true,
+            last_word: false,
+            gone_since: None,
+        });
         self
     }
     fn job_gone(mut self) -> Self {
         self.job.as_mut().unwrap().life = Life::Gone;
         self
+    }
+    fn job_gone_since(mut self, second: i64) -> Self {
+        self.job.as_mut().unwrap().gone_since = Some(at(second));
+        self.job_gone()
     }
     fn job_terminating(mut self) -> Self {
         let time = serde_json::from_value(json!(CREATED)).unwrap();
@@ -189,7 +204,13 @@ impl Case {
     }
     fn pod(mut self, status: &Value) -> Self {
         let name = format!("pod-{}", self.pods.len());
-        self.pods.push(Seen { object: pod(&name, "j", status), life: Life::There, watched: true, last_word: false });
+        self.pods.push(Seen {
+            object: pod(&name, "j", status),
+            life: Life::There,
+            watched: true,
+            last_word: false,
+            gone_since: None,
+        });
         self
     }
     fn pod_gone(mut self) -> Self {
@@ -308,7 +329,7 @@ fn before_anything_is_started() {
             "Record Failed InvalidRequest",
         ),
         ("another one is at its target", new().set(|c| c.turn = Turn::Behind("b".into())), "Show Pending TargetBusy"),
-        ("as many run as may run", new().set(|c| c.turn = Turn::Full(9)), "Show Pending Queued"),
+        ("as many run as may run", new().set(|c| c.turn = Turn::Full { running: 9, most: 9 }), "Show Pending Queued"),
         ("suspended", paused(1), "Show Pending Suspended"),
         (
             "suspended, and said so",
@@ -525,6 +546,16 @@ fn while_an_attempt_runs() {
             "Record Failed Refused none",
         ),
         (
+            "killed in time, and seen when it was over",
+            new().executing().job(&failed()).at(900).pod(&finished_at(ended(137, ""), 5)).set(|c| c.log = Some("")),
+            "Record Failed NoResult unknown",
+        ),
+        (
+            "killed when its time was over",
+            new().executing().job(&failed()).at(900).pod(&finished_at(ended(137, ""), 301)).set(|c| c.log = Some("")),
+            "Record TimedOut DeadlineExceeded unknown",
+        ),
+        (
             "a deadline of its own, long before",
             new().executing().job(&failed()).pod(&ended(7, &message("DeadlineExceeded", false, "none", true))),
             "Record Retrying DeadlineExceeded none",
@@ -533,6 +564,9 @@ fn while_an_attempt_runs() {
         ("cancelled, and nobody confirms its end", cancelled().job_terminating().at(301), "Look"),
         ("and it was looked at", cancelled().job_terminating().at(301).looked(), "Record Cancelled Cancelled unknown"),
         ("cancelled, and on its way out", cancelled().job_terminating(), "Wait until 300"),
+        ("cancelled, its Job is gone, and its pod goes on", cancelled().job_gone_since(5).looked(), "Wait until 305"),
+        ("and nobody confirms its end", cancelled().job_gone_since(5).at(306), "Look"),
+        ("and it was looked at", cancelled().job_gone_since(5).at(306).looked(), "Record Cancelled Cancelled unknown"),
         (
             "cancelled, and it ended well",
             new().executing().spec(json!({ "cancel": true })).pod(&ended(0, &good)),
@@ -551,7 +585,11 @@ fn while_an_attempt_runs() {
             "Stop up-job j",
         ),
         ("its Job is gone", new().executing().job_gone().pod(&running_pod()), "Look"),
-        ("and its pod runs down", new().executing().job_gone().pod(&running_pod()).looked(), "Wait until 390"),
+        (
+            "and its pod runs down, which is told",
+            new().executing().job_gone().pod(&running_pod()).looked(),
+            "Show Executing JobCreated",
+        ),
         (
             "and is gone, unseen",
             new().executing().job_gone().pod(&running_pod()).pod_gone().looked(),
@@ -578,6 +616,16 @@ fn between_attempts_and_after_all() {
         ),
         ("only the cache speaks", new().retrying().at(20).cached(), "Read"),
         ("it is time", new().retrying().at(20), "Start 2 with 280 s"),
+        (
+            "it gave its place back, and another one has it",
+            new().retrying().at(20).set(|c| c.turn = Turn::Full { running: 9, most: 9 }),
+            "Show Retrying Queued",
+        ),
+        (
+            "nothing is answered there",
+            new().retrying().at(20).set(|c| c.turn = Turn::Unanswered),
+            "Show Retrying Queued",
+        ),
         ("suspended", new().retrying().at(20).spec(json!({ "suspend": true })), "Wait until 300"),
         ("out of time", new().retrying().at(300), "Look"),
         ("and it was looked at", new().retrying().at(300).looked(), "Record TimedOut DeadlineExceeded"),
@@ -641,8 +689,10 @@ fn a_container_that_its_kubelet_has_lost_had_started() {
             let mut after = pod("p", "j", &status);
             after.metadata.deletion_timestamp = Some(serde_json::from_value(json!(CREATED)).unwrap());
             after.remember(Some(&pod("p", "j", &pull)));
-            let after = Seen { object: after, life: Life::There, watched: true, last_word: false };
-            assert_eq!((after.object.started(), crate::outcome::never_started(&after)), (started, !started), "{state}");
+            let after = Seen { object: after, life: Life::There, watched: true, last_word: false, gone_since: None };
+            // That the pod failed is what the garbage collector of pods says of a node that is gone, too, and nothing of its container.
+            let never = !started && state["terminated"].is_object();
+            assert_eq!((after.object.started(), crate::outcome::never_started(&after)), (started, never), "{state}");
         }
     }
 }

@@ -8,6 +8,8 @@ mod store;
 pub use denied::Denied;
 pub use store::{Ours, Store};
 
+use jiff::Timestamp;
+
 use crate::api::{GROUP, KubernetesExecution};
 
 /// An object, as it was seen last.
@@ -22,6 +24,16 @@ pub struct Seen<K> {
     /// True when the API server said that this was its last state, by the event of its deletion. What is only not there any more
     /// may have changed before it went.
     pub last_word: bool,
+    /// Since when it is known that it is gone.
+    pub gone_since: Option<Timestamp>,
+}
+
+impl<K> Seen<K> {
+    /// Takes that it is not there any more.
+    fn is_gone(&mut self) {
+        self.life = Life::Gone;
+        self.gone_since.get_or_insert_with(Timestamp::now);
+    }
 }
 
 /// Whether an object is there.

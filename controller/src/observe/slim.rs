@@ -19,6 +19,9 @@ pub struct SlimJob {
     /// Status.
     #[serde(default)]
     pub status: JobStatus,
+    /// True when an earlier state told of a pod: one that is replaced is counted nowhere in the end.
+    #[serde(skip)]
+    pub had_pods: bool,
 }
 
 /// What is looked at in a Job's spec.
@@ -43,12 +46,26 @@ pub struct JobStatus {
     pub succeeded: i32,
     /// Pods that are terminating.
     pub terminating: Option<i32>,
+    /// Pods that have ended, and are not counted among the others yet.
+    pub uncounted_terminated_pods: Option<Uncounted>,
+}
+
+/// UIDs of pods that have ended and are not counted yet.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Uncounted {
+    /// Those that failed.
+    pub failed: Vec<String>,
+    /// Those that succeeded.
+    pub succeeded: Vec<String>,
 }
 
 impl JobStatus {
-    /// Returns how many pods the Job controller knows of, or has known of.
-    pub fn counted(&self) -> i32 {
-        self.active + self.failed + self.succeeded + self.terminating.unwrap_or(0)
+    /// Returns whether the Job controller knows of a pod.
+    fn has_pods(&self) -> bool {
+        let uncounted = self.uncounted_terminated_pods.as_ref();
+        self.active + self.failed + self.succeeded + self.terminating.unwrap_or(0) > 0
+            || uncounted.is_some_and(|pods| !(pods.failed.is_empty() && pods.succeeded.is_empty()))
     }
 }
 
@@ -70,6 +87,16 @@ impl SlimJob {
     /// Returns the condition of this type that is true.
     pub fn condition(&self, name: &str) -> Option<&Condition> {
         self.status.conditions.iter().find(|one| one.r#type == name && one.status == "True")
+    }
+
+    /// Returns whether the Job controller knows of a pod, or has known of one.
+    pub fn had_pods(&self) -> bool {
+        self.had_pods || self.status.has_pods()
+    }
+
+    /// Keeps what an earlier state said and this one does not repeat.
+    pub fn remember(&mut self, before: Option<&Self>) {
+        self.had_pods = before.is_some_and(Self::had_pods);
     }
 
     /// Returns whether the Job starts no pod any more.

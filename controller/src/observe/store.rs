@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher::Event;
 
@@ -16,7 +17,7 @@ pub trait Ours: Clone {
     /// Returns its metadata, to change what is kept of it.
     fn metadata_mut(&mut self) -> &mut ObjectMeta;
     /// Keeps what an earlier state said and this one does not repeat.
-    fn remember(&mut self, _before: Option<&Self>) {}
+    fn remember(&mut self, before: Option<&Self>);
 }
 
 impl Ours for SlimJob {
@@ -25,6 +26,9 @@ impl Ours for SlimJob {
     }
     fn metadata_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
+    }
+    fn remember(&mut self, before: Option<&Self>) {
+        SlimJob::remember(self, before);
     }
 }
 
@@ -117,7 +121,7 @@ impl<K: Ours> Store<K> {
         }
         for (uid, seen) in inner.objects.get_mut(controller_uid).into_iter().flatten() {
             if !listed.contains(uid) {
-                seen.life = Life::Gone;
+                seen.is_gone();
             }
         }
     }
@@ -132,7 +136,7 @@ impl<K: Ours> Store<K> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let of_owner = inner.objects.get_mut(controller_uid).into_iter().flat_map(HashMap::values_mut);
         for seen in of_owner.filter(|one| one.object.metadata().name.as_deref() == Some(name)) {
-            seen.life = Life::Gone;
+            seen.is_gone();
         }
     }
 
@@ -140,7 +144,7 @@ impl<K: Ours> Store<K> {
     pub fn gone(&self, controller_uid: &str, uid: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = inner.objects.get_mut(controller_uid).and_then(|all| all.get_mut(uid)) {
-            seen.life = Life::Gone;
+            seen.is_gone();
         }
     }
 
@@ -181,11 +185,8 @@ impl<K: Ours> Inner<K> {
     /// from the watch (also because its labels were changed) comes back only by a later state, or when the API server
     /// was asked.
     fn put(&mut self, mut object: K, life: Life, asked: bool) -> Vec<K> {
-        let metadata = object.metadata();
-        let (Some(owner), Some(uid)) = (controller(metadata).map(|owner| owner.uid.clone()), metadata.uid.clone())
-        else {
-            return Vec::new();
-        };
+        let Some(uid) = object.metadata().uid.clone() else { return Vec::new() };
+        let Some(owner) = self.owner(&object, &uid) else { return Vec::new() };
         let version =
             |object: &K| object.metadata().resource_version.as_deref().and_then(|text| text.parse::<u64>().ok());
         let of_owner = self.objects.entry(owner).or_default();
@@ -199,17 +200,28 @@ impl<K: Ours> Inner<K> {
         }
         object.metadata_mut().managed_fields = None;
         object.remember(known.map(|known| &known.object));
-        let watched = known.map_or(life == Life::There && self.listed.is_none(), |known| known.watched);
-        let seen = Seen { object: object.clone(), life, watched, last_word: life == Life::Gone };
+        // What a list has may have changed more than once since, unless it is what was known.
+        let followed = self.listed.is_none() || known.is_some_and(|known| version(&known.object) == version(&object));
+        let watched = followed && known.map_or(life == Life::There, |known| known.watched);
+        // Without a time of deletion it has only left the watch, as by a change of its labels, and goes on elsewhere.
+        let last_word = life == Life::Gone && object.metadata().deletion_timestamp.is_some();
+        let gone_since = (life == Life::Gone).then(Timestamp::now);
+        let seen = Seen { object: object.clone(), life, watched, last_word, gone_since };
         of_owner.insert(uid, Box::new(seen));
         vec![object]
+    }
+
+    /// Returns the UID of the controller that an object is kept by. One that was orphaned is still the one that was known.
+    fn owner(&self, object: &K, uid: &str) -> Option<String> {
+        let own = controller(object.metadata()).map(|owner| owner.uid.clone());
+        own.or_else(|| self.objects.iter().find(|(_, all)| all.contains_key(uid)).map(|(owner, _)| owner.clone()))
     }
 
     fn mark_gone(&mut self, listed: &HashSet<String>) -> Vec<K> {
         let mut changed = Vec::new();
         for (uid, seen) in self.objects.values_mut().flatten() {
             if seen.life == Life::There && !listed.contains(uid) {
-                seen.life = Life::Gone;
+                seen.is_gone();
                 changed.push(seen.object.clone());
             }
         }
@@ -219,8 +231,10 @@ impl<K: Ours> Inner<K> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::json;
+
+    use super::*;
 
     fn pod(uid: &str, version: &str) -> SlimPod {
         serde_json::from_value(json!({ "metadata": {
@@ -272,5 +286,31 @@ mod tests {
         assert_eq!(lives(&store), [("a".to_owned(), Life::Gone), ("b".to_owned(), Life::There)]);
         store.apply(Event::Apply(pod("b", "4")));
         assert_eq!(store.of("job")[1].object.metadata.resource_version.as_deref(), Some("6"), "an older state is late");
+    }
+
+    /// `kubectl label --overwrite`: the watch tells it as a deletion, of the state before.
+    #[test]
+    fn what_only_leaves_the_watch_has_not_said_its_last_word() {
+        let store = Store::default();
+        store.apply(Event::Apply(pod("a", "1")));
+        store.apply(Event::Delete(pod("a", "2")));
+        assert!(store.of("job").iter().all(|seen| seen.life == Life::Gone && !seen.last_word));
+        let mut deleted = pod("a", "3");
+        deleted.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        store.apply(Event::Delete(deleted));
+        assert!(store.of("job").iter().all(|seen| seen.last_word));
+    }
+
+    /// `kubectl delete job --cascade=orphan`.
+    #[test]
+    fn what_was_orphaned_is_still_known() {
+        let store = Store::default();
+        store.apply(Event::Apply(pod("a", "1")));
+        let mut alone = pod("a", "2");
+        alone.metadata.owner_references = None;
+        store.apply(Event::Apply(alone.clone()));
+        assert_eq!(store.of("job")[0].object.metadata.resource_version.as_deref(), Some("2"));
+        alone.metadata.uid = Some("another".to_owned());
+        assert!(store.apply(Event::Apply(alone)).is_empty());
     }
 }

@@ -9,6 +9,7 @@ mod pod;
 use contract::code::Code;
 use contract::result::{ActionResult, Effect};
 use contract::text::shorten;
+use jiff::Timestamp;
 
 use pod::waits_for;
 pub use pod::{effect_of, lacks_rollback, never_started, result_of_pod, strongest};
@@ -50,6 +51,8 @@ pub struct Ended {
     pub pod_name: Option<String>,
     /// The image that it ran.
     pub image_id: Option<String>,
+    /// When its container ended, by its node's clock.
+    pub finished_at: Option<Timestamp>,
 }
 
 impl Ended {
@@ -64,6 +67,7 @@ impl Ended {
             effect: Effect::Unknown,
             pod_name,
             image_id: None,
+            finished_at: None,
         }
     }
 
@@ -154,6 +158,7 @@ fn with_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: &Terminated, 
         effect: with_earlier_pods(facts, own),
         pod_name: pod.object.metadata.name.clone(),
         image_id: pod.object.image_id(),
+        finished_at: terminated.finished_at,
         result: Some(result),
     }
 }
@@ -199,6 +204,7 @@ fn no_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: Option<&Termina
         effect: with_earlier_pods(facts, effect),
         pod_name: pod.object.metadata.name.clone(),
         image_id: pod.object.image_id(),
+        finished_at: terminated.and_then(|one| one.finished_at),
     }
 }
 
@@ -210,7 +216,7 @@ fn without_pod(facts: &Facts<'_>) -> Ended {
     // deleted in the background may have had a pod that nobody had counted.
     let stopped = facts.job.last_word && job.metadata.deletion_timestamp.is_some();
     let newest = stopped || facts.job.life == Life::There && facts.looked;
-    let none = newest && facts.job.watched && job.status.counted() == 0 && exit_code.is_none();
+    let none = newest && facts.job.watched && !job.had_pods() && exit_code.is_none();
     let (code, effect, why) = if none {
         (
             Reason::NeverStarted,
@@ -231,6 +237,7 @@ fn without_pod(facts: &Facts<'_>) -> Ended {
         effect: with_earlier_pods(facts, effect),
         pod_name: None,
         image_id: None,
+        finished_at: None,
     }
 }
 

@@ -52,7 +52,9 @@ pub fn never_started(pod: &Seen<SlimPod>) -> bool {
     let by_force =
         object.condition("DisruptionTarget").is_some_and(|one| one.reason.as_deref() == Some("DeletionByPodGC"));
     let never_placed = object.spec.node_name.is_none() && (pod.last_word || object.ended());
-    let kubelet_says = object.metadata.deletion_timestamp.is_some() && object.waiting().is_some() && object.ended();
+    // That the pod is over can be said by others, and without an end of its container is.
+    let ended = object.ended() && object.executor().is_some_and(|state| state.terminated.is_some());
+    let kubelet_says = object.metadata.deletion_timestamp.is_some() && object.waiting().is_some() && ended;
     !object.started() && !by_force && (never_placed || kubelet_says)
 }
 

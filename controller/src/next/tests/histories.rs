@@ -329,7 +329,10 @@ impl World {
             if attempt.going {
                 object.metadata.deletion_timestamp = Some(serde_json::from_value(json!(CREATED)).unwrap());
             }
-            self.jobs_seen.insert(name.clone(), Seen { object, life: Life::There, watched: true, last_word: false });
+            self.jobs_seen.insert(
+                name.clone(),
+                Seen { object, life: Life::There, watched: true, last_word: false, gone_since: None },
+            );
         }
         for (name, seen) in &mut self.jobs_seen {
             if !self.jobs.contains_key(name) {
@@ -345,8 +348,10 @@ impl World {
                 let labelled =
                     pod.metadata.labels.as_ref().unwrap()["app.kubernetes.io/managed-by"] == "execution-controller";
                 let life = if labelled || asked { Life::There } else { Life::Gone };
-                self.pods_seen
-                    .insert(attempt.uid.clone(), Seen { object: pod.clone(), life, watched: true, last_word: false });
+                self.pods_seen.insert(
+                    attempt.uid.clone(),
+                    Seen { object: pod.clone(), life, watched: true, last_word: false, gone_since: None },
+                );
             }
         }
         for (uid, seen) in &mut self.pods_seen {

@@ -1,6 +1,8 @@
 //! What all passes of this controller share. Nothing in it decides alone: it is lost with the process, and found again in
 //! the cluster.
 
+mod turns;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use crate::audit::spool::Spool;
 use crate::lease::Gate;
 use crate::metrics::Metrics;
 use crate::observe::{trim, version};
-use crate::queue::{Entry, Place, Queue, Turn};
+use crate::queue::{Entry, Place, Queue};
 use crate::requests::Requests;
 use crate::settings::Settings;
 
@@ -64,6 +66,8 @@ struct Memory {
     claims: HashSet<String>,
     answers: HashMap<String, KubernetesExecution>,
     lost: HashMap<String, Timestamp>,
+    /// Namespaces in which creations are not answered, and since when that was seen last.
+    unanswered: HashMap<String, Timestamp>,
     failures: HashMap<String, u32>,
     /// Until when an execution whose last pass failed is left alone, and its generation then.
     rests: HashMap<String, (Timestamp, Option<i64>)>,
@@ -82,6 +86,10 @@ impl Shared {
     pub fn note(&self, execution: &KubernetesExecution) {
         let Some(uid) = execution.metadata.uid.clone() else { return };
         let mut memory = self.memory();
+        // From now on its phase says that it has its place.
+        if execution.status.as_ref().and_then(|status| status.phase) == Some(Phase::Executing) {
+            memory.claims.remove(&uid);
+        }
         let mut entry = Entry::of(execution, memory.claims.contains(&uid));
         if entry.place == Place::Out {
             memory.claims.remove(&uid);
@@ -123,54 +131,6 @@ impl Shared {
             _ => {
                 memory.answers.remove(uid);
                 cached.clone()
-            }
-        }
-    }
-
-    /// Returns whose turn it is.
-    pub fn turn(&self, uid: &str) -> Turn {
-        self.memory().queue.turn(uid, self.timing.max_active)
-    }
-
-    /// Takes the turn, if it is still this execution's: two passes cannot both take the last place.
-    pub fn claim(&self, uid: &str) -> Turn {
-        let mut memory = self.memory();
-        let turn = memory.queue.turn(uid, self.timing.max_active);
-        if turn == Turn::Now {
-            memory.claims.insert(uid.to_owned());
-            if let Some(entry) = memory.queue.get(uid).cloned() {
-                memory.queue.put(Entry { place: Place::Started, ..entry });
-            }
-        }
-        turn
-    }
-
-    /// Gives the turn back: what was to be started was refused, and holds nobody up.
-    pub fn unclaim(&self, execution: &KubernetesExecution) {
-        if let Some(uid) = &execution.metadata.uid {
-            self.memory().claims.remove(uid);
-        }
-        self.note(execution);
-    }
-
-    /// Takes what asks for passes over the executions of this namespace, or of all.
-    pub fn follow(&self, namespace: Option<&str>, trigger: UnboundedSender<ObjectRef<Stored>>) {
-        self.memory().triggers.push((namespace.map(str::to_owned), trigger));
-    }
-
-    /// Asks for passes over those for whom there is a place, whatever namespace they are in. Asked when one has ended, and
-    /// once a second: a place may become free in other ways, and nobody waits for it for ever.
-    pub fn wake_waiting(&self) {
-        /// So many at once; those behind them come next.
-        const MOST: usize = 50;
-        let memory = self.memory();
-        let ready = memory.queue.next(self.timing.max_active).take(MOST);
-        for one in ready {
-            let Some((namespace, name)) = one.name.split_once('/') else { continue };
-            let of = |(own, _): &&(Option<String>, _)| own.as_deref().is_none_or(|own| own == namespace);
-            if let Some((_, trigger)) = memory.triggers.iter().find(of) {
-                // Nobody listens any more when the program ends.
-                let _ended = trigger.unbounded_send(ObjectRef::new(name).within(namespace));
             }
         }
     }
