@@ -174,12 +174,8 @@ impl Results {
         let of = |line: &&Line| {
             line.key.machine == self.key.machine && line.step.part == Part::Beside && line.step.pace == pace
         };
-        let rates: Vec<f64> = self
-            .lines
-            .iter()
-            .filter(of)
-            .filter_map(|line| line.figures.numbers.get("jobs complete/s").copied())
-            .collect();
+        let rates: Vec<f64> =
+            self.lines.iter().filter(of).filter_map(|line| line.figures.numbers.get("jobs/s").copied()).collect();
         median(&rates)
     }
 }
