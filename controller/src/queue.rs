@@ -96,7 +96,7 @@ impl Entry {
 }
 
 /// The most passes of one namespace that start something at once.
-pub const EACH: usize = 8;
+pub const EACH: usize = 16;
 
 /// Reasons that keep an attempt from being started, and pass or are mended.
 const REFUSED: [Reason; 5] =
@@ -449,9 +449,11 @@ mod tests {
         let queue = all(&entries);
         let full = |most| Turn::Full { running: 0, most };
         assert_eq!((queue.turn("x", EACH), queue.turn("x", EACH + 1)), (full(EACH), Turn::Now));
-        assert_eq!((queue.turn("n10", EACH + 1), queue.turn("n10", 11)), (full(EACH + 1), Turn::Now));
-        let next: Vec<_> = queue.next(EACH + 2, 99).map(|one| one.uid.as_str()).collect();
-        assert_eq!(next, ["n00", "n01", "n02", "n03", "n04", "n05", "n06", "n07", "x", "n08"]);
+        assert_eq!((queue.turn("n40", EACH + 1), queue.turn("n40", 41)), (full(EACH + 1), Turn::Now));
+        let next: Vec<_> = queue.next(EACH + 2, 99).map(|one| one.uid.clone()).collect();
+        let first = (0..EACH).map(|n| format!("n{n:02}"));
+        let expected: Vec<_> = first.chain(["x".to_owned(), format!("n{EACH:02}")]).collect();
+        assert_eq!(next, expected);
     }
 
     #[test]

@@ -25,10 +25,10 @@ use crate::requests::{chain, permission};
 use crate::shared::Shared;
 
 /// The most passes at once: each has at most one request, and each request a connection.
-const PASSES: u16 = 64;
+const PASSES: u16 = 112;
 /// The most of them that are at starting something, and the most of each kind in one namespace: three namespaces whose webhooks let
-/// nothing through take 48 places, and leave the others theirs.
-const LIMITS: Limits = Limits { begins: 32, each: EACH };
+/// nothing through take 96 places, and leave the others theirs.
+const LIMITS: Limits = Limits { begins: 48, each: EACH };
 /// How many objects are listed at once: nothing but the API server's own limit bounds an execution's parameters, and its Job
 /// and pod carry them along.
 const PAGE: u32 = 100;
