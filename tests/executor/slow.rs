@@ -124,8 +124,9 @@ fn never(name: &str) -> serde_json::Value {
 async fn takes_no_writes(e: &E, other: &E) -> Result<()> {
     e.bind_everywhere().await?;
     other.world.workload("Deployment", "web", 1, json!({})).await?;
-    // Those that are stuck have begun, and keep their places.
-    let controller = e.controller_everywhere(&["--max-active=1000"])?;
+    // Those that are stuck have begun, and keep their places; not one of their writes is given up before the other one has to have ended.
+    let longest = ["--max-active=1000", "--write-limit=26s", "--lease-duration=80s"];
+    let controller = e.controller_everywhere(&longest)?;
     let slow = Slow::start()?;
     let statuses = ["kubernetesexecutions/status"].as_slice();
     let hangs = Webhook {
@@ -204,7 +205,7 @@ async fn a_webhook_that_refuses_in_other_words(e: E) -> Result<()> {
     slow.deny(409);
     e.execute("up", scale_with(3, json!({ "reason": "play: hang" }))).await?;
     let up = e.reason("up", "JobRefused").await?;
-    ensure!(up["status"]["phase"] == "Pending" && up["status"]["message"].to_string().contains("no"), "{up:#}");
+    ensure!(up["status"]["phase"] == "Pending" && up["status"]["message"].to_string().contains(": no"), "{up:#}");
     tokio::time::sleep(WATCHED).await;
     let tries = |verb: &'static str| {
         let e = e.clone();
@@ -226,7 +227,8 @@ async fn a_webhook_that_refuses_in_other_words(e: E) -> Result<()> {
         tokio::time::sleep(WATCHED).await;
         let deleted = tries("delete").await? - before;
         // With the second code it goes on as late as it was.
-        ensure!(deleted <= 12, "{deleted} deletions in ten seconds after {code}");
+        let least = if code == 403 { 3 } else { 0 };
+        ensure!((least..=12).contains(&deleted), "{deleted} deletions in ten seconds after {code}");
         let up = e.world.get(&e.execution("up")).await?;
         ensure!(up["status"]["phase"] == "Executing" && e.jobs().await? == 1, "it was stopped: {up:#}");
     }
