@@ -9,7 +9,7 @@ use kube::Resource;
 use kube::runtime::reflector::{self, ObjectRef};
 
 use crate::api::{KubernetesExecution, Phase, Stored};
-use crate::entrance::{Entrance, Work};
+use crate::entrance::{Entrance, Who, Work};
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Denied, Life, Seen, Store};
 use crate::shared::Shared;
@@ -58,10 +58,12 @@ impl Context {
     /// when there is a place.
     pub fn enter(&self, work: Work, metadata: &ObjectMeta) -> Option<Entered<'_>> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let (uid, namespace) = (metadata.uid.as_deref().unwrap_or_default(), text(&metadata.namespace));
-        let who = ObjectRef::new(&text(&metadata.name)).within(&namespace);
+        let (uid, namespace) = (text(&metadata.uid), text(&metadata.namespace));
+        let name = ObjectRef::new(&text(&metadata.name)).within(&namespace);
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let fails = self.shared.fails(&uid);
         // Not `then_some`: what it makes for nothing gives back a place that was never taken.
-        self.entrance.enter(work, uid, who).then(|| Entered { context: self, work, namespace })
+        self.entrance.enter(work, Who { uid, name, created, fails }).then(|| Entered { context: self, work, namespace })
     }
 
     /// Returns what a pass over this execution may come to.
@@ -159,6 +161,7 @@ impl Context {
             }
         }
         self.jobs.forget(uid);
+        self.entrance.leave(uid);
         self.shared.forget(uid);
         self.shared.wake_waiting();
     }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::api::Stored;
@@ -27,6 +28,19 @@ pub struct Limits {
     pub each: usize,
 }
 
+/// An execution that a pass is asked for.
+#[derive(Debug, Clone)]
+pub struct Who {
+    /// UID.
+    pub uid: String,
+    /// Namespace and name.
+    pub name: ObjectRef<Stored>,
+    /// Time of its creation.
+    pub created: Option<Timestamp>,
+    /// True if its last pass failed.
+    pub fails: bool,
+}
+
 /// The passes that are at work, and who waits to be let in.
 #[derive(Debug)]
 pub struct Entrance(Mutex<State>);
@@ -36,45 +50,49 @@ struct State {
     limits: Limits,
     lanes: HashMap<Key, Lane>,
     /// Where each that waits stands, by its UID.
-    came: HashMap<String, (Key, u64)>,
-    last: u64,
+    stands: HashMap<String, (Key, Order)>,
+    /// How many have come that fail.
+    failing: u64,
 }
 
 /// A namespace, and what is to be done there.
 type Key = (Work, String);
 
+/// The oldest first, as in the queue: who is asked for because a place is free now is not behind a thousand younger ones that have
+/// just come and are only to be told that they wait. Those that fail come last, and among themselves in the order in which they came:
+/// they would keep all others from their turn.
+type Order = (u64, Option<Timestamp>, String);
+
 #[derive(Debug, Default)]
 struct Lane {
     inside: usize,
-    /// UID and name of who waits, by when they came: who tries again and again comes behind those that have not had their turn.
-    waits: BTreeMap<u64, (String, ObjectRef<Stored>)>,
+    waits: BTreeMap<Order, ObjectRef<Stored>>,
 }
 
 impl Entrance {
     /// So many at once.
     pub fn new(limits: Limits) -> Self {
-        Self(Mutex::new(State { limits, lanes: HashMap::new(), came: HashMap::new(), last: 0 }))
+        Self(Mutex::new(State { limits, lanes: HashMap::new(), stands: HashMap::new(), failing: 0 }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the execution with this UID in, or remembers that it waits. Returns whether it is in.
-    pub fn enter(&self, work: Work, uid: &str, who: ObjectRef<Stored>) -> bool {
+    /// Lets an execution in, or remembers that it waits. Returns whether it is in.
+    pub fn enter(&self, work: Work, who: Who) -> bool {
         let mut state = self.state();
-        let key = (work, who.namespace.clone().unwrap_or_default());
+        let key = (work, who.name.namespace.clone().unwrap_or_default());
         let has_room = state.room(work) > 0 && state.lanes.get(&key).is_none_or(|lane| lane.inside < state.limits.each);
         if has_room {
-            state.leave(uid);
+            state.leave(&who.uid);
             state.lanes.entry(key).or_default().inside += 1;
-        } else if state.came.get(uid).is_none_or(|(before, _)| *before != key) {
+        } else if state.stands.get(&who.uid).is_none_or(|(before, _)| *before != key) {
             // It may have waited to begin, and now it is to end.
-            state.leave(uid);
-            state.last += 1;
-            let number = state.last;
-            state.lanes.entry(key.clone()).or_default().waits.insert(number, (uid.to_owned(), who));
-            state.came.insert(uid.to_owned(), (key, number));
+            state.leave(&who.uid);
+            let order = state.order(&who);
+            state.lanes.entry(key.clone()).or_default().waits.insert(order.clone(), who.name);
+            state.stands.insert(who.uid, (key, order));
         }
         has_room
     }
@@ -94,7 +112,7 @@ impl Entrance {
         self.state().leave(uid)
     }
 
-    /// Returns those for whom there is room: of the namespace with the fewest inside first, and there first come first; and forgets
+    /// Returns those for whom there is room: of the namespace with the fewest inside first, and there in their order; and forgets
     /// those before them that are not there any more. They are remembered until they enter or leave: none is passed over because
     /// another one took the room in between.
     pub fn next(&self, there: impl Fn(&str, &ObjectRef<Stored>) -> bool) -> Vec<ObjectRef<Stored>> {
@@ -125,32 +143,37 @@ impl State {
         there: impl Fn(&str, &ObjectRef<Stored>) -> bool,
         next: &mut Vec<ObjectRef<Stored>>,
     ) {
-        // How many would be inside with each that may come in, and when it came.
+        // How many would be inside with each that may come in, and its place in the order.
         let (mut ready, mut gone) = (Vec::new(), Vec::new());
         for (_, lane) in self.lanes.iter().filter(|(key, _)| key.0 == work) {
             let mut inside = lane.inside;
-            for (number, (uid, who)) in &lane.waits {
+            for (order, who) in &lane.waits {
                 if inside >= self.limits.each {
                     break;
                 }
-                if there(uid, who) {
+                if there(&order.2, who) {
                     inside += 1;
-                    ready.push((inside, *number, who.clone()));
+                    ready.push((inside, order, who.clone()));
                 } else {
-                    gone.push(uid.clone());
+                    gone.push(order.2.clone());
                 }
             }
         }
-        ready.sort_unstable_by_key(|(inside, number, _)| (*inside, *number));
+        ready.sort_unstable_by_key(|(inside, order, _)| (*inside, *order));
         next.extend(ready.into_iter().take(self.room(work)).map(|(_, _, who)| who));
         for uid in gone {
             self.leave(&uid);
         }
     }
 
+    fn order(&mut self, who: &Who) -> Order {
+        self.failing += u64::from(who.fails);
+        (if who.fails { self.failing } else { 0 }, who.created, who.uid.clone())
+    }
+
     fn leave(&mut self, uid: &str) -> bool {
-        let Some((key, number)) = self.came.remove(uid) else { return false };
-        let left = self.lanes.get_mut(&key).is_some_and(|lane| lane.waits.remove(&number).is_some());
+        let Some((key, order)) = self.stands.remove(uid) else { return false };
+        let left = self.lanes.get_mut(&key).is_some_and(|lane| lane.waits.remove(&order).is_some());
         self.tidy(&key);
         left
     }
@@ -168,9 +191,17 @@ mod tests {
     use super::Work::{Begins, GoesOn};
     use super::*;
 
-    fn who(name: &str) -> ObjectRef<Stored> {
+    fn named(name: &str) -> ObjectRef<Stored> {
         let (namespace, name) = name.split_once('/').unwrap_or(("shop", name));
         ObjectRef::new(name).within(namespace)
+    }
+
+    /// The first letter of its name says how old it is.
+    fn who(name: &str) -> Who {
+        let named = named(name);
+        let second = named.name.bytes().next().map(i64::from);
+        let created = second.and_then(|second| Timestamp::from_second(second).ok());
+        Who { uid: name.to_owned(), name: named, created, fails: false }
     }
 
     fn entrance(begins: usize, each: usize) -> Entrance {
@@ -178,7 +209,11 @@ mod tests {
     }
 
     fn begins(entrance: &Entrance, name: &str) -> bool {
-        entrance.enter(Begins, name, who(name))
+        entrance.enter(Begins, who(name))
+    }
+
+    fn fails(entrance: &Entrance, name: &str) -> bool {
+        entrance.enter(Begins, Who { fails: true, ..who(name) })
     }
 
     fn next(entrance: &Entrance) -> Vec<String> {
@@ -186,30 +221,40 @@ mod tests {
     }
 
     #[test]
-    fn who_came_first_is_next_for_each_place() {
+    fn the_oldest_is_next_for_each_place() {
         let entrance = entrance(2, 2);
         assert!(begins(&entrance, "x") && begins(&entrance, "y"));
-        for name in ["c", "a", "b", "c"] {
+        for name in ["c", "b", "d", "c"] {
             assert!(!begins(&entrance, name), "three places of two");
         }
         assert!(next(&entrance).is_empty(), "there is no place");
         entrance.out(Begins, "shop");
-        assert_eq!(next(&entrance), ["c"]);
+        assert_eq!(next(&entrance), ["b"]);
         // It has not taken it yet.
         entrance.out(Begins, "shop");
-        assert_eq!(next(&entrance), ["c", "a"]);
-        assert!(begins(&entrance, "c"));
+        assert_eq!(next(&entrance), ["b", "c"]);
+        assert!(begins(&entrance, "b"));
+        // What comes last and is older is before them.
+        assert!(begins(&entrance, "z") && !begins(&entrance, "a"));
+        entrance.out(Begins, "shop");
         assert_eq!(next(&entrance), ["a"]);
     }
 
     /// However old it is: those that fail for ever would keep all others from their turn.
     #[test]
-    fn who_tries_again_comes_behind_those_that_wait() {
+    fn who_fails_comes_behind_those_that_wait() {
         let entrance = entrance(1, 1);
-        assert!(begins(&entrance, "a") && !begins(&entrance, "b"));
-        assert!(!begins(&entrance, "a"), "its next pass, while its last one is not over");
+        assert!(begins(&entrance, "x") && !fails(&entrance, "b") && !fails(&entrance, "a") && !begins(&entrance, "c"));
         entrance.out(Begins, "shop");
-        assert_eq!(next(&entrance), ["b"]);
+        for (uid, others) in [("c", "the one that does not fail"), ("b", "the one that came first"), ("a", "the last")]
+        {
+            assert_eq!(next(&entrance), [uid], "{others}");
+            assert!(begins(&entrance, uid));
+            // Its next pass, while its last one is not over.
+            assert!(!fails(&entrance, uid));
+            entrance.out(Begins, "shop");
+            assert!(entrance.leave(uid));
+        }
     }
 
     #[test]
@@ -221,7 +266,7 @@ mod tests {
         }
         assert!(entrance.leave("a") && !entrance.leave("a") && !entrance.leave("z"));
         entrance.out(Begins, "shop");
-        assert_eq!(entrance.next(|uid, _| uid != "b"), [who("c")]);
+        assert_eq!(entrance.next(|uid, _| uid != "b"), [named("c")]);
         assert!(!entrance.leave("b"), "who is gone is remembered");
     }
 
@@ -231,16 +276,16 @@ mod tests {
         let entrance = entrance(3, 2);
         assert!(begins(&entrance, "slow/a") && begins(&entrance, "slow/b") && !begins(&entrance, "slow/c"));
         assert!(begins(&entrance, "shop/a"), "the second namespace has no place");
-        for name in ["slow/d", "shop/b", "shop/c"] {
+        for name in ["slow/d", "shop/e", "shop/f"] {
             assert!(!begins(&entrance, name));
         }
         entrance.out(Begins, "slow");
         assert_eq!(next(&entrance), ["c"], "there is one place, and both have one");
         entrance.out(Begins, "shop");
-        assert_eq!(next(&entrance), ["b", "c"], "the one with none inside comes first");
+        assert_eq!(next(&entrance), ["e", "c"], "the one with none inside comes first");
         // What is to end does not wait for what begins.
-        assert!(entrance.enter(GoesOn, "slow/c", who("slow/c")) && !entrance.leave("slow/c"));
-        assert_eq!(next(&entrance), ["b", "d"]);
+        assert!(entrance.enter(GoesOn, who("slow/c")) && !entrance.leave("slow/c"));
+        assert_eq!(next(&entrance), ["e", "d"]);
     }
 
     #[test]
@@ -249,6 +294,6 @@ mod tests {
         assert!(begins(&entrance, "shop/a") && !begins(&entrance, "other/b"));
         entrance.out(Begins, "shop");
         assert!(entrance.leave("other/b"));
-        assert!(entrance.state().lanes.is_empty() && entrance.state().came.is_empty());
+        assert!(entrance.state().lanes.is_empty() && entrance.state().stands.is_empty());
     }
 }
