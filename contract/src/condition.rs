@@ -85,7 +85,8 @@ fn example() -> Value {
     json!({ "type": "no_crashloop_pods" })
 }
 
-fn bad_type(name: &str) -> Option<String> {
+/// Returns what is wrong with a `type`, if something is.
+pub fn bad_type(name: &str) -> Option<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let good = !name.is_empty() && name.len() <= LONGEST_TYPE && name.chars().all(fits);
     (!good).then(|| format!("expected 1 to {LONGEST_TYPE} letters, digits, '_', '-', '.'"))

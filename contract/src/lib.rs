@@ -8,6 +8,7 @@ pub mod code;
 pub mod condition;
 pub mod duration;
 pub mod event;
+pub mod flag;
 pub mod parse;
 pub mod result;
 pub mod text;

@@ -3,6 +3,8 @@
 //! An error tells the kind of what it found and the place, never the value: the text may be of another file than was meant,
 //! and what stands in the wrong field may be a secret of any length.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -68,7 +70,8 @@ pub fn told(error: &serde_json::Error) -> String {
     for head in ["invalid type: ", "invalid value: "] {
         if let Some(found) = quoted(head) {
             let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
-            return format!("{head}{kind}, expected {expected}");
+            let range = if head == "invalid value: " { " of a size that fits" } else { "" };
+            return format!("{head}{kind}, expected {}", in_words(expected, range));
         }
     }
     for head in ["unknown variant `", "unknown field `"] {
@@ -79,6 +82,25 @@ pub fn told(error: &serde_json::Error) -> String {
         }
     }
     text
+}
+
+/// Returns what is expected in the words of JSON: serde names the numbers and objects of Rust. Where it stands follows after ` at `.
+fn in_words<'a>(expected: &'a str, size: &str) -> Cow<'a, str> {
+    let (what, place) = expected.find(" at ").map_or((expected, ""), |at| expected.split_at(at));
+    let size = match what {
+        "i8" | "i16" | "i32" | "i64" | "isize" => size,
+        "u8" | "u16" | "u32" | "u64" | "usize" => ", 0 or more",
+        _ => "",
+    };
+    let words = match what {
+        "i8" | "i16" | "i32" | "i64" | "isize" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "an array",
+        "a map" => "an object",
+        _ if what.starts_with("struct ") => "an object",
+        _ => return Cow::Borrowed(expected),
+    };
+    Cow::Owned(format!("{words}{size}{place}"))
 }
 
 /// Returns the kind of what stands in place of an object.
@@ -107,6 +129,7 @@ fn named(field: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rstest::rstest;
 
     /// Neither a byte more nor a byte less.
     #[test]
@@ -115,5 +138,30 @@ mod tests {
         assert_eq!(of(LARGEST), Ok(()));
         assert_eq!(of(LARGEST + 1), Err(vec![format!("X: expected at most {LARGEST} bytes, has {}", LARGEST + 1)]));
         assert_eq!(LARGEST, 524_288);
+    }
+
+    #[rstest]
+    #[case("\"many\"", "number: invalid type: string, expected a whole number at line 1 column 16")]
+    #[case("1.5", "number: invalid type: floating point, expected a whole number at line")]
+    #[case("99999999999999999999", "number: invalid type: floating point, expected a whole number at line")]
+    fn a_number_is_called_whole(#[case] value: &str, #[case] says: &str) {
+        #[derive(Debug, serde::Deserialize)]
+        struct Any {
+            #[serde(rename = "number")]
+            _number: i64,
+        }
+        let error = read::<Any>("X", &format!("{{\"number\":{value}}}")).unwrap_err();
+        assert!(error.starts_with(&format!("X: {says}")), "{error}");
+    }
+
+    #[rstest]
+    #[case("u64 at line 1 column 2", "a whole number, 0 or more at line 1 column 2")]
+    #[case("f64", "a number")]
+    #[case("struct Policy at line 3 column 4", "an object at line 3 column 4")]
+    #[case("a sequence", "an array")]
+    #[case("a duration such as 90s at line 1 column 2", "a duration such as 90s at line 1 column 2")]
+    #[case("`refuse` or `ignore`", "`refuse` or `ignore`")]
+    fn what_is_expected_is_told_in_words(#[case] expected: &str, #[case] words: &str) {
+        assert_eq!(in_words(expected, ""), words);
     }
 }

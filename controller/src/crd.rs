@@ -21,6 +21,7 @@ fn bound_conditions(crd: &mut Value) {
     let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
     let limits = [
         ("type", "maxLength", Value::from(63)),
+        ("type", "pattern", Value::from("^[A-Za-z0-9_.-]+$")),
         ("description", "maxLength", Value::from(1024)),
         ("rego", "maxLength", Value::from(16 << 10)),
         ("timeout", "maxLength", Value::from(18)),

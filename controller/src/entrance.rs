@@ -53,15 +53,19 @@ struct State {
     stands: HashMap<String, (Key, Order)>,
     /// How many have come that fail.
     failing: u64,
+    /// The newest time of creation of all that have come.
+    newest: Option<Timestamp>,
 }
 
 /// A namespace, and what is to be done there.
 type Key = (Work, String);
 
 /// The oldest first, as in the queue: who is asked for because a place is free now is not behind a thousand younger ones that have
-/// just come and are only to be told that they wait. Those that fail come last, and among themselves in the order in which they came:
-/// they would keep all others from their turn.
-type Order = (u64, Option<Timestamp>, String);
+/// just come and are only to be told that they wait. Who fails counts as created when it came, behind all that were there: those that
+/// fail for ever would keep all others from their turn, and behind all that will ever come they would never have one themselves.
+/// That time is the newest one seen, not this machine's: the API server's clock and ours need not agree. Several that fail have the
+/// same one, and stand in the order in which they came.
+type Order = (Option<Timestamp>, u64, String);
 
 #[derive(Debug, Default)]
 struct Lane {
@@ -72,7 +76,7 @@ struct Lane {
 impl Entrance {
     /// So many at once.
     pub fn new(limits: Limits) -> Self {
-        Self(Mutex::new(State { limits, lanes: HashMap::new(), stands: HashMap::new(), failing: 0 }))
+        Self(Mutex::new(State { limits, lanes: HashMap::new(), stands: HashMap::new(), failing: 0, newest: None }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -82,6 +86,7 @@ impl Entrance {
     /// Lets an execution in, or remembers that it waits. Returns whether it is in.
     pub fn enter(&self, work: Work, who: Who) -> bool {
         let mut state = self.state();
+        state.newest = state.newest.max(who.created);
         let key = (work, who.name.namespace.clone().unwrap_or_default());
         let has_room = state.room(work) > 0 && state.lanes.get(&key).is_none_or(|lane| lane.inside < state.limits.each);
         if has_room {
@@ -167,8 +172,11 @@ impl State {
     }
 
     fn order(&mut self, who: &Who) -> Order {
-        self.failing += u64::from(who.fails);
-        (if who.fails { self.failing } else { 0 }, who.created, who.uid.clone())
+        if !who.fails {
+            return (who.created, 0, who.uid.clone());
+        }
+        self.failing += 1;
+        (self.newest, self.failing, who.uid.clone())
     }
 
     fn leave(&mut self, uid: &str) -> bool {
@@ -240,20 +248,43 @@ mod tests {
         assert_eq!(next(&entrance), ["a"]);
     }
 
-    /// However old it is: those that fail for ever would keep all others from their turn.
+    /// However old it is: those that fail for ever would keep all others from their turn. Also those that were created in the same second
+    /// as the newest one.
     #[test]
     fn who_fails_comes_behind_those_that_wait() {
         let entrance = entrance(1, 1);
-        assert!(begins(&entrance, "x") && !fails(&entrance, "b") && !fails(&entrance, "a") && !begins(&entrance, "c"));
+        assert!(begins(&entrance, "x") && !fails(&entrance, "b") && !fails(&entrance, "a"));
+        assert!(!begins(&entrance, "c") && !begins(&entrance, "x2"));
         entrance.out(Begins, "shop");
-        for (uid, others) in [("c", "the one that does not fail"), ("b", "the one that came first"), ("a", "the last")]
-        {
+        let others = [
+            ("c", "the oldest that does not fail"),
+            ("x2", "the other one"),
+            ("b", "the one that came first"),
+            ("a", "the last"),
+        ];
+        for (uid, others) in others {
             assert_eq!(next(&entrance), [uid], "{others}");
             assert!(begins(&entrance, uid));
             // Its next pass, while its last one is not over.
             assert!(!fails(&entrance, uid));
             entrance.out(Begins, "shop");
             assert!(entrance.leave(uid));
+        }
+    }
+
+    /// Where more comes than can be done, for as long as it does.
+    #[test]
+    fn who_fails_is_not_behind_those_that_come_later() {
+        let entrance = entrance(1, 1);
+        assert!(begins(&entrance, "m") && !begins(&entrance, "n") && !fails(&entrance, "a"));
+        for later in ["o", "p", "q"] {
+            assert!(!begins(&entrance, later));
+        }
+        entrance.out(Begins, "shop");
+        for uid in ["n", "a", "o"] {
+            assert_eq!(next(&entrance), [uid]);
+            assert!(begins(&entrance, uid));
+            entrance.out(Begins, "shop");
         }
     }
 

@@ -8,16 +8,15 @@ use kube::runtime::watcher::Event;
 use crate::api::{GROUP, KubernetesExecution, Phase};
 use crate::context::Context;
 use crate::next::recorded;
-use crate::observe::slim::{SlimJob, controller};
+use crate::observe::owner::execution_of;
+use crate::observe::slim::SlimJob;
 use crate::requests::Failure;
 
 /// Looks at a Job that the watch shows, if it runs for an execution that is not watched.
 pub fn look(context: &Arc<Context>, event: &Event<SlimJob>) {
     let (Event::Apply(job) | Event::InitApply(job)) = event else { return };
     let over = job.ended() || job.metadata.deletion_timestamp.is_some();
-    let Some(owner) = controller(&job.metadata).filter(|owner| owner.kind == "KubernetesExecution" && !over) else {
-        return;
-    };
+    let Some(owner) = execution_of(&job.metadata).filter(|_| !over) else { return };
     let (name, uid, context, job) = (owner.name.clone(), owner.uid.clone(), context.clone(), job.clone());
     if context.shared.is_recorded(job.metadata.uid.as_deref().unwrap_or_default()) {
         return;

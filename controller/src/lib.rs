@@ -57,7 +57,9 @@ pub fn program(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let result = match &flags.command {
         Command::Crd => crd::yaml().map_err(|why| anyhow::anyhow!(why)).and_then(|text| telemetry::print(&text)),
-        Command::Admission(flags) => telemetry::print(&admission::yaml(flags)),
+        Command::Admission(flags) => {
+            flags.check().map_err(|why| anyhow::anyhow!(why)).and_then(|()| telemetry::print(&admission::yaml(flags)))
+        }
         Command::Run(flags) => {
             let audited = flags.audit.address == "none";
             telemetry::start(&flags.log_level, &flags.log_format, audited).and_then(|()| {

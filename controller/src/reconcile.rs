@@ -140,7 +140,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
         (Some(Foreign::Leaving), None) => TheJob::Leaving,
         (None, None) => TheJob::Absent,
     };
-    let action_type = &execution.spec.action.r#type;
+    let action_type = &plan::action_type(execution);
     let own = execution.spec.timeout.as_deref().and_then(|text| text.parse::<contract::duration::Duration>().ok());
     let timing = &context.shared.timing;
     let waits = queue::has_no_place(execution.status.as_ref());

@@ -52,6 +52,12 @@ impl Failure {
         matches!(self, Failure::Answered { code: 409, reason, .. } if reason == "AlreadyExists")
     }
 
+    /// Returns whether what was sent breaks the definition: the API server's own words, not those of an admission policy or a webhook.
+    pub fn is_invalid(&self) -> bool {
+        let own = |message: &str| message.contains("\" is invalid: ") && !message.starts_with("admission webhook");
+        matches!(self, Failure::Answered { code: 422, message, .. } if own(message))
+    }
+
     /// Returns whether the account of the controller lacks the permission: the API server's own words.
     pub fn lacks_permission(&self) -> bool {
         let sentence = |message: &str| message.contains("User \"") && permission(message).is_some();

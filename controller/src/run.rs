@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actions::cluster::{Reached, random, reach};
+use actions::k8s::names::Namespace;
 use anyhow::{Context as _, Result, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -38,7 +39,7 @@ pub async fn run(flags: &RunFlags) -> Result<()> {
     let Reached { client, server, namespace } =
         reach(&flags.connection().map_err(|why| anyhow!(why))?, &agent, deadline).await?;
     let client = shallow(client);
-    let namespace = flags.namespace.clone().or_else(|| namespace.map(|one| one.to_string()));
+    let namespace = flags.namespace.clone().or(namespace).map(String::from);
     let namespace = namespace
         .context("--namespace: needed for the Lease; neither the ServiceAccount nor the kubeconfig names one")?;
     let identity = flags.identity.clone().unwrap_or_default() + &format!("_{:016x}", random());
@@ -59,7 +60,9 @@ pub async fn run(flags: &RunFlags) -> Result<()> {
         start_deadline: flags.start_deadline,
         stop_after: flags.stop_after,
     };
-    let origin = Origin { cluster: flags.audit.cluster.clone(), created_by_is_stamped: flags.audit.trust_created_by };
+    // An empty variable is one that is not set.
+    let cluster = flags.audit.cluster.clone().filter(|cluster| !cluster.is_empty());
+    let origin = Origin { cluster, created_by_is_stamped: flags.audit.trust_created_by };
     let audit = Arc::new(Lane::new(destination, origin, flags.audit.patience, flags.audit.spool, metrics.clone()));
     let spool = Spool { requests: requests.clone(), gate: gate.clone(), namespace };
     let remembered = Remembered::default();
@@ -95,6 +98,11 @@ async fn keep(shared: &Shared) -> std::convert::Infallible {
 /// Where audit events go.
 fn destination(flags: &AuditFlags) -> Result<Destination, String> {
     if flags.address == "none" {
+        if flags.ca.is_some() || flags.token_file.is_some() {
+            tracing::warn!(
+                "--audit-ca and --audit-token-file are not used: --audit is none, and audit events are lines of the log"
+            );
+        }
         return Ok(Destination::Log);
     }
     let store = Store::new(&flags.address, flags.ca.as_deref(), flags.token_file.as_deref())?;
@@ -106,16 +114,16 @@ fn destination(flags: &AuditFlags) -> Result<Destination, String> {
 async fn lead(
     client: kube::Client,
     shared: Arc<Shared>,
-    namespaces: &[String],
+    namespaces: &[Namespace],
     mut lease: Lease,
     signals: &mut Signals,
 ) -> Result<()> {
     tracing::info!("leading");
     shared.metrics.leads(true);
     // Each once, however often it is named: two watches of one namespace would be two passes over one execution at a time.
-    let named: BTreeSet<&String> = namespaces.iter().collect();
+    let named: BTreeSet<&Namespace> = namespaces.iter().collect();
     let namespaces: Vec<Option<String>> =
-        if named.is_empty() { vec![None] } else { named.into_iter().cloned().map(Some).collect() };
+        if named.is_empty() { vec![None] } else { named.into_iter().map(|one| Some(one.to_string())).collect() };
     let (end, ended) = tokio::sync::watch::channel(false);
     let passes = namespaces.iter().map(|one| passes(client.clone(), one.clone(), shared.clone(), ended.clone()));
     let mut work = std::pin::pin!(futures::future::join_all(passes));

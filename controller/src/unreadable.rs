@@ -54,6 +54,7 @@ pub async fn settle(context: &Context, metadata: &ObjectMeta, error: &str) -> Re
         Some(phase) => format!("it was deleted, and what it had come to (phase {phase}) cannot be read: {error}"),
     };
     let event = event(&stored, &message, was_held(&stored) || phase.is_some() && !recorded);
+    let event = AuditEvent { cluster: shared.audit.origin.cluster.clone(), ..event };
     if shared.audit.store().is_some() {
         shared.spool.put(&envelope(&event), None).await.map_err(trouble)?;
         shared.audit.spooled(&event.execution_uid, event.attempt);
@@ -141,7 +142,7 @@ fn event(stored: &Value, message: &str, may_have_run: bool) -> AuditEvent {
             selector: target("selector"),
         },
         parameters: None,
-        dry_run: false,
+        dry_run: stored.pointer("/spec/dryRun").and_then(Value::as_bool).unwrap_or_default(),
         reason: None,
         attempt: 0,
         r#final: true,

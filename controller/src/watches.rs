@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::entrance::{Entrance, Limits};
 use crate::job::EXECUTION_ANNOTATION;
 use crate::late;
+use crate::observe::owner::execution_of;
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Denied, Ours, Store, trim};
 use crate::queue::EACH;
@@ -190,7 +191,9 @@ where
             let changed = store(&context).apply(event);
             let names = changed.iter().filter_map(|object| {
                 let metadata = object.metadata();
-                let name = metadata.annotations.as_ref()?.get(EXECUTION_ANNOTATION)?;
+                // A Job that somebody else made of an execution need not say whose it is as ours do.
+                let said = metadata.annotations.as_ref().and_then(|all| all.get(EXECUTION_ANNOTATION));
+                let name = said.or_else(|| execution_of(metadata).map(|owner| &owner.name))?;
                 Some(Ok(ObjectRef::new(name).within(metadata.namespace.as_deref()?)))
             });
             stream::iter(names.collect::<Vec<_>>())

@@ -38,7 +38,7 @@ mod tests {
             ("", "expected a JSON object"),
             ("{}", "holds no file"),
             (r#"{"a":1}"#, "one of them is no text"),
-            (r#""hunter22""#, "invalid type: string, expected a map"),
+            (r#""hunter22""#, "invalid type: string, expected an object"),
             ("[]", "expected"),
         ] {
             assert!(read(text).unwrap_err().contains(says), "{text}");

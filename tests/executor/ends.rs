@@ -6,7 +6,7 @@ use test_cluster::executor::mutating_policy;
 
 use crate::support::{E, check, scale, scale_with, scenarios};
 
-scenarios!("ends": exit_codes, no_result_is_no_success, the_log_has_it, the_log_has_more, never_scheduled, the_log_is_gone, a_quota, no_account, evicted_after_success,
+scenarios!("ends": exit_codes, no_result_is_no_success, a_result_that_does_not_fit, the_log_has_it, the_log_has_more, never_scheduled, the_log_is_gone, a_quota, no_account, evicted_after_success,
     drained_and_replaced, a_ttl_added_by_a_policy, the_job_is_deleted_by_hand);
 
 /// An attempt that changes nothing but by what is played.
@@ -47,6 +47,19 @@ async fn no_result_is_no_success(e: E) -> Result<()> {
     }
     let oom = e.world.get(&e.execution("oom")).await?;
     ensure!(oom["status"]["message"].as_str().is_some_and(|text| text.contains("OOMKilled")), "{oom:#}");
+    controller.stop().await
+}
+
+/// An image of one's own writes what the definition does not take: that is left out and named, and the execution ends.
+async fn a_result_that_does_not_fit(e: E) -> Result<()> {
+    let controller = e.controller()?;
+    for field in ["details", "usage"] {
+        e.execute(field, played(field, field)).await?;
+        let up = e.ended(field).await?;
+        check(&up, "Completed", "Changed", "applied")?;
+        ensure!(up["status"]["result"]["trimmed"] == json!([field]), "{up:#}");
+        ensure!(up["metadata"]["finalizers"].is_null(), "held for ever: {:#}", up["metadata"]);
+    }
     controller.stop().await
 }
 

@@ -8,10 +8,11 @@ use crate::support::{E, check, scale, scale_with, scenarios};
 
 scenarios!("flow": a_scale_is_carried_out_once, a_bad_request_fails_without_a_job, a_failure_that_passes_is_healed, retries_end,
     a_dry_run_changes_nothing, one_at_a_time_for_a_target, no_more_than_max_active, suspended_until_it_is_not,
-    approved_before_it_starts, not_started_in_time, its_time_is_over, a_policy_of_the_operator, a_pod_is_restarted_once,
-    a_pod_that_is_not_there, what_a_selector_finds, suspended_between_attempts, namespaces_share_places,
+    approved_before_it_starts, a_job_of_what_nobody_approved, not_started_in_time, its_time_is_over, a_policy_of_the_operator, a_pod_is_restarted_once,
+    a_copy_is_about_the_pod_that_is_there, what_was_pinned_is_taken_away, a_pod_that_is_not_there, what_a_selector_finds, suspended_between_attempts, namespaces_share_places,
     one_that_cannot_be_held, refused_and_not_repeatable, an_earlier_job_by_its_name,
-    an_earlier_job_and_not_repeatable, a_retry_that_is_refused);
+    an_earlier_job_and_not_repeatable, a_retry_that_is_refused,
+    not_repeatable_however_it_is_asked_for);
 
 async fn a_scale_is_carried_out_once(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
@@ -230,6 +231,43 @@ async fn approved_before_it_starts(e: E) -> Result<()> {
     controller.stop().await
 }
 
+/// Whoever may create Jobs can name an execution as the owner of his: what that prints is not told as what was approved.
+async fn a_job_of_what_nobody_approved(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    let spec = scale_with(3, json!({ "approvalRequired": true, "reason": "play: foreign" }));
+    let uid = e.execute("asked", spec).await?["metadata"]["uid"].clone();
+    e.reason("asked", "AwaitingApproval").await?;
+    let labels = json!({ "app.kubernetes.io/managed-by": "execution-controller" });
+    let owner = json!({
+        "apiVersion": format!("{GROUP}/v1alpha1"), "kind": "KubernetesExecution", "name": "asked", "uid": uid, "controller": true,
+    });
+    let containers = json!([{ "name": "executor", "image": "x" }]);
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "asked-job", "labels": labels, "ownerReferences": [owner] },
+        "spec": { "template": { "metadata": { "labels": labels }, "spec": { "restartPolicy": "Never", "containers": containers } } },
+    });
+    e.world.create(&e.world.path("batch/v1", "jobs"), &job).await?;
+    let asked = e.ended("asked").await?;
+    ensure!(asked["status"]["phase"] == "Failed" && asked["status"]["reason"] == "NameTaken", "{asked:#}");
+    ensure!(asked["status"]["message"].as_str().is_some_and(|text| text.contains("nobody has approved")), "{asked:#}");
+    ensure!(asked["status"]["attempts"].is_null(), "an attempt that nobody made: {asked:#}");
+    // Under another kind a UID says nothing.
+    let spec = scale_with(3, json!({ "suspend": true }));
+    let uid = e.execute("waits", spec).await?["metadata"]["uid"].clone();
+    e.reason("waits", "Suspended").await?;
+    let mut disguised = job.clone();
+    disguised["metadata"]["name"] = json!("waits-job");
+    disguised["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "x.example/v1", "kind": "Foo", "name": "waits", "uid": uid, "controller": true }]);
+    e.world.create(&e.world.path("batch/v1", "jobs"), &disguised).await?;
+    e.patch("waits", json!({ "spec": { "suspend": false } })).await?;
+    let waits = e.ended("waits").await?;
+    ensure!(waits["status"]["reason"] == "NameTaken" && waits["status"]["attempts"].is_null(), "{waits:#}");
+    ensure!(waits["status"]["message"].as_str().is_some_and(|text| text.contains("belongs to Foo waits")), "{waits:#}");
+    controller.stop().await
+}
+
 async fn not_started_in_time(e: E) -> Result<()> {
     e.world.workload("Deployment", "web", 1, json!({})).await?;
     let controller = e.controller()?;
@@ -289,9 +327,74 @@ async fn a_pod_is_restarted_once(e: E) -> Result<()> {
     let after = e.world.get(&pod).await?;
     ensure!(after["metadata"]["uid"] != before, "it was not restarted");
     let pinned = &again["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/target-uid"];
-    ensure!(*pinned == before, "pinned {pinned}, was {before}");
+    let wanted = format!("{}/{}", text(&again["metadata"]["uid"]), text(&before));
+    ensure!(*pinned == wanted, "pinned {pinned}, was {wanted}");
     let evictions = e.evictions().await?;
     ensure!(evictions == 1, "{evictions} evictions");
+    controller.stop().await
+}
+
+/// Settings have one spelling for each action type, an execution may have others: what is not repeatable stays so.
+async fn not_repeatable_however_it_is_asked_for(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let settings = e.world.folder().join("settings.yaml");
+    std::fs::write(&settings, "notRepeatable: [scale-deployment]\n")?;
+    let controller = e.controller_with(&e.kubeconfig, &["--settings", settings.to_str().context("no text")?])?;
+    let spellings = [("scale", json!("Deployment")), ("scale-deploy", Value::Null), ("scale-deployments", Value::Null)];
+    for (number, (action_type, kind)) in spellings.into_iter().enumerate() {
+        let name = format!("up-{number}");
+        let target = json!({ "resourceKind": kind, "resourceName": "web" });
+        let action = json!({ "type": action_type, "parameters": { "replicas": 3 }, "target": target });
+        e.execute(&name, json!({ "action": action, "reason": "play: exit 137" })).await?;
+        let up = e.ended(&name).await?;
+        check(&up, "Failed", "NoResult", "unknown").with_context(|| action_type.to_owned())?;
+        ensure!(up["status"]["attempts"].as_array().is_some_and(|all| all.len() == 1), "tried twice: {up:#}");
+    }
+    ensure!(e.jobs_created().await?.len() == 3, "{:?}", e.jobs_created().await?);
+    controller.stop().await
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn restart_db() -> Value {
+    json!({ "type": "restart-pod", "parameters": { "settle": "1s" }, "target": { "resourceName": "db-0" } })
+}
+
+/// Made again from what `kubectl get --output yaml` shows: it is about the pod of now, and not done because the first one did it.
+async fn a_copy_is_about_the_pod_that_is_there(e: E) -> Result<()> {
+    e.world.workload("StatefulSet", "db", 1, json!({})).await?;
+    let pod = e.world.path("v1", "pods") + "/db-0";
+    let controller = e.controller()?;
+    e.execute("first", json!({ "action": restart_db() })).await?;
+    let first = e.ended("first").await?;
+    check(&first, "Completed", "Changed", "applied")?;
+    let before = e.world.get(&pod).await?["metadata"]["uid"].clone();
+    let copy = json!({
+        "apiVersion": first["apiVersion"], "kind": first["kind"], "spec": first["spec"],
+        "metadata": { "name": "second", "annotations": first["metadata"]["annotations"] },
+    });
+    e.world.create(&e.executions(), &copy).await?;
+    check(&e.ended("second").await?, "Completed", "Changed", "applied")?;
+    ensure!(e.world.get(&pod).await?["metadata"]["uid"] != before, "the copy restarted nothing");
+    ensure!(e.evictions().await? == 2, "not one eviction each");
+    controller.stop().await
+}
+
+/// Somebody replaces the object between two attempts: which pod was meant is not known any more, and no other one is evicted.
+async fn what_was_pinned_is_taken_away(e: E) -> Result<()> {
+    e.world.workload("StatefulSet", "db", 1, json!({})).await?;
+    let controller = e.controller_with(&e.kubeconfig, &["--backoff", "10s"])?;
+    e.execute("up", json!({ "action": restart_db(), "reason": "play: first mute" })).await?;
+    e.phase("up", "Retrying").await?;
+    e.world.merge(&e.execution("up"), &json!({ "metadata": { "annotations": null, "finalizers": null } })).await?;
+    let up = e.ended("up").await?;
+    ensure!(up["status"]["phase"] == "Failed" && up["status"]["reason"] == "TargetNotFound", "{up:#}");
+    ensure!(up["status"]["message"].as_str().is_some_and(|text| text.contains("target-uid]: somebody")), "{up:#}");
+    let evictions = e.evictions().await?;
+    ensure!(evictions == 1, "{evictions} evictions");
+    ensure!(e.jobs_created().await? == ["up-job"], "{:?}", e.jobs_created().await?);
     controller.stop().await
 }
 

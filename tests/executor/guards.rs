@@ -161,7 +161,8 @@ async fn its_jobs(e: E) -> Result<()> {
         let answer = ours.send("POST", &dry, &job).await?;
         refused(&e, &answer, "execution-jobs", says)?;
         seen.insert(says.split(": ").next());
-        // Nobody else is concerned.
+        // Nobody else is concerned, but that no execution owns what he makes.
+        job["metadata"]["ownerReferences"] = Value::Null;
         allowed(&other.send("POST", &dry, &job).await?).with_context(|| says.to_owned())?;
     }
     // A TTL, or a queue that suspends Jobs, may be added by the cluster's own policies.
@@ -173,6 +174,8 @@ async fn its_jobs(e: E) -> Result<()> {
     let mut foreign = real.clone();
     (foreign["metadata"]["ownerReferences"], foreign["metadata"]["name"]) = (Value::Null, json!("foreign"));
     allowed(&other.send("POST", &jobs, &foreign).await?)?;
+    forged(&e, &other, &real, &foreign).await?;
+    seen.insert(Some(FORGED));
     let answer = ours.send("PATCH", &format!("{jobs}/up-job"), &json!({ "spec": { "suspend": true } })).await?;
     refused(&e, &answer, "execution-jobs", "may not change Jobs")?;
     seen.insert(Some("the execution controller may not change Jobs"));
@@ -183,6 +186,26 @@ async fn its_jobs(e: E) -> Result<()> {
     let rules = shipped[0]["spec"]["validations"].as_array().map_or(0, Vec::len);
     ensure!(seen.len() == rules, "{} of {rules} rules of a Job are tried: {seen:#?}", seen.len());
     policies::remove(&e, &components).await
+}
+
+const FORGED: &str = "may not make a Job that belongs to a KubernetesExecution";
+
+/// Nobody else makes a Job that an execution owns; what is done to those that are there goes on.
+async fn forged(e: &E, other: &Person<'_>, real: &Value, foreign: &Value) -> Result<()> {
+    let jobs = e.world.path("batch/v1", "jobs");
+    let dry = format!("{jobs}?dryRun=All");
+    let owners = json!({ "metadata": { "ownerReferences": real["metadata"]["ownerReferences"] } });
+    let mut forged = foreign.clone();
+    forged["metadata"]["ownerReferences"] = owners["metadata"]["ownerReferences"].clone();
+    let told = format!("{} {FORGED}", other.user);
+    refused(e, &other.send("POST", &dry, &forged).await?, "execution-jobs", &told)?;
+    refused(e, &other.send("PATCH", &format!("{jobs}/foreign"), &owners).await?, "execution-jobs", &told)?;
+    // What the Job controller and the garbage collector do to those that are there, and what people may.
+    let paused = json!({ "metadata": { "labels": { "x": "y" } }, "spec": { "suspend": true } });
+    allowed(&other.send("PATCH", &format!("{jobs}/up-job?dryRun=All"), &paused).await?)?;
+    let orphaned = json!({ "metadata": { "ownerReferences": null } });
+    allowed(&other.send("PATCH", &format!("{jobs}/up-job?dryRun=All"), &orphaned).await?)?;
+    Ok(())
 }
 
 /// What the controller may write of executions, with the widest permissions that RBAC has.
@@ -363,7 +386,68 @@ async fn accounts(e: E) -> Result<()> {
         allowed(&bob.send("POST", path, usual).await?)?;
     }
     not_bobs_to_change(&e, &alice, &bob).await?;
+    of_nodes_and_of_jobs(&e, &bob, &pipeline).await?;
     policies::remove(&e, &components).await
+}
+
+async fn of_nodes_and_of_jobs(e: &E, bob: &Person<'_>, pipeline: &Person<'_>) -> Result<()> {
+    of_nodes(e, &e.world.namespace).await?;
+    of_a_job(e, bob, pipeline).await
+}
+
+/// An account for nodes reaches all of them, so that who may use its action in one namespace may not run as it.
+async fn of_nodes(e: &E, shop: &str) -> Result<()> {
+    let (dave, erin) = (Person::new(e, &format!("dave-{shop}")), Person::new(e, &format!("erin-{shop}")));
+    for one in [&dave, &erin] {
+        one.may_everything_but_use(shop).await?;
+    }
+    dave.may(Some(shop), "use", "cordon-node").await?;
+    dave.may(Some(shop), "use", "scale-deployment").await?;
+    erin.may(None, "use", "cordon-node").await?;
+    // Accounts are looked for before policies are asked.
+    let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "action-cordon-node" } });
+    e.world.create(&e.world.path("v1", "serviceaccounts"), &account).await?;
+    let pods = format!("{}?dryRun=All", e.world.path("v1", "pods"));
+    let says =
+        format!("{} may not run pods as action-cordon-node in namespace {shop}: needs verb \"use\" on", dave.user);
+    let answer = dave.send("POST", &pods, &policies::pod("action-cordon-node")).await?;
+    refused(e, &answer, "execution-accounts", &says)?;
+    refused(e, &answer, "execution-accounts", "\"cordon-node\" in the whole cluster")?;
+    allowed(&dave.send("POST", &pods, &policies::pod("action-scale-deployment")).await?)?;
+    allowed(&erin.send("POST", &pods, &policies::pod("action-cordon-node")).await?)
+}
+
+/// What a pod of a Job prints is told as what that came to: only the Job controller makes one, and those on the list.
+async fn of_a_job(e: &E, bob: &Person<'_>, pipeline: &Person<'_>) -> Result<()> {
+    const LABEL: &str = "may not label a pod batch.kubernetes.io/controller-uid";
+    const SAYS: &str = "may not make a pod that belongs to a Job: only the Job controller does";
+    let pods = e.world.path("v1", "pods");
+    let dry = format!("{pods}?dryRun=All");
+    let owned = |version: &str, kind: &str, controls: bool| {
+        let mut pod = policies::pod("default");
+        let owner =
+            json!({ "apiVersion": version, "kind": kind, "name": "up-job", "uid": "u", "controller": controls });
+        pod["metadata"]["ownerReferences"] = json!([owner]);
+        pod
+    };
+    refused(e, &bob.send("POST", &dry, &owned("batch/v1", "Job", true)).await?, "execution-accounts", SAYS)?;
+    allowed(&pipeline.send("POST", &dry, &owned("batch/v1", "Job", true)).await?)?;
+    for other in [owned("batch/v1", "Job", false), owned("batch.volcano.sh/v1alpha1", "Job", true)] {
+        allowed(&bob.send("POST", &dry, &other).await?)?;
+    }
+    let mut own = policies::pod("default");
+    own["metadata"]["name"] = json!("own");
+    allowed(&bob.send("POST", &pods, &own).await?)?;
+    let label = json!({ "metadata": { "labels": { "batch.kubernetes.io/controller-uid": "u" } } });
+    let mut labelled = policies::pod("default");
+    labelled["metadata"]["labels"] = label["metadata"]["labels"].clone();
+    refused(e, &bob.send("POST", &dry, &labelled).await?, "execution-accounts", LABEL)?;
+    allowed(&pipeline.send("POST", &dry, &labelled).await?)?;
+    refused(e, &bob.send("PATCH", &format!("{pods}/own"), &label).await?, "execution-accounts", LABEL)?;
+    let adopt =
+        json!({ "metadata": { "ownerReferences": owned("batch/v1", "Job", true)["metadata"]["ownerReferences"] } });
+    refused(e, &bob.send("PATCH", &format!("{pods}/own"), &adopt).await?, "execution-accounts", SAYS)?;
+    allowed(&bob.send("PATCH", &format!("{pods}/own"), &json!({ "metadata": { "labels": { "a": "b" } } })).await?)
 }
 
 /// What alice has made is not bob's to change; how often it runs is.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{E, check, scale, scale_with, scenarios};
 
-scenarios!("names": long_and_dotted, somebody_elses_job, deleted_and_made_again, a_job_relabelled_by_hand, a_pod_relabelled_by_hand,
+scenarios!("names": long_and_dotted, somebody_elses_job, replaced_by_somebody_elses, deleted_and_made_again, a_job_relabelled_by_hand, a_pod_relabelled_by_hand,
     text_arrives_as_it_was_written, too_much_text, as_much_text_as_may_be, nested_too_deeply);
 
 async fn long_and_dotted(e: E) -> Result<()> {
@@ -46,6 +46,31 @@ async fn somebody_elses_job(e: E) -> Result<()> {
     let after = e.world.get(&format!("{path}/up-job")).await?;
     ensure!(after["metadata"]["uid"] == before["metadata"]["uid"] && after["spec"] == before["spec"], "it was touched");
     ensure!(e.replicas().await? == 1, "something was started");
+    controller.stop().await
+}
+
+/// The Job of an attempt makes way for one of somebody else: what the attempt did is not known, and the next one is not his.
+async fn replaced_by_somebody_elses(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    e.execute("up", scale_with(3, json!({ "reason": "play: first hang" }))).await?;
+    e.world.until(&e.execution("up"), "a Job", |one| one["status"]["jobUID"].is_string()).await?;
+    controller.stop().await?;
+    let path = e.world.path("batch/v1", "jobs");
+    e.world.delete(&format!("{path}/up-job?propagationPolicy=Background")).await?;
+    e.world.gone(&format!("{path}/up-job")).await?;
+    let containers = json!([{ "name": "x", "image": "x" }]);
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": "up-job" },
+        "spec": { "suspend": true, "template": { "spec": { "restartPolicy": "Never", "containers": containers } } },
+    });
+    e.world.create(&path, &job).await?;
+    let controller = e.controller()?;
+    let up = e.ended("up").await?;
+    check(&up, "Completed", "Changed", "applied")?;
+    let attempts = up["status"]["attempts"].as_array().context("no attempts")?;
+    ensure!(attempts.len() == 2 && attempts[0]["code"] == "NoResult" && attempts[1]["jobName"] == "up-job-2", "{up:#}");
+    ensure!(e.replicas().await? == 3, "it was not scaled");
     controller.stop().await
 }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use contract::event::LARGEST;
+use contract::flag;
 use jiff::SignedDuration;
 
 /// Flags of the program.
@@ -20,7 +22,7 @@ pub struct Flags {
     #[command(subcommand)]
     pub command: Command,
     /// Log level, or tracing's filter
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", global = true)]
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = flag::log_level, global = true)]
     pub log_level: String,
     /// `json`, or `text`
     #[arg(long, env = "LOG_FORMAT", default_value = "json", value_parser = ["json", "text"], global = true)]
@@ -65,7 +67,7 @@ pub struct ServeFlags {
     #[command(flatten)]
     pub database: DatabaseFlags,
     /// Address to listen at
-    #[arg(long, default_value = "0.0.0.0:8085")]
+    #[arg(long, default_value = "0.0.0.0:8085", value_parser = flag::address)]
     pub listen: SocketAddr,
     /// File of bearer tokens, one a line, each of which is taken; read again for each request
     #[arg(long, required_unless_present = "insecure_no_token")]
@@ -79,8 +81,8 @@ pub struct ServeFlags {
     /// Its key (PEM)
     #[arg(long, requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// The most bytes of an event
-    #[arg(long, default_value_t = 256 << 10)]
+    /// The most bytes of an event; at least as many as an executor's may have
+    #[arg(long, default_value = "262144", value_parser = parse_largest)]
     pub largest_event: usize,
     /// The most connections to the database
     #[arg(long, default_value_t = 4, value_parser = parse_connections)]
@@ -165,6 +167,12 @@ fn parse_days(text: &str) -> Result<SignedDuration, String> {
     period.ok_or_else(|| format!("expected a number of days such as 400d, at most {MOST_DAYS}d, got {text:?}"))
 }
 
+/// What is refused as too large is refused for good: an executor puts it into its spool.
+fn parse_largest(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number >= LARGEST);
+    number.ok_or_else(|| format!("expected at least {LARGEST} bytes, which an event may have, got {text:?}"))
+}
+
 fn parse_connections(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
     number.ok_or_else(|| format!("expected a number from 1 to 1000, got {text:?}"))
@@ -200,6 +208,8 @@ mod tests {
     #[case(&["serve", "--insecure-no-token", "--tls-cert", "c"], "--tls-key <TLS_KEY>")]
     #[case(&["serve", "--insecure-no-token", "--no-migrate", "--retain", "9d"], "cannot be used with")]
     #[case(&["serve", "--insecure-no-token", "--connections", "0"], "from 1 to 1000")]
+    #[case(&["serve", "--insecure-no-token", "--largest-event", "65535"], "expected at least 65536 bytes")]
+    #[case(&["serve", "--insecure-no-token", "--listen", "8085"], "an IP address and a port")]
     fn flags_that_do_not_fit_are_named(#[case] flags: &[&str], #[case] named: &str) {
         let all =
             ["audit-receiver", "--log-level=info"].into_iter().chain(flags.iter().copied()).chain(["--database=x"]);

@@ -45,6 +45,8 @@ impl Pass {
                 let waited = created.and_then(|time| Duration::try_from(Timestamp::now().duration_since(time)).ok());
                 context.shared.metrics.job_created(sent.elapsed(), waited.filter(|_| start.attempt == 1));
                 self.found(context, job);
+                // What was asked for before it was there tells nothing about its pods.
+                self.looked = false;
                 Ok(())
             }
             // Ours, from a creation whose answer was lost, or somebody else's: the name tells nothing.

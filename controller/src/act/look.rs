@@ -6,7 +6,8 @@ use serde::Deserialize;
 use super::{Foreign, Pass, Trouble, trouble};
 use crate::api::KubernetesExecution;
 use crate::context::Context;
-use crate::observe::slim::{CONTAINER, SlimJob, SlimPod, controller};
+use crate::observe::owner::{controller, execution_of, job_of};
+use crate::observe::slim::{CONTAINER, SlimJob, SlimPod};
 
 #[derive(Deserialize)]
 struct Pods {
@@ -89,10 +90,9 @@ impl Pass {
     /// Takes a Job that has the name of ours.
     pub(super) fn found(&mut self, context: &Context, job: SlimJob) {
         let owner = controller(&job.metadata);
-        let ours = owner.is_some_and(|owner| owner.uid == self.uid());
-        let same_name = owner.is_some_and(|owner| {
-            owner.kind == "KubernetesExecution" && Some(&owner.name) == self.execution.metadata.name.as_ref()
-        });
+        let execution = execution_of(&job.metadata);
+        let ours = execution.is_some_and(|owner| owner.uid == self.uid());
+        let same_name = execution.is_some_and(|owner| Some(&owner.name) == self.execution.metadata.name.as_ref());
         let whose = owner.map_or_else(
             || "nobody controls that Job".to_owned(),
             |owner| format!("that Job belongs to {} {}", owner.kind, owner.name),
@@ -129,9 +129,10 @@ impl Pass {
         }
         // Not by its labels, which anybody may set; one that was orphaned is still the one that was known.
         let known: Vec<_> = context.pods.of(job_uid).into_iter().map(|pod| pod.object.metadata.uid).collect();
-        there.retain(|pod| match controller(&pod.metadata) {
-            Some(owner) => owner.uid == job_uid,
-            None => known.contains(&pod.metadata.uid),
+        there.retain(|pod| match (job_of(&pod.metadata), controller(&pod.metadata)) {
+            (Some(owner), _) => owner.uid == job_uid,
+            (None, Some(_)) => false,
+            (None, None) => known.contains(&pod.metadata.uid),
         });
         context.pods.looked(job_uid, there);
         Ok(())

@@ -3,18 +3,15 @@
 mod audit;
 mod jobs;
 mod look;
-
-use std::time::Duration;
+mod write;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::api::{FINALIZER, GROUP, KubernetesExecution, KubernetesExecutionStatus, Phase, Reason, TRACEPARENT};
+use crate::api::{FINALIZER, GROUP, KubernetesExecution, Phase, Reason, TRACEPARENT};
 use crate::context::Context;
-use crate::events;
 use crate::next::{Source, Step};
 use crate::plan::{self, Plan};
-use crate::queue::{self, Turn};
 use crate::requests::Failure;
 use crate::status;
 
@@ -170,12 +167,15 @@ impl Pass {
     async fn hold(&mut self, context: &Context) -> Result<(), Trouble> {
         let metadata = &self.execution.metadata;
         let mut finalizers = metadata.finalizers.clone().unwrap_or_default();
-        finalizers.push(FINALIZER.to_owned());
+        // A copy of an execution has it already.
+        if !finalizers.iter().any(|one| one == FINALIZER) {
+            finalizers.push(FINALIZER.to_owned());
+        }
         let mut annotations = serde_json::Map::new();
-        if plan::wants_uid(&self.execution)
-            && let Some(uid) = self.target_pod(context).await?
-        {
-            annotations.insert(plan::TARGET_UID.to_owned(), Value::from(uid));
+        if plan::pins(&self.execution) {
+            let pod = self.target_pod(context).await?;
+            let pin = plan::pin(&self.execution, pod.as_deref());
+            annotations.insert(plan::TARGET_UID.to_owned(), Value::from(pin));
         }
         if metadata.annotations.as_ref().is_none_or(|all| !all.contains_key(TRACEPARENT)) {
             annotations.insert(TRACEPARENT.to_owned(), Value::from(traceparent()));
@@ -199,67 +199,6 @@ impl Pass {
                 Err(trouble)
             }
             Ok(_) => Ok(()),
-        }
-    }
-
-    async fn write(&mut self, context: &Context, wanted: &KubernetesExecutionStatus) -> Result<(), Trouble> {
-        let before = self.execution.status.as_ref().and_then(|status| status.phase);
-        let attempts = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());
-        // What cannot be repeated takes its place with this, and not with its Job.
-        let intends = wanted.phase == Some(Phase::Executing) && wanted.job_uid.is_none();
-        let takes_place = intends && queue::has_no_place(self.execution.status.as_ref());
-        if takes_place && context.shared.claim(&self.uid()) != Turn::Now {
-            return Ok(());
-        }
-        let patch = status::patch(&self.execution, wanted);
-        let (path, seen) = (format!("{}/status", self.path()), self.execution.metadata.resource_version.clone());
-        let written = self.change(context, "write the status", &path, &patch).await;
-        if takes_place && !matches!(written, Ok(true)) {
-            context.shared.unclaim(&self.execution);
-        }
-        let written = written?;
-        // Nothing new was in it: no Event, and nothing to count.
-        if !written || seen == self.execution.metadata.resource_version {
-            return Ok(());
-        }
-        self.intended = intends;
-        self.count(context, wanted, attempts);
-        if let Some(event) = events::of(&self.execution, before, wanted, &context.shared.identity) {
-            let (requests, namespace) = (context.shared.requests.clone(), self.namespace().to_owned());
-            // Best effort: nothing waits for it.
-            tokio::spawn(async move {
-                let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-                if let Err(failure) = requests.create::<Value>(&path, "events", &event).await {
-                    tracing::debug!(%failure, "failed to post an Event");
-                }
-            });
-        }
-        Ok(())
-    }
-
-    fn count(&self, context: &Context, status: &KubernetesExecutionStatus, attempts: usize) {
-        let metrics = &context.shared.metrics;
-        let Some(phase) = status.phase else { return };
-        if let Some(attempt) = status.attempts.get(attempts) {
-            if attempt.code == Reason::NoResult.name() || attempt.code == Reason::NeverStarted.name() {
-                metrics.no_result(&attempt.code);
-            }
-            if phase == Phase::Retrying {
-                metrics.retried(&attempt.code);
-            }
-            let lag = attempt.end_time.map(|end| Duration::try_from(jiff::Timestamp::now().duration_since(end)));
-            if let Some(Ok(lag)) = lag {
-                metrics.collected(lag);
-            }
-        }
-        if phase.is_final() {
-            let took = status
-                .start_time
-                .zip(status.end_time)
-                .and_then(|(start, end)| Duration::try_from(end.duration_since(start)).ok());
-            let code = status.reason.as_deref().unwrap_or_default();
-            metrics.ended(&self.execution.spec.action.r#type, phase.name(), code, took);
-            tracing::info!(phase = phase.name(), code, message = status.message, "ended");
         }
     }
 

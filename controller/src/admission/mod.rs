@@ -10,6 +10,7 @@ mod sample;
 
 use std::collections::BTreeMap;
 
+use actions::catalogue::account::purpose;
 use actions::catalogue::{ActionType, IMAGES, Verb, other_kinds};
 use actions::k8s::Kind;
 use serde_json::Value;
@@ -56,7 +57,7 @@ const DEFAULTS: [&[&str]; 3] = [
     &["imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy"],
 ];
 
-/// Labels that the API server sets on the pods of a Job.
+/// Labels that the API server sets on the pods of a Job. By the first one of them a Job finds its pods.
 const JOB_LABELS: [&str; 4] =
     ["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
 
@@ -86,6 +87,7 @@ fn names(flags: &AdmissionFlags) -> Filled {
         ("image-prefixes", cel::list(&prefixes)),
         ("users", cel::list(&flags.users)),
         ("kubernetes", cel::list(&KUBERNETES)),
+        ("job-label", JOB_LABELS[0].to_owned()),
         ("created-by", CREATED_BY.to_owned()),
         ("finalizer", FINALIZER.to_owned()),
         ("owned", cel::list(&OWNED)),
@@ -103,6 +105,11 @@ fn of_the_catalogue() -> Filled {
         Kind::ALL.into_iter().map(|kind| (kind.lower(), value(kind))).collect()
     };
     let cluster: Vec<_> = Kind::ALL.into_iter().filter(|kind| !kind.resource().namespaced()).map(Kind::lower).collect();
+    let of_nodes: Vec<_> = all
+        .iter()
+        .filter(|one| !one.kind.resource().namespaced())
+        .map(|one| purpose(one.verb, &one.kind.lower(), false))
+        .collect();
     let verbs: Vec<_> = Verb::ALL.into_iter().filter(|verb| other_kinds(*verb)).map(Verb::name).collect();
     let selection = ActionType { verb: Verb::CollectLogs, kind: Kind::Pod };
     vec![
@@ -110,6 +117,7 @@ fn of_the_catalogue() -> Filled {
         ("api-versions", cel::map(&of_kinds(|kind| cel::text(&kind.resource().api_version())))),
         ("spellings", cel::map(&of_kinds(|kind| cel::list(&kind.spellings())))),
         ("cluster-kinds", cel::list(&cluster)),
+        ("cluster-types", cel::list(&of_nodes)),
         ("other-verbs", cel::list(&verbs)),
         ("verbs", verbs.join(", ")),
         ("types", kinds.into_keys().collect::<Vec<_>>().join(", ")),

@@ -14,6 +14,9 @@ use crate::outcome::{self, Ended, Facts, Outcome};
 use crate::retry::{self, Retry};
 use crate::status::{self, Status};
 
+/// Time after which it is told that no pod of a Job runs: most have one within a second.
+const LONG: Duration = Duration::from_secs(15);
+
 /// There is a Job of the present attempt, or was.
 pub(super) fn running(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
     let id = seen.execution.metadata.uid.as_deref().unwrap_or_default();
@@ -27,8 +30,6 @@ pub(super) fn running(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
 }
 
 fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<String>) -> Step {
-    /// Time after which it is told that no pod of a Job is there: most have one within a second.
-    const LONG: Duration = Duration::from_secs(15);
     let metadata = &job.object.metadata;
     let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
     let start = seen.execution.status.as_ref().and_then(|status| status.start_time).or(created).unwrap_or(seen.now);
@@ -51,13 +52,10 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
     status.next_attempt_time = None;
     status.timeout = Some(String::from(contract::duration::Duration::from(seen.limits.timeout)));
     let (attempt, name) = (seen.execution.attempt(), metadata.name.as_deref().unwrap_or_default());
-    let tell_at = created.map(|created| after(created, LONG)).filter(|_| seen.pods.is_empty());
+    let tell_at = idle_since(seen, job).map(|since| after(since, LONG));
     let message = match (trouble, tell_at.is_some_and(|at| seen.now >= at)) {
         (Some(trouble), _) => trouble,
-        (None, true) => format!(
-            "job {name} has no pod yet; a quota, an admission policy or a missing ServiceAccount would keep it from \
-             being made: the Job's Events say which"
-        ),
+        (None, true) => idle(seen, &job.object),
         (None, false) if job.life == Life::Gone => {
             format!("attempt {attempt} goes on in its pod, whose job {name} is gone")
         }
@@ -70,6 +68,41 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
             watch_closely(seen, job, Some(tell_at.map_or(due, |at| at.min(due))))
         }
         step => step,
+    }
+}
+
+/// Returns since when no pod of a Job runs; `None` while one does, and when the Job is gone and makes none.
+fn idle_since(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Option<Timestamp> {
+    if job.life == Life::Gone {
+        return None;
+    }
+    let created = job.object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let ended = |pod: &SeenObject<SlimPod>| {
+        // By its node's clock: one that is ahead would hide it.
+        let finished = pod.object.terminated().and_then(|end| end.finished_at).filter(|at| *at <= seen.now);
+        // One that ended before its container began has no time of that.
+        let over = pod.object.ended() || pod.object.terminated().is_some();
+        let made = pod.object.metadata.creation_timestamp.as_ref().map(|time| time.0).filter(|_| over);
+        pod.gone_since.or(finished).or(made)
+    };
+    let ends: Option<Vec<_>> = seen.pods.iter().map(ended).collect();
+    ends.and_then(|ends| ends.into_iter().max().max(created))
+}
+
+/// Says that no pod of a Job runs, and what is known of why.
+fn idle(seen: &Observed<'_>, job: &SlimJob) -> String {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    if let Some(suspended) = job.condition("Suspended") {
+        let says = suspended.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+        format!("job {name} is suspended, and not by this controller{says}")
+    } else if seen.pods.is_empty() {
+        format!(
+            "job {name} has no pod yet; its Events say why, if there are any: a quota, an admission policy, a missing ServiceAccount"
+        )
+    } else {
+        format!(
+            "no pod of job {name} runs any more; that it has ended, or another pod, is for the Job controller to say"
+        )
     }
 }
 

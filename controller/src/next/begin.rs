@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::attempt::{describe, record_attempt};
-use super::{Observed, Source, Step, after, ending};
+use super::{Observed, Source, Step, after, awaits_approval, ending};
 use crate::api::{Attempt, KubernetesExecutionStatus, Phase, Reason};
 use crate::job::Start;
 use crate::outcome::Ended;
@@ -88,7 +88,8 @@ fn vanished(seen: &Observed<'_>, status: &KubernetesExecutionStatus) -> Step {
     if status.job_uid.is_none() {
         // It was about to be created, and whether it was is not known. Another one by that name does no harm where a
         // second pod cannot apply the action twice.
-        if seen.repeatable && ending(seen.execution).is_none() {
+        let refused = matches!(seen.plan, Some(Plan::Invalid(_) | Plan::NoTarget(_)));
+        if seen.repeatable && !refused && ending(seen.execution).is_none() {
             return start(seen);
         }
         let arrives_by = status.next_attempt_time.map(|sent| after(sent, seen.limits.arrives_within));
@@ -154,11 +155,8 @@ fn first(seen: &Observed<'_>) -> Step {
     if !checked && seen.plan.is_none() {
         return Step::Read;
     }
-    if let Some(Plan::Invalid(why)) = seen.plan {
-        return seen.end(Phase::Failed, Reason::InvalidRequest.name(), why);
-    }
-    if let Some(Plan::NoTarget(why)) = seen.plan {
-        return seen.end(Phase::Failed, Reason::TargetNotFound.name(), why);
+    if let Some(end) = refused(seen) {
+        return end;
     }
     let (limit, start_by) = (execution.spec.starting_deadline_seconds, start_by(seen));
     let waits = |reason: Reason, message: &str| match seen.pending(reason, message) {
@@ -175,7 +173,7 @@ fn first(seen: &Observed<'_>) -> Step {
         let message = format!("it could not be started within startingDeadlineSeconds ({limit} s){before}");
         return seen.end(Phase::Failed, Reason::NotStarted.name(), &message);
     }
-    if execution.spec.approval_required && execution.spec.approved_by.is_none() {
+    if awaits_approval(execution) {
         return waits(Reason::AwaitingApproval, "waits for spec.approvedBy");
     }
     if execution.spec.suspend {
@@ -204,11 +202,27 @@ fn waits_for(turn: &Turn) -> (Reason, String) {
     }
 }
 
+/// The end of what cannot be carried out. A retry may come to that too: settings are other ones, or this is another release.
+fn refused(seen: &Observed<'_>) -> Option<Step> {
+    let (reason, why) = match seen.plan? {
+        Plan::Invalid(why) => (Reason::InvalidRequest, why),
+        Plan::NoTarget(why) => (Reason::TargetNotFound, why),
+        Plan::Runnable(_) => return None,
+    };
+    let attempts = seen.execution.status.iter().flat_map(|status| &status.attempts);
+    let before = attempts.last().and_then(|attempt| attempt.error.as_ref());
+    let before = before.map(|before| format!("; the last attempt had failed: {before}")).unwrap_or_default();
+    Some(seen.end(Phase::Failed, reason.name(), &format!("{why}{before}")))
+}
+
 /// Creates the Job, if the API server has answered in this pass; asks it else.
 fn start(seen: &Observed<'_>) -> Step {
     if seen.source == Source::Cache || seen.plan.is_none() {
         // Whether there is a Job already is answered by its creation: 201 or 409.
         return Step::Read;
+    }
+    if let Some(end) = refused(seen) {
+        return end;
     }
     // Whether the name is free by now is found out by a look: to send the Job, what cannot be repeated is written down first.
     let was_taken =

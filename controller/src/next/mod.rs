@@ -18,7 +18,7 @@ use crate::audit::Delivery;
 use crate::job::Start;
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Life, Seen as SeenObject};
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::queue::Turn;
 use crate::status::{self, Status};
 
@@ -172,8 +172,12 @@ fn decide(seen: &Observed<'_>) -> Step {
         _ if !held(execution) && seen.fails && begin::is_over(seen) && matches!(seen.job, TheJob::Absent) => {
             begin::absent(seen)
         }
-        _ if !held(execution) => Step::Hold,
+        _ if !held(execution) || plan::pins(execution) => Step::Hold,
         _ => match seen.job {
+            // Whoever may create Jobs can name an execution as the owner of his.
+            TheJob::Ours(_) if awaits_approval(execution) => {
+                begin::foreign(seen, "that Job is none of this controller's, as nobody has approved this execution")
+            }
             TheJob::Ours(job) => attempt::running(seen, job),
             TheJob::Foreign(whose) => begin::foreign(seen, whose),
             TheJob::Leaving => begin::leaving(seen),
@@ -219,6 +223,11 @@ fn held(execution: &KubernetesExecution) -> bool {
 
 fn deleted(execution: &KubernetesExecution) -> bool {
     execution.metadata.deletion_timestamp.is_some()
+}
+
+/// Returns whether nothing may be started before somebody approves. An approval is never taken back.
+fn awaits_approval(execution: &KubernetesExecution) -> bool {
+    execution.spec.approval_required && execution.spec.approved_by.is_none()
 }
 
 /// Why an execution is brought to its end from outside, if it is.

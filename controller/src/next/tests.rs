@@ -100,7 +100,7 @@ pub fn job(name: &str, uid: &str, status: &Value) -> SlimJob {
         "metadata": {
             "name": name, "namespace": "shop", "uid": uid, "creationTimestamp": CREATED, "resourceVersion": "1",
             "labels": { "app.kubernetes.io/managed-by": "execution-controller" },
-            "ownerReferences": [{ "apiVersion": "k/v1", "kind": "KubernetesExecution", "name": "up", "uid": UID, "controller": true }],
+            "ownerReferences": [{ "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "KubernetesExecution", "name": "up", "uid": UID, "controller": true }],
         },
         "status": status,
     }))
@@ -311,6 +311,11 @@ fn before_anything_is_started() {
     hold_to(vec![
         ("it is new", bare.clone().cached(), "Hold"),
         ("it is new, and deleted", bare.metadata(json!({ "deletionTimestamp": CREATED })).cached(), "Wait"),
+        (
+            "a copy of one that was held, about a pod that was another one then",
+            new().spec(json!({ "action": { "type": "restart-pod", "target": { "resourceName": "db-0" } } })),
+            "Hold",
+        ),
         ("only the cache speaks", new().cached(), "Read"),
         ("the API server has answered", new(), "Start 1 with 300 s"),
         (
@@ -340,6 +345,16 @@ fn before_anything_is_started() {
         ("and it was looked at", paused(600).looked(), "Record Failed NotStarted"),
         ("not approved", new().spec(json!({ "approvalRequired": true })), "Show Pending AwaitingApproval"),
         ("approved", new().spec(json!({ "approvalRequired": true, "approvedBy": "alice" })), "Start 1 with 300 s"),
+        (
+            "not approved, and somebody made a Job of it",
+            new().spec(json!({ "approvalRequired": true })).job(&json!({ "active": 1 })),
+            "Look",
+        ),
+        (
+            "and it was looked at",
+            new().spec(json!({ "approvalRequired": true })).job(&json!({ "active": 1 })).looked(),
+            "Record Failed NameTaken",
+        ),
         ("cancelled, not looked yet", new().spec(json!({ "cancel": true })), "Look"),
         ("cancelled", new().spec(json!({ "cancel": true })).looked(), "Record Cancelled Cancelled"),
         (
@@ -398,6 +413,11 @@ fn what_is_not_repeatable() {
         ("and no Job is there, yet", meant().looked(), "Wait until 25"),
         ("and none has come", meant().looked().at(30), "Record Failed NoResult unknown"),
         ("the same of what is repeatable", meant().looked().set(|c| c.repeatable = true), "Start 1 with 290 s"),
+        (
+            "and it is refused by now: what was sent before is not known",
+            meant().looked().at(30).set(|c| (c.repeatable, c.plan) = (true, Some(Plan::Invalid("no".into())))),
+            "Record Retrying NoResult unknown",
+        ),
         (
             "its pod left no result",
             once().executing().job(&failed()).pod(&ended(137, "")).set(|c| c.log = Some("")),
@@ -488,11 +508,7 @@ fn while_an_attempt_runs() {
             "Record Completed Changed applied",
         ),
         ("exit code 0 and no message", new().executing().pod(&ended(0, "")), "ReadLog pod-0"),
-        (
-            "nor a log: the Job decides",
-            new().executing().pod(&ended(0, "")).set(|c| c.log = Some("")),
-            "Wait until 390",
-        ),
+        ("nor a log: the Job decides", new().executing().pod(&ended(0, "")).set(|c| c.log = Some("")), "Wait until 15"),
         (
             "and the Job is complete",
             new()
@@ -515,7 +531,7 @@ fn while_an_attempt_runs() {
         (
             "a failure waits for its Job",
             new().executing().pod(&ended(8, &message("Unavailable", false, "none", true))),
-            "Wait until 390",
+            "Wait until 15",
         ),
         (
             "one that passes",
@@ -563,6 +579,38 @@ fn while_an_attempt_runs() {
         ("cancelled", cancelled(), "Stop up-job j"),
         ("cancelled, and nobody confirms its end", cancelled().job_terminating().at(301), "Look"),
         ("and it was looked at", cancelled().job_terminating().at(301).looked(), "Record Cancelled Cancelled unknown"),
+        (
+            "it ended, and somebody deletes its Job",
+            new().executing().job_terminating().pod(&ended(8, &message("Unavailable", false, "applied", true))),
+            "Look",
+        ),
+        (
+            "and it was looked at: nobody else may ever say that it has ended",
+            new()
+                .executing()
+                .job_terminating()
+                .pod(&ended(8, &message("Unavailable", false, "applied", true)))
+                .looked(),
+            "Record Retrying Unavailable applied",
+        ),
+        (
+            "cancelled, and it ended with a result",
+            cancelled()
+                .set(|c| c.pods.clear())
+                .job_terminating()
+                .pod(&ended(9, &message("NotVerified", false, "applied", true)))
+                .looked(),
+            "Record Cancelled Cancelled applied",
+        ),
+        (
+            "cancelled, and its pod was never let in by its node",
+            cancelled()
+                .set(|c| c.pods.clear())
+                .job_terminating()
+                .pod(&json!({ "phase": "Failed", "reason": "OutOfcpu" }))
+                .looked(),
+            "Record Cancelled Cancelled unknown",
+        ),
         ("cancelled, and on its way out", cancelled().job_terminating(), "Wait until 300"),
         ("cancelled, its Job is gone, and its pod goes on", cancelled().job_gone_since(5).looked(), "Wait until 305"),
         ("and nobody confirms its end", cancelled().job_gone_since(5).at(306), "Look"),
@@ -603,6 +651,48 @@ fn while_an_attempt_runs() {
     ]);
 }
 
+/// What is said while no pod of a Job runs: what is known, and no more.
+#[test]
+fn that_no_pod_runs_is_told() {
+    let told = |case: Case| match case.next() {
+        Step::Show(status) => status.message.unwrap(),
+        other => short(&other),
+    };
+    let condition = json!({ "conditions": [{ "type": "Suspended", "status": "True", "message": "Job suspended" }] });
+    let table = [
+        ("none was made", new().executing().at(15), "job up-job has no pod yet; its Events say why, if there are any"),
+        (
+            "the Job is suspended",
+            new().executing().job(&condition).at(15),
+            "job up-job is suspended, and not by this controller: Job suspended",
+        ),
+        (
+            "its pod has ended, a moment ago",
+            new().executing().pod(&finished_at(ended(8, "{}"), 30)).at(44),
+            "Wait until 45",
+        ),
+        (
+            "and the Job says nothing",
+            new().executing().pod(&finished_at(ended(8, "{}"), 30)).at(45),
+            "no pod of job up-job runs any more",
+        ),
+        (
+            "by a clock that is ahead it ends in an hour",
+            new().executing().pod(&finished_at(ended(8, "{}"), 3600)).at(45),
+            "no pod of job up-job runs any more",
+        ),
+        (
+            "one of two runs",
+            new().executing().pod(&finished_at(ended(8, "{}"), 30)).pod(&running_pod()).at(60),
+            "attempt 1 runs as job up-job",
+        ),
+    ];
+    for (known, case, says) in table {
+        let said = told(case);
+        assert!(said.starts_with(says), "{known}: {said}");
+    }
+}
+
 #[test]
 fn between_attempts_and_after_all() {
     let before = || Some(job("up-job", "j", &failed()));
@@ -616,6 +706,11 @@ fn between_attempts_and_after_all() {
         ),
         ("only the cache speaks", new().retrying().at(20).cached(), "Read"),
         ("it is time", new().retrying().at(20), "Start 2 with 280 s"),
+        (
+            "it is time, and settings refuse it by now",
+            new().retrying().at(20).set(|c| c.plan = Some(Plan::Invalid("no".into()))),
+            "Record Failed InvalidRequest",
+        ),
         (
             "it gave its place back, and another one has it",
             new().retrying().at(20).set(|c| c.turn = Turn::Full { running: 9, most: 9 }),

@@ -2,6 +2,7 @@
 //! by its deletion.
 
 mod denied;
+pub mod owner;
 pub mod slim;
 mod store;
 

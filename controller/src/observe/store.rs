@@ -4,16 +4,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::runtime::watcher::Event;
 
-use super::slim::{SlimJob, SlimPod, controller};
+use super::owner::{controller, execution_of, job_of};
+use super::slim::{SlimJob, SlimPod};
 use super::{Life, Seen};
 
 /// A Job or a pod.
 pub trait Ours: Clone {
     /// Returns its metadata.
     fn metadata(&self) -> &ObjectMeta;
+    /// Returns what it belongs to: the execution of a Job, the Job of a pod.
+    fn owner(&self) -> Option<&OwnerReference>;
     /// Returns its metadata, to change what is kept of it.
     fn metadata_mut(&mut self) -> &mut ObjectMeta;
     /// Keeps what an earlier state said and this one does not repeat.
@@ -23,6 +26,9 @@ pub trait Ours: Clone {
 impl Ours for SlimJob {
     fn metadata(&self) -> &ObjectMeta {
         &self.metadata
+    }
+    fn owner(&self) -> Option<&OwnerReference> {
+        execution_of(&self.metadata)
     }
     fn metadata_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
@@ -35,6 +41,9 @@ impl Ours for SlimJob {
 impl Ours for SlimPod {
     fn metadata(&self) -> &ObjectMeta {
         &self.metadata
+    }
+    fn owner(&self) -> Option<&OwnerReference> {
+        job_of(&self.metadata)
     }
     fn metadata_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
@@ -211,10 +220,13 @@ impl<K: Ours> Inner<K> {
         vec![object]
     }
 
-    /// Returns the UID of the controller that an object is kept by. One that was orphaned is still the one that was known.
+    /// Returns the UID of the controller that an object is kept by. One that was orphaned is still the one that was known; one that
+    /// says it belongs to something else is not.
     fn owner(&self, object: &K, uid: &str) -> Option<String> {
-        let own = controller(object.metadata()).map(|owner| owner.uid.clone());
-        own.or_else(|| self.objects.iter().find(|(_, all)| all.contains_key(uid)).map(|(owner, _)| owner.clone()))
+        if controller(object.metadata()).is_some() {
+            return object.owner().map(|owner| owner.uid.clone());
+        }
+        self.objects.iter().find(|(_, all)| all.contains_key(uid)).map(|(owner, _)| owner.clone())
     }
 
     fn mark_gone(&mut self, listed: &HashSet<String>) -> Vec<K> {

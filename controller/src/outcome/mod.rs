@@ -98,6 +98,9 @@ pub struct Facts<'a> {
 pub fn outcome(facts: &Facts<'_>) -> Outcome {
     let job = &facts.job.object;
     let over = facts.job.life == Life::Gone || job.ended();
+    // One that is being deleted makes no more pods: its last pod's end is the attempt's. Nobody else may ever tell that end: the Job
+    // controller may be away.
+    let goes = job.metadata.deletion_timestamp.is_some();
     let Some(pod) = facts.pods.last() else {
         return match (over, facts.looked) {
             (true, true) => Outcome::Ended(Box::new(without_pod(facts))),
@@ -108,7 +111,7 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
     let Some(terminated) = pod.object.terminated() else {
         // A pod that is gone, or that failed before its container started, may be replaced as long as the Job goes on.
         let pod_over = pod.life == Life::Gone || pod.object.ended();
-        return match (over, facts.looked) {
+        return match (over || goes && pod_over, facts.looked) {
             (false, _) => Outcome::Running(waits_for(&pod.object)),
             (true, false) => Outcome::NeedsLook,
             (true, true) if pod_over => Outcome::Ended(Box::new(no_result(facts, pod, None))),
@@ -116,6 +119,10 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
             (true, true) => Outcome::Running(None),
         };
     };
+    if goes && !over && !facts.looked {
+        return Outcome::NeedsLook;
+    }
+    let over = over || goes;
     let needs_more = result_of_pod(&pod.object, None, facts.id).as_ref().is_none_or(lacks_rollback);
     // A failure waits for its Job, and its log stays until then; that of a pod which is about to go does not.
     let now = over || terminated.exit_code == 0 || pod.object.disrupted();
@@ -218,11 +225,7 @@ fn without_pod(facts: &Facts<'_>) -> Ended {
     let newest = stopped || facts.job.life == Life::There && facts.looked;
     let none = newest && facts.job.watched && !job.had_pods() && exit_code.is_none();
     let (code, effect, why) = if none {
-        (
-            Reason::NeverStarted,
-            Effect::None,
-            "no pod was ever made of it: a quota, an admission policy, or a missing ServiceAccount; the Job's Events say which",
-        )
+        (Reason::NeverStarted, Effect::None, never_made(job))
     } else if exit_code == Some(2) && facts.release {
         (Reason::NoResult, Effect::None, "its pod is gone, and its result was not seen")
     } else {
@@ -238,6 +241,15 @@ fn without_pod(facts: &Facts<'_>) -> Ended {
         pod_name: None,
         image_id: None,
         finished_at: None,
+    }
+}
+
+/// Says why a Job never had a pod, as far as it tells.
+fn never_made(job: &SlimJob) -> &'static str {
+    if job.condition("Suspended").is_some() {
+        "no pod was ever made of it: somebody had suspended it"
+    } else {
+        "no pod was ever made of it; its Events say why, if there are any: a quota, an admission policy, a missing ServiceAccount"
     }
 }
 

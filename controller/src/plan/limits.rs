@@ -1,5 +1,7 @@
 //! How much an execution may hold, and what not.
 
+use contract::condition::bad_type;
+
 use crate::api::KubernetesExecution;
 use crate::settings::ConditionLimits;
 
@@ -57,7 +59,8 @@ pub fn conditions(execution: &KubernetesExecution, limits: &ConditionLimits) -> 
             let (most, has) = (limits.most, list.len());
             problems.push(format!("spec.{field}: expected at most {most} ({SETTING}.most), has {has}"));
         }
-        for one in list {
+        for (index, one) in list.iter().enumerate() {
+            problems.extend(bad_type(&one.r#type).map(|why| format!("spec.{field}[{index}].type: {why}")));
             let has = one.rego.as_ref().map_or(0, String::len);
             let name = &one.r#type;
             if one.rego.is_some() && limits.rego_bytes == 0 {

@@ -2,6 +2,7 @@
 //! the fields in place of the variables'. Rego is left to the runner.
 
 mod limits;
+mod pin;
 
 use std::sync::Arc;
 
@@ -16,12 +17,11 @@ use contract::waiting::WaitOptions;
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use pin::{TARGET_UID, pin, pins, target_uid};
+use pin::{no_pod, wants_uid};
+
 use crate::api::{KubernetesExecution, TargetSpec};
 use crate::settings::ConditionLimits;
-
-/// Annotation of an execution: the UID of the pod that a `restart-pod` is about, as it was at first sight. The same in
-/// every attempt, so that a later one never evicts the replacement.
-pub const TARGET_UID: &str = "kubernetesexecution.kubernaut.io/target-uid";
 
 /// Result of the check.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,21 +51,25 @@ pub struct Runnable {
     pub repeatable: bool,
 }
 
-/// Returns the UID of the target: the spec's, or the one that was pinned.
-pub fn target_uid(execution: &KubernetesExecution) -> Option<String> {
-    let pinned = || execution.metadata.annotations.as_ref()?.get(TARGET_UID).cloned();
-    execution.spec.action.target.uid.clone().or_else(pinned)
+/// Returns the one spelling of the action type, by which settings are looked up: `scale-deployment`, also for `scale` with a kind
+/// beside it, or `scale-deploy`. What is no type is returned as it is.
+pub fn action_type(execution: &KubernetesExecution) -> String {
+    let action = &execution.spec.action;
+    let found = catalogue::parse_action_type(Some(&action.r#type), &mut Vec::new()).and_then(|(verb, named)| {
+        let target = target::read(&texts(&action.target), Some(verb), named.as_deref(), &mut Vec::new());
+        Some(spelling(verb, &target.kind?))
+    });
+    found.unwrap_or_else(|| action.r#type.clone())
+}
+
+fn spelling(verb: Verb, kind: &KindInput) -> String {
+    format!("{}-{}", verb.name(), kind.lower())
 }
 
 /// Returns whether a second pod cannot apply the action twice, as far as the action's type tells; settings may say otherwise.
 pub fn repeatable(execution: &KubernetesExecution) -> bool {
     let Some((verb, kind)) = action(execution) else { return false };
     with_action(verb, kind, Repeatable { id: execution.metadata.uid.clone(), uid: target_uid(execution).is_some() })
-}
-
-/// Returns whether the pod's UID must be pinned before the action may be started a second time.
-pub fn wants_uid(execution: &KubernetesExecution) -> bool {
-    !repeatable(execution) && matches!(action(execution), Some((Verb::Restart, Some(Kind::Pod))))
 }
 
 /// Returns the key of the target, by which one action at a time is let at it; `None` for what changes nothing.
@@ -126,10 +130,7 @@ pub fn plan(execution: &KubernetesExecution, limits: &ConditionLimits) -> Plan {
     problems.extend(limits::depth(execution));
     problems.extend(limits::conditions(execution, limits));
     if problems.is_empty() && wants_uid(execution) {
-        let name = action.target.resource_name.as_deref().unwrap_or_default();
-        return Plan::NoTarget(format!(
-            "spec.action.target.resourceName: pod {name} was not there when the execution was seen first; nothing was started"
-        ));
+        return Plan::NoTarget(no_pod(execution));
     }
     let (Some(verb), Some(kind)) = (verb, target.kind.clone()) else { return invalid(&problems) };
     let built_in = if let KindInput::BuiltIn(kind) = &kind { Some(*kind) } else { None };
@@ -149,7 +150,7 @@ pub fn plan(execution: &KubernetesExecution, limits: &ConditionLimits) -> Plan {
     let own = execution.metadata.namespace.clone();
     Plan::Runnable(Runnable {
         verb,
-        action_type: format!("{}-{}", verb.name(), kind.lower()),
+        action_type: spelling(verb, &kind),
         account: format!("action-{}", purpose(verb, &kind.lower(), target.selector.is_some())),
         namespace: if node { None } else { action.target.namespace.clone().or(own) },
         target_uid: uid,
@@ -273,11 +274,11 @@ mod tests {
     use rstest::rstest;
     use serde_json::json;
 
-    fn plan(execution: &KubernetesExecution) -> Plan {
+    pub fn plan(execution: &KubernetesExecution) -> Plan {
         super::plan(execution, &ConditionLimits::default())
     }
 
-    fn execution(spec: Value) -> KubernetesExecution {
+    pub fn execution(spec: Value) -> KubernetesExecution {
         serde_json::from_value(json!({
             "apiVersion": "kubernetesexecution.kubernaut.io/v1alpha1", "kind": "KubernetesExecution",
             "metadata": { "name": "x", "namespace": "shop", "uid": "948897b5-4a56-4dcc-bdd4-910732282bc7" }, "spec": spec,
@@ -285,7 +286,7 @@ mod tests {
         .unwrap()
     }
 
-    fn scale(parameters: Value) -> KubernetesExecution {
+    pub fn scale(parameters: Value) -> KubernetesExecution {
         execution(
             json!({ "action": { "type": "scale-deployment", "parameters": parameters, "target": { "resourceName": "web" } } }),
         )
@@ -307,6 +308,22 @@ mod tests {
             (plan.action_type.as_str(), plan.account.as_str()),
             ("restart-deployment", "action-restart-deployment")
         );
+    }
+
+    /// By that settings are looked up: what is not repeatable, whose image it is, how long it may take. Also where the request is bad.
+    #[rstest]
+    #[case(json!({ "type": "restart", "target": { "resourceKind": "Deployment", "resourceName": "web" } }), "restart-deployment")]
+    #[case(json!({ "type": "restart-deploy", "target": { "resourceName": "web" } }), "restart-deployment")]
+    #[case(json!({ "type": "RESTART_Deployments", "target": { "resourceName": "web" } }), "restart-deployment")]
+    #[case(json!({ "type": "scale", "target": { "resourceKind": "Rollout", "apiVersion": "argoproj.io/v1alpha1", "resourceName": "web" } }), "scale-rollout")]
+    #[case(json!({ "type": "collect-logs", "target": { "selector": "app=web" } }), "collect-logs-pod")]
+    #[case(json!({ "type": "scael", "target": { "resourceName": "web" } }), "scael")]
+    fn an_action_type_has_one_spelling(#[case] action: Value, #[case] name: &str) {
+        let one = execution(json!({ "action": action }));
+        assert_eq!(action_type(&one), name);
+        if let Plan::Runnable(plan) = plan(&one) {
+            assert_eq!(plan.action_type, name);
+        }
     }
 
     /// Whatever type asks for it: what a selector finds is read by the account for that.
@@ -338,12 +355,16 @@ mod tests {
     #[test]
     fn the_operator_may_admit_less_of_conditions() {
         let mut spec = json!({ "action": { "type": "restart-deployment", "target": { "resourceName": "web" } } });
-        spec["preConditions"] = json!([{ "type": "own", "rego": "package x", "timeout": "5m" }, { "type": "more" }]);
+        spec["preConditions"] = json!([{ "type": "own", "rego": "package x", "timeout": "5m" }, { "type": "m o r e" }]);
         let limits =
             ConditionLimits { most: 1, rego_bytes: 0, longest_timeout: contract::duration::Duration::seconds(60) };
         let Plan::Invalid(why) = super::plan(&execution(spec), &limits) else { panic!("runnable") };
-        for part in ["expected at most 1 (", "own: rego: only ready conditions", "own: timeout: expected at most 1m ("]
-        {
+        for part in [
+            "expected at most 1 (",
+            "[1].type: expected 1 to 63 letters",
+            "own: rego: only ready conditions",
+            "own: timeout: expected at most 1m (",
+        ] {
             assert!(why.contains(part), "{why}");
         }
     }
@@ -364,16 +385,6 @@ mod tests {
         let mut other = scale(json!({ "replicas": 3 }));
         other.spec.cluster = Some("west".to_owned());
         assert!(matches!(plan(&other), Plan::Invalid(why) if why.starts_with("spec.cluster: ")));
-    }
-
-    #[test]
-    fn restarting_a_pod_is_repeatable_once_its_uid_is_known() {
-        let mut restart =
-            execution(json!({ "action": { "type": "restart-pod", "target": { "resourceName": "web-0" } } }));
-        assert!(!repeatable(&restart) && wants_uid(&restart));
-        restart.metadata.annotations = Some([(TARGET_UID.to_owned(), "u".to_owned())].into());
-        assert!(repeatable(&restart) && !wants_uid(&restart));
-        assert!(repeatable(&scale(json!({}))) && !wants_uid(&scale(json!({}))));
     }
 
     #[test]

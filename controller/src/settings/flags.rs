@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use actions::k8s::names::Namespace;
 use clap::Parser;
-use contract::duration;
+use contract::{duration, flag};
 
 /// Flags of the program.
 #[derive(Debug, Clone, Parser)]
@@ -51,14 +52,14 @@ pub struct AdmissionFlags {
     /// Which ones
     pub component: Component,
     /// User name of the controller; may be given several times
-    #[arg(long = "controller", default_value = "system:serviceaccount:execution-controller:execution-controller")]
+    #[arg(long = "controller", default_value = "system:serviceaccount:execution-controller:execution-controller", value_parser = given)]
     pub controllers: Vec<String>,
     /// Beginning of the images that the controller's Jobs may run, such as `registry.example/kubernaut/action-`; may be
     /// given several times. By default the release's names
-    #[arg(long = "image-prefix")]
+    #[arg(long = "image-prefix", value_parser = given)]
     pub image_prefixes: Vec<String>,
     /// User name that may use the accounts of all actions in pods of its own; may be given several times
-    #[arg(long = "user")]
+    #[arg(long = "user", value_parser = given)]
     pub users: Vec<String>,
 }
 
@@ -84,15 +85,15 @@ pub struct RunFlags {
     service_host: Option<String>,
     /// Watch only these namespaces, separated by commas; by default all
     #[arg(long, value_delimiter = ',')]
-    pub namespaces: Vec<String>,
+    pub namespaces: Vec<Namespace>,
     /// Namespace of the Lease; by default the ServiceAccount's or the kubeconfig context's
     #[arg(long, env = "POD_NAMESPACE")]
-    pub namespace: Option<String>,
+    pub namespace: Option<Namespace>,
     /// Name of this controller in its Lease; by default a random one
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
     /// The most executions that run at once
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value = "200", value_parser = flag::at_least_one)]
     pub max_active: usize,
     /// Time without a renewal after which another controller takes over
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
@@ -119,13 +120,13 @@ pub struct RunFlags {
     #[command(flatten)]
     pub audit: AuditFlags,
     /// Address of /livez and /readyz
-    #[arg(long, default_value = "0.0.0.0:8080")]
+    #[arg(long, default_value = "0.0.0.0:8080", value_parser = flag::address)]
     pub health: std::net::SocketAddr,
     /// Address of /metrics
-    #[arg(long, default_value = "0.0.0.0:9090")]
+    #[arg(long, default_value = "0.0.0.0:9090", value_parser = flag::address)]
     pub metrics: std::net::SocketAddr,
     /// Log level, or tracing's filter
-    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_parser = flag::log_level)]
     pub log_level: String,
     /// `json`, or `text`
     #[arg(long, env = "LOG_FORMAT", default_value = "json", value_parser = ["json", "text"])]
@@ -148,7 +149,7 @@ pub struct AuditFlags {
     #[arg(long = "audit-patience", default_value = "60s", value_parser = parse_duration)]
     pub patience: Duration,
     /// The most events in the spool; when it is full, executions wait for the store also when they are deleted
-    #[arg(long = "audit-spool", default_value_t = 10_000)]
+    #[arg(long = "audit-spool", default_value = "10000", value_parser = flag::whole_number)]
     pub spool: usize,
     /// Name of this cluster in audit events
     #[arg(long = "cluster-name", env = "CLUSTER_NAME")]
@@ -158,22 +159,43 @@ pub struct AuditFlags {
     pub trust_created_by: bool,
 }
 
+/// An empty name would be nobody's, and each image begins with an empty prefix.
+fn given(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("expected a name, is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     text.parse::<duration::Duration>().map(duration::Duration::get)
 }
 
+impl AdmissionFlags {
+    /// Checks that no flag is of another component: what it names would be in no policy.
+    pub fn check(&self) -> Result<(), String> {
+        let strays = [
+            ("--image-prefix", &self.image_prefixes, Component::Controller, "controller"),
+            ("--user", &self.users, Component::Accounts, "accounts"),
+        ];
+        match strays.iter().find(|(_, given, of, _)| !given.is_empty() && *of != self.component) {
+            Some((flag, _, _, of)) => Err(format!("{flag}: goes with the component {of} only; leave it out")),
+            None => Ok(()),
+        }
+    }
+}
+
 impl RunFlags {
-    /// Returns the way to reach the cluster, or what to set so that there is one.
+    /// Returns the way to reach the cluster, or what to set so that there is one. A context is one of a kubeconfig, also in a pod.
     pub fn connection(&self) -> Result<actions::cluster::Connection, String> {
         let proxy = actions::cluster::Proxy { https: self.https_proxy.clone(), none_for: self.no_proxy.clone() };
-        let files = match (&self.kubeconfig, &self.service_host, &self.home) {
+        let context = self.context.clone().filter(|context| !context.is_empty());
+        let in_a_pod = self.service_host.as_ref().is_some_and(|host| !host.is_empty()) && context.is_none();
+        let files = match (&self.kubeconfig, in_a_pod, &self.home) {
             (Some(files), _, _) => std::env::split_paths(files).collect(),
-            (None, Some(_), _) => return Ok(actions::cluster::Connection::InCluster),
-            (None, None, Some(home)) => vec![home.join(".kube/config")],
-            (None, None, None) => {
+            (None, true, _) => return Ok(actions::cluster::Connection::InCluster),
+            (None, false, Some(home)) => vec![home.join(".kube/config")],
+            (None, false, None) => {
                 return Err("--kubeconfig: needed outside a cluster: neither it, KUBECONFIG nor HOME is set".to_owned());
             }
         };
-        Ok(actions::cluster::Connection::Kubeconfig { files, context: self.context.clone(), proxy })
+        Ok(actions::cluster::Connection::Kubeconfig { files, context, proxy })
     }
 }

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use actions::export::destination::AllowedHost;
+use actions::k8s::quantity::quantity;
 use contract::duration;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use flags::{AdmissionFlags, AuditFlags, Command, Component, Flags, RunFlags};
@@ -32,13 +34,23 @@ struct File {
     /// Default of `spec.timeout` by action type, or by verb.
     timeouts: BTreeMap<String, duration::Duration>,
     /// Resources of the container.
-    resources: Option<Map<String, Value>>,
+    resources: Option<Resources>,
     /// Whether the runner posts an Event about its target.
     target_events: bool,
     /// Hosts that `collect-logs` may send to.
     upload_hosts: Option<String>,
     /// What conditions may hold; an execution that has more is refused before anything starts.
     conditions: ConditionLimits,
+}
+
+/// Resources of a container, as Kubernetes names them: what is mistyped would leave it without a limit.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct Resources {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    requests: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    limits: BTreeMap<String, Value>,
 }
 
 /// What the conditions of an execution may hold. The definition's own limits, and 100 KiB in all, stand above these.
@@ -73,6 +85,43 @@ pub struct Settings {
     pub policy_dir: Option<PathBuf>,
 }
 
+impl File {
+    /// Checks what every Job of every execution would be refused for.
+    fn check(&self) -> Result<(), String> {
+        for (name, image) in &self.images {
+            if image.is_empty() {
+                return Err(format!(
+                    "--settings: images.{name}: expected an image, is empty; leave it out for the release's"
+                ));
+            }
+        }
+        if self.image_tag.as_deref() == Some("") {
+            return Err(
+                "--settings: imageTag: expected a tag, is empty; leave it out for the controller's own version"
+                    .to_owned(),
+            );
+        }
+        if let Some(registry) = self.image_registry.as_deref().filter(|one| one.is_empty() || one.ends_with('/')) {
+            return Err(format!(
+                "--settings: imageRegistry: expected a registry and a path such as ghcr.io/kubernaut, without a slash at its end, got {registry:?}"
+            ));
+        }
+        let hosts = self.upload_hosts.iter().flat_map(|hosts| hosts.split(',')).map(str::trim);
+        for host in hosts.filter(|host| !host.is_empty()) {
+            host.parse::<AllowedHost>().map_err(|error| format!("--settings: uploadHosts: expected {error}"))?;
+        }
+        let resources = self.resources.iter().flat_map(|all| [("requests", &all.requests), ("limits", &all.limits)]);
+        for (list, (name, amount)) in resources.flat_map(|(list, all)| all.iter().map(move |one| (list, one))) {
+            if quantity(amount).is_none_or(|amount| amount < 0.0) {
+                return Err(format!(
+                    "--settings: resources.{list}.{name}: expected a quantity such as 64Mi or 100m, got {amount}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Settings {
     /// Reads the settings file, if there is one.
     pub fn read(file: Option<&Path>, policy_dir: Option<&Path>) -> Result<Self, String> {
@@ -85,17 +134,19 @@ impl Settings {
             None => File::default(),
         };
         check_digests(&file.image_digests)?;
+        file.check()?;
         let known = actions::catalogue::names();
         let keys = file.images.keys().chain(file.timeouts.keys()).chain(&file.not_repeatable);
         for key in keys {
-            if actions::catalogue::ActionType::named(key).is_empty() {
-                let verbs = actions::catalogue::Verb::ALL.map(actions::catalogue::Verb::name);
+            // In one spelling only: by it what an execution asks for is looked up.
+            let verbs = actions::catalogue::Verb::ALL.map(actions::catalogue::Verb::name);
+            if !verbs.contains(&key.as_str()) && !known.contains(key) {
                 let hint = contract::text::did_you_mean(key, verbs.into_iter().chain(known.iter().map(String::as_str)));
                 return Err(format!("--settings: {key:?} is no action type and no verb{hint}"));
             }
         }
         Ok(Self {
-            resources: file.resources.clone().map(Value::Object),
+            resources: file.resources.as_ref().map(|resources| serde_json::json!(resources)),
             target_events: file.target_events,
             upload_hosts: file.upload_hosts.clone(),
             policy_dir: policy_dir.map(Path::to_path_buf),
@@ -259,6 +310,21 @@ mod tests {
         assert!(read("imagess: {}").unwrap_err().contains("imagess"));
         assert!(read("timeouts: { scael: 1m }").unwrap_err().ends_with("did you mean scale?"));
         assert!(read("conditions: { most: 2, longest: 1m }").unwrap_err().contains("longest"));
+        for (text, says) in [
+            ("notRepeatable: [Scale]", "did you mean scale?"),
+            ("images: { restart_pod: x }", "did you mean restart-pod?"),
+            ("images: { scale: '' }", "images.scale: expected an image"),
+            ("imageTag: ''", "imageTag: expected a tag"),
+            ("imageRegistry: r.example/", "imageRegistry: expected a registry"),
+            ("uploadHosts: https://s3.example.com", "uploadHosts: expected"),
+            ("resources: { limit: { memory: 64Mi } }", "limit"),
+            ("resources: { limits: { memory: lots } }", "resources.limits.memory: expected a quantity"),
+            ("resources: { requests: { cpu: [1] } }", "resources.requests.cpu: expected a quantity"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+        assert!(read("resources: { limits: { memory: 64Mi, cpu: 1 } }\nuploadHosts: s3.example.com").is_ok());
         assert!(read("timeouts: { scale: soon }").unwrap_err().contains("expected a duration such as 90s"));
     }
 }

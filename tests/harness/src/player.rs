@@ -235,6 +235,14 @@ async fn end(world: &World, runner: &Path, pod: &Value, how: &str, stop: &Notify
             result(&variables, variables.get("ACTION_ID").map_or("", String::as_str), 0)
         }
         "foreign" => result(&variables, "another", 0),
+        // Rightly made, but for a field that the definition takes an object in, or a smaller number.
+        "details" | "usage" => {
+            let end = result(&variables, variables.get("ACTION_ID").map_or("", String::as_str), 0);
+            let mut message: Value = serde_json::from_str(&end.message)?;
+            let more = if how == "usage" { json!({ "cpuMs": u64::MAX, "memoryPeakBytes": 1 }) } else { json!("ok") };
+            message[how] = more;
+            End { message: message.to_string(), ..end }
+        }
         "lies" => result(&variables, variables.get("ACTION_ID").map_or("", String::as_str), 1),
         "oom" => plain(137, "OOMKilled"),
         "hang" => {

@@ -1,10 +1,15 @@
 //! The status of an execution, as pure functions of what it was and of what was learnt.
 
+mod trim;
+
 use contract::condition::ConditionResult;
 use contract::result::{ActionResult, Effect};
 use contract::text::{printable, shorten};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+
+pub use trim::trimmed;
+use trim::{bounded, trimmed_by};
 
 use crate::api::status::{EndedPod, RollbackInformation, ValidationResults};
 use crate::api::{Attempt, Condition, ExecutionResult, KubernetesExecution, KubernetesExecutionStatus, Phase};
@@ -188,9 +193,10 @@ fn result(
         retryable: result.is_some_and(|one| one.retryable),
         warnings: result.map(|one| one.warnings.iter().map(|one| said(one)).collect()).unwrap_or_default(),
         changes: result.and_then(|one| one.changes.as_ref()).map(values),
-        details: result.and_then(|one| one.details.clone()),
+        // An image that is not the release's may write anything there; the definition takes an object.
+        details: result.and_then(|one| one.details.clone()).filter(Value::is_object),
         usage: result.and_then(|one| one.usage),
-        trimmed: result.map(|one| one.trimmed.clone()).unwrap_or_default(),
+        trimmed: result.map(trimmed_by).unwrap_or_default(),
     }
 }
 
@@ -199,47 +205,6 @@ fn result(
 pub fn with_ended_pod(mut status: Status, pod: EndedPod) -> Status {
     if status.ended_pods.iter().all(|known| known.pod_uid != pod.pod_uid) {
         status.ended_pods.push(pod);
-    }
-    status
-}
-
-/// Leaves out what is long, and says so, until the status is small enough.
-fn bounded(mut status: Status) -> Status {
-    type Cut = (&'static str, fn(&mut ExecutionResult));
-    const CUTS: [Cut; 3] = [
-        ("changes", |result| result.changes = None),
-        ("details", |result| result.details = None),
-        ("warnings", |result| result.warnings.clear()),
-    ];
-    let size = |status: &Status| serde_json::to_string(status).map(|text| text.len()).unwrap_or_default();
-    for (field, cut) in CUTS {
-        let too_large = size(&status) > LARGEST;
-        if let Some(result) = status.result.as_mut().filter(|_| too_large) {
-            cut(result);
-            result.trimmed.push(field.to_owned());
-        }
-    }
-    if size(&status) > LARGEST {
-        status.validation_results = None;
-    }
-    if size(&status) > LARGEST
-        && let Some(result) = &mut status.result
-    {
-        result.output = result.output.as_deref().map(|text| shorten(text, SENTENCE));
-        result.error = result.error.as_deref().map(|text| shorten(text, SENTENCE));
-    }
-    if size(&status) > LARGEST
-        && let Some(rollback) = &mut status.rollback_information
-    {
-        // Half a request is none.
-        *rollback = RollbackInformation {
-            available: false,
-            rollback_action: None,
-            rollback_parameters: None,
-            failure_reason: Some(
-                "the request that undoes the effect is too long for a status; it is in the Job's log".to_owned(),
-            ),
-        };
     }
     status
 }
@@ -331,6 +296,26 @@ mod tests {
             };
             attempts.into_iter().enumerate().fold(Status::default(), add)
         })
+    }
+
+    /// The definition takes an object there, and an end that can never be written holds all.
+    #[test]
+    fn details_that_are_no_object_are_left_out() {
+        let mut ended = ended(true, Effect::Applied, 3);
+        ended.result.as_mut().unwrap().details = Some(json!(["ok"]));
+        let result = with_attempt(Status::default(), &ended, "up-job", None, now()).result.unwrap();
+        assert_eq!((result.details, result.trimmed), (None, vec!["details".to_owned()]));
+    }
+
+    #[test]
+    fn what_an_image_said_freely_can_be_left_out() {
+        let full = with_attempt(Status::default(), &ended(true, Effect::Applied, 3), "up-job", None, now());
+        let less = trimmed(&full, None).unwrap();
+        let result = less.result.as_ref().unwrap();
+        assert_eq!(result.trimmed, ["details", "warnings"]);
+        assert_eq!((result.effect, less.attempts.len()), (Effect::Applied, 1));
+        assert!(less.rollback_information.as_ref().unwrap().available, "it is typed: it fits");
+        assert_eq!(trimmed(&less, None), None, "there is nothing more to leave out");
     }
 
     proptest! {
