@@ -70,7 +70,7 @@ fn bad_events() -> Vec<(Value, &'static str)> {
         (json!([]), "expected a JSON object, got \"[]\""),
         (json!("text"), "expected a JSON object"),
         (without, "missing field `phase`"),
-        (with(event(), json!({ "attempt": "one" })), "attempt: invalid type: string, expected i32"),
+        (with(event(), json!({ "attempt": "one" })), "attempt: invalid type: string, expected a whole number"),
         (with(event(), json!({ "result": { "duration": 1.5 } })), "result.duration: invalid type: floating point"),
         (with(event(), json!({ "eventType": "x" })), "eventType: expected kubernetes.execution, got \"x\""),
         (with(event(), json!({ "id": "u/2" })), "id: expected executionUid/attempt, \"u/1\", got \"u/2\""),
