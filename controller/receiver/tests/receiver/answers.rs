@@ -179,9 +179,9 @@ async fn an_event_has_a_largest_length() {
     assert_eq!(receiver.post_text(&pieces, &[("Transfer-Encoding", "chunked")]).await.status, 413);
     assert_eq!(database.counts().await, (0, 0));
     assert_eq!(receiver.post_text(&of(most), &[]).await.status, 201);
-    let small = Receiver::start_with(&database.url, &["--insecure-no-token", "--largest-event", "100"]);
-    let reply = small.post(&event("v", 1, 0)).await;
-    assert_eq!(reply.said(), (413, "the event: expected at most 100 bytes (--largest-event)"));
+    let small = Receiver::start_with(&database.url, &["--insecure-no-token", "--largest-event", "65536"]);
+    let reply = small.post_text(&of(65_537), &[]).await;
+    assert_eq!(reply.said(), (413, "the event: expected at most 65536 bytes (--largest-event)"));
 }
 
 fn authorized(token: &str) -> [(&'static str, String); 1] {
