@@ -236,4 +236,23 @@ mod tests {
         assert_eq!(permission(sentence), Some(("create".to_owned(), "jobs".to_owned())));
         assert_eq!(permission("exceeded quota"), None);
     }
+
+    /// A status is written with less only where the definition refuses it: who else refuses it may take the whole next time.
+    #[test]
+    fn only_the_definition_makes_a_status_invalid() {
+        let said =
+            |code, message: &str| Failure::Answered { code, reason: "Invalid".to_owned(), message: message.to_owned() };
+        let own = "KubernetesExecution.kubernetesexecution.kubernaut.io \"up\" is invalid: status.result.details: Invalid value";
+        assert!(said(422, own).is_invalid());
+        for (code, message) in [
+            (400, own),
+            (422, "admission webhook \"x\" denied the request: \"up\" is invalid: no"),
+            (
+                422,
+                "kubernetesexecutions \"up\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no",
+            ),
+        ] {
+            assert!(!said(code, message).is_invalid(), "{code} {message}");
+        }
+    }
 }
