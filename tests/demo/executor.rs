@@ -31,7 +31,7 @@ pub async fn show(world: &World, runner: &Path) -> Result<()> {
         .output()?;
     // The demo has made it already, unless it was changed.
     let _there = world.account(&String::from_utf8(output.stdout)?).await;
-    let player = Player::start(&world.connection, &world.namespace, runner)?;
+    let _player = Player::start(&world.connection, &world.namespace, runner)?;
     let mut controller = tokio::process::Command::new(std::env::current_exe()?)
         .args([CONTROLLER, "run", "--namespaces", &world.namespace, "--namespace", &world.namespace, "--backoff", "2s"])
         .args(["--health", "127.0.0.1:0", "--metrics", "127.0.0.1:0"])
@@ -45,12 +45,12 @@ pub async fn show(world: &World, runner: &Path) -> Result<()> {
         "$ execution-controller run --namespaces {}   # under the Role of controller/deploy/base/role.yaml",
         world.namespace
     );
-    let shown = objects(world, &player).await;
+    let shown = objects(world).await;
     controller.kill().await?;
     shown.with_context(|| std::fs::read_to_string(world.folder().join("controller.log")).unwrap_or_default())
 }
 
-async fn objects(world: &World, player: &Player) -> Result<()> {
+async fn objects(world: &World) -> Result<()> {
     let action =
         json!({ "type": "scale-deployment", "parameters": { "replicas": 4 }, "target": { "resourceName": "web" } });
     let up = execute(world, "scale-web", json!({ "action": action })).await?;
@@ -59,7 +59,6 @@ async fn objects(world: &World, player: &Player) -> Result<()> {
         "  effect: {}, rollbackInformation: {}\n",
         up["status"]["result"]["effect"], up["status"]["rollbackInformation"]
     );
-    player.forget();
     println!(
         "The first pod of the next one is killed (137) before it says a word. Nothing says what it did, so a second one finds out:"
     );

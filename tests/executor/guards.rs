@@ -281,8 +281,6 @@ async fn carried_out(e: E) -> Result<()> {
     let stamped = components.contains(&Component::CreatedBy);
     let created_by = &up["metadata"]["annotations"][controller::api::CREATED_BY];
     ensure!(created_by.is_null() != stamped && (!stamped || *created_by == alice.user.as_str()), "{up:#}");
-    // "first" is the first pod that ends from here on.
-    e.player.forget();
     execute("again", scale_with(3, json!({ "reason": "play: first exit 9" }))).await?;
     let again = e.ended("again").await?;
     ensure!(again["status"]["phase"] == "Completed" && again["status"]["retryCount"] == 1, "{again:#}");

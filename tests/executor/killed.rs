@@ -467,7 +467,6 @@ async fn outages(cluster: &Cluster, e: &E) -> Result<()> {
     let up = e.ended_within("up", Duration::from_mins(3)).await?;
     ensure!(up["status"]["phase"] == "Completed" && up["status"]["result"]["effect"] == "applied", "{up:#}");
     ensure!(up["status"]["attempts"].as_array().is_some_and(|all| all.len() == 1), "{up:#}");
-    e.player.forget();
     e.execute("again", scale_with(5, json!({ "reason": "play: first exit 9" }))).await?;
     e.phase("again", "Retrying").await?;
     cluster.kill("kube-apiserver")?;

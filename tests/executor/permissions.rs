@@ -108,7 +108,6 @@ async fn needed(e: &E, number: usize, group: &str, resource: &str, verb: &str) -
     let name = format!("up-{number}");
     let before = e.replicas().await?;
     let wanted = if before == 2 { 3 } else { 2 };
-    e.player.forget();
     let metric = format!("resource=\"{resource}\",verb=\"{verb}\"");
     // Between a list and the watch that is denied, a pass may begin: it knows all that it needs to know.
     if matches!(verb, "list" | "watch") {

@@ -63,7 +63,6 @@ async fn every_end_has_its_event(e: E) -> Result<()> {
     let flags = with(store.flags(), &["--backoff=20s", "--cluster-name=west"]);
     let controller = controller(&e, &flags)?;
     ended_between_attempts(&e, &store).await?;
-    e.player.forget();
     succeeded(&e, &store).await?;
     // Whatever is refused before anything starts is an end too.
     let odd = e
@@ -243,7 +242,6 @@ async fn refused_for_good(e: E) -> Result<()> {
     ensure!(store.rows(&uid).await?.is_empty(), "it was kept");
     controller.measures("kubernetesexecution_audit_spool", "state=\"refused\"} 1").await?;
     // Others are not held up by it.
-    e.player.forget();
     e.execute("next", scale(3)).await?;
     e.ended("next").await?;
     controller.stop().await?;

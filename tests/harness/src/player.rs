@@ -1,6 +1,7 @@
 //! Plays the kubelet for the pods of the executor's Jobs: runs the real runner with the pod's variables and its account's
 //! token, and reports what became of it as a kubelet does. What else can become of a pod is asked for in `spec.reason` of
-//! the execution, which reaches the pod as `ACTION_REASON`: `play: <how it ends>`, or `play: first <how>` for the first pod only.
+//! the execution, which reaches the pod as `ACTION_REASON`: `play: <how it ends>`, or `play: first <how>` for the first pod of
+//! its first attempt only.
 //!
 //! ```text
 //! garbled, empty, oom, exit N   the runner does not run; the pod ends so
@@ -93,17 +94,10 @@ impl Player {
     }
 }
 
-impl Player {
-    /// Forgets the runs so far: what `first` says is about the next pod.
-    pub fn forget(&self) {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
 type Stops = Arc<Mutex<HashMap<String, Arc<Notify>>>>;
 
 async fn play(world: Arc<World>, runner: PathBuf, told: Arc<Mutex<Vec<Value>>>) -> Result<()> {
-    let (mut begun, mut removed) = (HashSet::new(), HashSet::new());
+    let (mut begun, mut removed, mut executions) = (HashSet::new(), HashSet::new(), HashSet::new());
     let stops: Stops = Arc::default();
     let path =
         format!("{}?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dexecution-controller", world.path("v1", "pods"));
@@ -117,8 +111,13 @@ async fn play(world: Arc<World>, runner: PathBuf, told: Arc<Mutex<Vec<Value>>>) 
                 let stop = Arc::new(Notify::new());
                 stops.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone(), stop.clone());
                 let (world, runner, told, stops) = (world.clone(), runner.clone(), told.clone(), stops.clone());
+                let variables = variables(&pod);
+                // The first attempt's pod may have gone before it was seen: that of the second one is not the first then.
+                let first = executions.insert(variables.get("ACTION_ID").cloned())
+                    && pod["metadata"]["labels"]["kubernetesexecution.kubernaut.io/attempt"] == "1";
+                let how = asked(&variables, first);
                 tokio::task::spawn_local(async move {
-                    if let Err(error) = one(&world, &runner, &pod, &stop, &told).await {
+                    if let Err(error) = one(&world, &runner, &pod, &how, &stop, &told).await {
                         crate::assets::tell(&format!("a pod could not be played: {error:#}"));
                     }
                     stops.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
@@ -162,16 +161,24 @@ fn variables(pod: &Value) -> HashMap<String, String> {
     all.iter().map(|one| (text(&one["name"]), text(&one["value"]).replace("$$", "$"))).collect()
 }
 
-async fn one(world: &World, runner: &Path, pod: &Value, stop: &Notify, told: &Mutex<Vec<Value>>) -> Result<()> {
-    let variables = variables(pod);
+/// What is asked for.
+fn asked(variables: &HashMap<String, String>, first: bool) -> String {
     let how = variables.get("ACTION_REASON").and_then(|reason| reason.strip_prefix("play: ")).unwrap_or("run");
-    let (how, first) = match how.strip_prefix("first ") {
-        // Only the first pod of the execution ends so.
-        Some(how) => (how, true),
-        None => (how, false),
-    };
-    let earlier = told.lock().unwrap_or_else(PoisonError::into_inner).len();
-    let how = if first && earlier > 0 { "run" } else { how };
+    match how.strip_prefix("first ") {
+        Some(how) if first => how.to_owned(),
+        Some(_) => "run".to_owned(),
+        None => how.to_owned(),
+    }
+}
+
+async fn one(
+    world: &World,
+    runner: &Path,
+    pod: &Value,
+    how: &str,
+    stop: &Notify,
+    told: &Mutex<Vec<Value>>,
+) -> Result<()> {
     match how {
         "pull" => return report(world, pod, &waiting("ImagePullBackOff", "Back-off pulling image")).await,
         "silent" => return Ok(()),
