@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{E, scale, scale_with, scenarios};
 
-scenarios!("admission": never_changes, may_change, bounds, defaults);
+scenarios!("admission": never_changes, may_change, nothing_changes_after_the_end, bounds, defaults);
 
 /// For each field: it cannot be added, removed, or changed.
 async fn never_changes(e: E) -> Result<()> {
@@ -73,6 +73,33 @@ async fn may_change(e: E) -> Result<()> {
             e.refused("one", json!({ "spec": change })).await?.contains("spec.cancel: cannot be taken back"),
             "it was"
         );
+    }
+    Ok(())
+}
+
+/// Nobody looks at what has ended: a change that was accepted would make `kubectl wait` wait for its being observed.
+async fn nothing_changes_after_the_end(e: E) -> Result<()> {
+    let changes = [("suspend", json!(true)), ("cancel", json!(true)), ("approvedBy", json!("alice"))];
+    for (number, phase) in ["Completed", "Failed", "TimedOut", "Cancelled", "Retrying"].into_iter().enumerate() {
+        let name = format!("up-{number}");
+        e.execute(&name, scale_with(1, json!({ "approvalRequired": true }))).await?;
+        e.patch(&name, json!({ "spec": { "suspend": false } })).await?;
+        let status = json!({ "status": { "phase": phase } });
+        let ended = e.world.merge(&format!("{}/status", e.execution(&name)), &status).await?;
+        for (field, value) in &changes {
+            let change = json!({ "spec": { *field: value } });
+            if phase == "Retrying" {
+                e.patch(&name, change).await.with_context(|| format!("{field} while it is {phase}"))?;
+                continue;
+            }
+            let says = e.refused(&name, change).await.with_context(|| format!("{field} of what is {phase}"))?;
+            ensure!(says.contains(&format!("spec.{field}: it has ended")), "{says}");
+        }
+        if phase != "Retrying" {
+            e.patch(&name, json!({ "metadata": { "labels": { "team": "shop" } } })).await?;
+            let after = e.world.get(&e.execution(&name)).await?;
+            ensure!(after["metadata"]["generation"] == ended["metadata"]["generation"], "{after:#}");
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::{Pass, Trouble, trouble};
 use crate::api::{KubernetesExecutionStatus, Phase, Reason};
 use crate::context::Context;
 use crate::events;
+use crate::plan;
 use crate::queue::{self, Turn};
 use crate::status;
 
@@ -89,7 +90,7 @@ impl Pass {
                 .zip(status.end_time)
                 .and_then(|(start, end)| Duration::try_from(end.duration_since(start)).ok());
             let code = status.reason.as_deref().unwrap_or_default();
-            metrics.ended(&self.execution.spec.action.r#type, phase.name(), code, took);
+            metrics.ended(&plan::action_type(&self.execution), phase.name(), code, took);
             tracing::info!(phase = phase.name(), code, message = status.message, "ended");
         }
     }

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::schema::{any_object, unchanged};
+use super::schema::{any_object, unchanged, unless_ended};
 use super::status::KubernetesExecutionStatus;
 use crate::names;
 
@@ -37,7 +37,10 @@ use crate::names;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Job", type_ = "string", json_path = ".status.jobName", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
-    validation = Rule::new("self.metadata.name.size() <= 200").message("metadata.name: at most 200 characters; the names of its Jobs are made from it")
+    validation = Rule::new("self.metadata.name.size() <= 200").message("metadata.name: at most 200 characters; the names of its Jobs are made from it"),
+    validation = Rule::new(unless_ended("suspend")).message("spec.suspend: it has ended; see status.phase"),
+    validation = Rule::new(unless_ended("cancel")).message("spec.cancel: it has ended, so that nothing is left to cancel; see status.phase"),
+    validation = Rule::new(unless_ended("approvedBy")).message("spec.approvedBy: it has ended; see status.phase")
 )]
 #[x_kube(
     validation = Rule::new(unchanged("action")).message("spec.action: never changes; create another execution").field_path(".action"),

@@ -1,5 +1,6 @@
 //! Pieces of the CRD's schema that cannot be derived.
 
+use super::Phase;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A duration, as Go and the runner write it.
@@ -32,4 +33,15 @@ pub fn time(_: &mut SchemaGenerator) -> Schema {
 /// at the field itself is not evaluated when the field is added or removed.
 pub fn unchanged(field: &str) -> String {
     format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})")
+}
+
+/// The rule of a field of the spec that may change until the end, written for the whole object. What has ended is not looked
+/// at any more: a change would be accepted, and `observedGeneration` would stay behind for ever.
+pub fn unless_ended(field: &str) -> String {
+    let unchanged = unchanged(field).replace("self.", "self.spec.").replace("oldSelf.", "oldSelf.spec.");
+    let finals: Vec<_> = Phase::ALL.into_iter().filter(|phase| phase.is_final()).map(Phase::name).collect();
+    let finals = finals.join("', '");
+    format!(
+        "!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['{finals}']) || {unchanged}"
+    )
 }
