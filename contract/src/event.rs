@@ -76,6 +76,9 @@ pub struct AuditEvent {
     /// Name of the workflow that the execution is a step of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<String>,
+    /// Namespace of that workflow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_namespace: Option<String>,
     /// Index of the step in that workflow, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_index: Option<i32>,
@@ -100,6 +103,9 @@ pub struct EventTarget {
     /// Namespace of the object; absent for cluster-scoped kinds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// API version of a kind that is not built in, such as `argoproj.io/v1alpha1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
     /// Kind of the object, such as `Deployment`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource_kind: Option<String>,

@@ -14,11 +14,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
+use tokio_postgres::{CancelToken, Client, Config, Connection, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The longest time to connect, where the URL sets none.
 const CONNECT: Duration = Duration::from_secs(5);
+/// The longest time until a connection works: what accepts it may be something that says nothing.
+const WORKS: Duration = Duration::from_secs(15);
+/// The longest time for which what was sent may stay without an acknowledgement, where the URL sets none.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The database.
 #[derive(Debug)]
@@ -34,13 +38,17 @@ pub struct Database {
 #[derive(Debug)]
 pub struct Session {
     client: Client,
-    task: AbortHandle,
+    closes: Arc<Closes>,
 }
 
-impl Drop for Session {
+/// Closes a connection when the last of these is gone.
+#[derive(Debug)]
+struct Closes(AbortHandle);
+
+impl Drop for Closes {
     fn drop(&mut self) {
         // One whose other side does not answer would wait for ever.
-        self.task.abort();
+        self.0.abort();
     }
 }
 
@@ -54,7 +62,7 @@ impl Session {
                 tracing::debug!(error = explain(&error), "a connection to the database ended");
             }
         });
-        Self { client, task: task.abort_handle() }
+        Self { client, closes: Arc::new(Closes(task.abort_handle())) }
     }
 
     /// Returns the client.
@@ -68,6 +76,7 @@ impl Session {
 pub struct Lease<'a> {
     database: &'a Database,
     session: Session,
+    cancel: Cancel,
     _permit: SemaphorePermit<'a>,
 }
 
@@ -77,11 +86,51 @@ impl Lease<'_> {
         &self.session.client
     }
 
-    /// Gives the connection back: it works. Without that it is closed.
-    pub fn give_back(self) {
+    /// Closes the connection: what was asked is answered.
+    pub fn close(mut self) {
+        self.cancel.token = None;
+    }
+
+    /// Gives the connection back: it works. Without either, what was asked is cancelled, and then the connection is closed.
+    pub fn give_back(mut self) {
+        self.cancel.token = None;
         if let Ok(mut idle) = self.database.idle.lock() {
             idle.push(self.session);
         }
+    }
+}
+
+/// Cancels what nobody waits for any more. What waits for a lock does not notice that its connection is closed: PostgreSQL
+/// would keep one after another, until it lets nobody in.
+struct Cancel {
+    token: Option<CancelToken>,
+    /// It stays open until then: behind a pooler, what was asked would not be found any more.
+    closes: Arc<Closes>,
+    authorities: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Cancel").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        let Some(token) = self.token.take() else { return };
+        let (authorities, closes) = (self.authorities.take(), self.closes.clone());
+        let cancelled = async move {
+            match authorities.as_deref().map(read).transpose().map_err(Away)? {
+                Some(tls) => token.cancel_query(MakeRustlsConnect::new(tls)).await.map_err(Away::from),
+                None => token.cancel_query(NoTls).await.map_err(Away::from),
+            }
+        };
+        tokio::spawn(async move {
+            if let Ok(Err(Away(error))) = tokio::time::timeout(WORKS, cancelled).await {
+                tracing::debug!(error, "what nobody waits for could not be cancelled");
+            }
+            drop(closes);
+        });
     }
 }
 
@@ -122,12 +171,25 @@ impl Database {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE);
+        }
+        if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+            config.keepalives_idle(SILENCE);
+        }
         let authorities = authorities.map(Path::to_path_buf);
         Ok(Self { config, authorities, idle: Mutex::default(), permits: Semaphore::new(connections) })
     }
 
     /// Connects, beside the connections that are shared.
     pub async fn connect(&self) -> Result<Session, Away> {
+        match tokio::time::timeout(WORKS, self.connect_now()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(Away(format!("no connection within {} s", WORKS.as_secs()))),
+        }
+    }
+
+    async fn connect_now(&self) -> Result<Session, Away> {
         let Some(path) = &self.authorities else {
             let (client, connection) = self.config.connect(NoTls).await?;
             return Ok(Session::new(client, connection));
@@ -135,6 +197,11 @@ impl Database {
         let tls = MakeRustlsConnect::new(read(path).map_err(Away)?);
         let (client, connection) = self.config.connect(tls).await?;
         Ok(Session::new(client, connection))
+    }
+
+    /// Returns whether all connections are in use.
+    pub fn is_busy(&self) -> bool {
+        self.permits.available_permits() == 0
     }
 
     /// Takes a connection that is free, or makes one; waits while the most are in use.
@@ -146,7 +213,9 @@ impl Database {
             Some(session) => session,
             None => self.connect().await?,
         };
-        Ok(Lease { database: self, session, _permit: permit })
+        let (token, authorities) = (Some(session.client.cancel_token()), self.authorities.clone());
+        let cancel = Cancel { token, closes: session.closes.clone(), authorities };
+        Ok(Lease { database: self, session, cancel, _permit: permit })
     }
 }
 

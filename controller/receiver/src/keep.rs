@@ -9,7 +9,7 @@ use crate::database::{Away, Database};
 use crate::event::Event;
 
 /// The longest time for one event, the wait for a connection included: below the time after which who posts gives up.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(7);
 
 /// Why an event is not kept.
 #[derive(Debug)]
@@ -53,7 +53,12 @@ async fn insert(database: &Database, event: &Event<'_>) -> Result<bool, Failure>
                 lease.give_back();
                 Err(Failure::Content(answer.message().to_owned()))
             }
-            _ => Err(Away::from(error).into()),
+            answered => {
+                if answered.is_some() {
+                    lease.close();
+                }
+                Err(Away::from(error).into())
+            }
         },
     }
 }
@@ -64,19 +69,31 @@ impl From<Away> for Failure {
     }
 }
 
-/// Returns whether the reason lies in the row: what it holds (class 22: a NUL, a number that is too large), what it breaks
-/// (23), or that it is too large for an index or too deep (54). All others may pass: no table yet, no right, no room.
+/// Returns whether the reason lies in the row: what it holds (class 22: a NUL, a number that is too large), or that it is too
+/// large for an index or too deep (54). All others may pass: no table yet, no partition, a column that somebody has added, no
+/// right, no room.
 fn is_content(code: &SqlState) -> bool {
-    matches!(code.code().get(..2), Some("22" | "23" | "54"))
+    matches!(code.code().get(..2), Some("22" | "54"))
 }
 
-/// Returns whether events can be kept: the database answers, and has the table.
+/// Returns whether events can be kept: the database answers, has the table, and lets us write into it. No lock is taken: whoever
+/// changes the table must not be met by one question after another.
 pub async fn ready(database: &Database) -> Result<(), Away> {
+    // Events are being kept, or wait for something that the next question will meet.
+    if database.is_busy() {
+        return Ok(());
+    }
     let ask = async {
         let lease = database.take().await?;
-        lease.client().query_typed("SELECT FROM kubernetes_execution_audit LIMIT 0", &[]).await?;
-        lease.give_back();
-        Ok(())
+        let asked = lease.client().query_typed(include_str!("sql/ready.sql"), &[]).await?;
+        let why = asked.first().map(|row| row.try_get::<_, Option<String>>(0)).transpose()?.flatten();
+        let Some(why) = why else {
+            lease.give_back();
+            return Ok(());
+        };
+        // Another connection may lead to another server, or have other settings.
+        lease.close();
+        Err(Away(why))
     };
     match tokio::time::timeout(LIMIT, ask).await {
         Ok(answer) => answer,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
@@ -80,7 +80,8 @@ async fn prepare(database: &Database, retain: Option<SignedDuration>) -> Result<
     // Of its own: it may wait for others that change tables.
     let mut session = database.connect().await?;
     schema::migrate(session.client()).await?;
-    let done = upkeep::upkeep(session.client(), Timestamp::now(), retain).await?;
+    let now = upkeep::now(session.client()).await?;
+    let done = upkeep::upkeep(session.client(), now, retain).await?;
     tracing::info!(?done, "looked after the tables");
     Ok(())
 }

@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, Error, Transaction};
 
 /// The steps from nothing to today's tables. A step that was released is never changed; what changes is a step after it.
-const STEPS: [&str; 1] = [include_str!("sql/1-tables.sql")];
+const STEPS: [&str; 2] = [include_str!("sql/1-tables.sql"), include_str!("sql/2-workflows.sql")];
 
 /// The table with the number of steps that are done.
 const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS kubernetes_execution_audit_schema (
@@ -13,8 +13,10 @@ const VERSIONS: &str = "CREATE TABLE IF NOT EXISTS kubernetes_execution_audit_sc
 /// The advisory lock of whoever changes tables; the letters of 'audit' as a number.
 const LOCK: i64 = 0x61_75_64_69_74;
 
-/// Takes turns with others that change tables, until the transaction ends.
+/// Takes turns with others that change tables, until the transaction ends. One whose node is gone must not keep its turn, nor the locks
+/// that it has.
 pub async fn take_turn(transaction: &Transaction<'_>) -> Result<(), Error> {
+    transaction.batch_execute("SET LOCAL idle_in_transaction_session_timeout = '30s'").await?;
     transaction.query("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map(|_| ())
 }
 

@@ -51,7 +51,7 @@ async fn ready(State(receiver): State<Arc<Receiver>>) -> Answer {
         Ok(()) => Answer::new(StatusCode::OK, "ok"),
         Err(Away(error)) => {
             tracing::warn!(error, "not ready");
-            Answer::later("the database is away, or has no table yet")
+            Answer::later("the database is away, read-only, or has no table yet: the log says which")
         }
     }
 }

@@ -22,6 +22,11 @@ pub struct Done {
     pub deleted: u64,
 }
 
+/// Returns the database's time: one receiver whose clock is ahead must not delete what all keep.
+pub async fn now(client: &Client) -> Result<Timestamp, Error> {
+    client.query_one("SELECT now()", &[]).await?.try_get(0)
+}
+
 /// Makes the partitions of this month and the next; deletes what is older than `retain`.
 pub async fn upkeep(client: &mut Client, now: Timestamp, retain: Option<SignedDuration>) -> Result<Done, Error> {
     let mut done = Done::default();
@@ -36,12 +41,18 @@ pub async fn upkeep(client: &mut Client, now: Timestamp, retain: Option<SignedDu
     // By itself: a partition that cannot be dropped now must not keep the next month from having one.
     if let Some(first) = retain.and_then(|retain| now.checked_sub(retain).ok()) {
         let transaction = begin(client).await?;
-        for (month, name) in partitions(&transaction).await?.into_iter().filter(|(month, _)| month.is_before(first)) {
-            forget(&transaction, month, &name).await?;
-            done.dropped.push(month);
-        }
+        let old = partitions(&transaction).await?.into_iter().filter(|(month, _)| month.is_before(first));
+        let old: Vec<_> = old.collect();
         done.deleted = delete_from_default(&transaction, first).await?;
         transaction.commit().await?;
+        // Each by itself: events wait for no more than one of them.
+        for (month, name) in old {
+            let transaction = begin(client).await?;
+            if forget(&transaction, month, &name, first).await? {
+                done.dropped.push(month);
+            }
+            transaction.commit().await?;
+        }
     }
     Ok(done)
 }
@@ -97,15 +108,26 @@ async fn make(transaction: &Transaction<'_>, month: Month) -> Result<u64, Error>
     Ok(moved)
 }
 
-/// Drops the partition of a month, and its ids with it.
-async fn forget(transaction: &Transaction<'_>, month: Month, name: &str) -> Result<(), Error> {
+/// Drops the partition of a month, and its ids with it; unless something in it has only just come, whose time is that of a clock
+/// that is wrong.
+async fn forget(transaction: &Transaction<'_>, month: Month, name: &str, first: Timestamp) -> Result<bool, Error> {
     let (from, to) = (month.start(), month.next().start());
+    // What comes meanwhile waits, and is not dropped with the rest. Another receiver may have dropped it already.
+    transaction.batch_execute(&format!("LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")).await?;
+    if !partitions(transaction).await?.iter().any(|(one, _)| *one == month) {
+        return Ok(false);
+    }
+    let newer = format!("SELECT EXISTS (SELECT FROM {name} WHERE received_at >= $1)");
+    if transaction.query_one(&newer, &[&first]).await?.try_get(0)? {
+        return Ok(false);
+    }
     transaction
         .batch_execute(&format!(
             "DROP TABLE {name};
              DELETE FROM {TABLE}_id WHERE end_time >= '{from}' AND end_time < '{to}'"
         ))
-        .await
+        .await?;
+    Ok(true)
 }
 
 /// Deletes what is older than this from the default partition, and its ids with it; not what has only just come, whose time is

@@ -24,7 +24,8 @@ async fn a_kept_event_is_in_its_columns_and_whole() {
             "timestamp": "2026-11-25T10:00:00.250+02:00", "cluster": "west", "parameters": { "replicas": 3 }, "dryRun": true,
             "reason": "load", "jobInfo": { "name": "j", "podName": "p", "exitCode": 0,
                 "resourceUsage": { "cpuMillicores": 3, "memoryBytes": 9_437_184 } },
-            "imageId": "i@sha256:1", "workflow": "w", "stepIndex": 0, "requestedBy": "alice", "approvedBy": "bob",
+            "imageId": "i@sha256:1", "workflow": "w", "workflowNamespace": "flows", "stepIndex": 0,
+            "target": { "apiVersion": "argoproj.io/v1alpha1", "resourceKind": "Rollout" }, "requestedBy": "alice", "approvedBy": "bob",
             "traceId": "t", "retryCount": 1, "aFieldOfANewerExecutor": [1.5], "effect": "aNewOne",
         }),
     );
@@ -38,11 +39,12 @@ async fn a_kept_event_is_in_its_columns_and_whole() {
         row,
         json!({
             "event_id": "u/2", "execution_uid": "u", "execution_name": "name-of-u", "namespace": "shop", "cluster": "west",
-            "action_type": "scale-deployment", "target_namespace": "shop", "target_kind": "Deployment", "target_name": "web",
+            "action_type": "scale-deployment", "target_namespace": "shop", "target_kind": "Rollout", "target_name": "web",
+            "target_api_version": "argoproj.io/v1alpha1",
             "attempt": 2, "final": true, "phase": "Completed", "code": "Changed", "effect": "unknown", "success": true,
             "output": "scaled from 2 to 3", "error": "", "start_time": "2026-11-25T07:59:56.05+00:00",
             "end_time": "2026-11-25T08:00:00.25+00:00", "duration_ms": 4200, "job_name": "j", "pod_name": "p", "exit_code": 0,
-            "cpu_millicores": 3, "memory_bytes": 9_437_184, "image_id": "i@sha256:1", "workflow": "w", "step_index": 0,
+            "cpu_millicores": 3, "memory_bytes": 9_437_184, "image_id": "i@sha256:1", "workflow": "w", "workflow_namespace": "flows", "step_index": 0,
             "requested_by": "alice", "approved_by": "bob", "dry_run": true, "retry_count": 1, "max_retries": 3, "trace_id": "t",
         })
     );

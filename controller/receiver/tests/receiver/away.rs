@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use test_cluster::postgres::Postgres;
+use tokio::io::AsyncWriteExt;
 
 use super::support::{Database, Receiver, Reply, connect, event, run, until};
 
@@ -23,7 +24,10 @@ async fn a_killed_database_comes_back_and_so_do_its_events() {
     told_to_come_back(&receiver.post(&event("meanwhile", 1, 0)).await);
     // As often as it is asked: what a connection that broke leaves behind is found by the first one.
     told_to_come_back(&receiver.post(&event("meanwhile", 1, 0)).await);
-    assert_eq!(receiver.get("/readyz").await.said(), (503, "the database is away, or has no table yet"));
+    assert_eq!(
+        receiver.get("/readyz").await.said(),
+        (503, "the database is away, read-only, or has no table yet: the log says which")
+    );
     assert_eq!(receiver.get("/livez").await.status, 200);
     postgres.restart().unwrap();
     until("the event is kept", async || receiver.post(&event("meanwhile", 1, 0)).await.status == 201).await;
@@ -144,4 +148,82 @@ fn a_wrong_password_is_not_repeated() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && text.contains("password authentication failed"), "{text}");
     assert!(!text.contains("geheim"), "{text}");
+}
+
+/// Somebody holds the table: who posts gives up, and what PostgreSQL does for it ends too. It would keep a connection for each,
+/// until nobody gets one.
+#[tokio::test]
+async fn what_nobody_waits_for_is_cancelled() {
+    let database = Database::migrated().await;
+    let receiver = Receiver::start_with(&database.url, &["--insecure-no-token", "--no-migrate"]);
+    receiver.wait_ready().await;
+    let mut holder = connect(&database.url).await;
+    let holding = holder.transaction().await.unwrap();
+    holding.batch_execute("LOCK TABLE kubernetes_execution_audit").await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND application_name = 'audit-receiver' AND wait_event_type = 'Lock'";
+    for uid in ["a", "b"] {
+        let body = event(uid, 1, 0).to_string();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            contract::event::PATH,
+            body.len()
+        );
+        let mut stream = tokio::net::TcpStream::connect(receiver.address).await.unwrap();
+        stream.write_all((head + &body).as_bytes()).await.unwrap();
+        until("it waits for the lock", async || database.number(waiting).await == 1).await;
+        drop(stream);
+        until("it is cancelled", async || database.number(waiting).await == 0).await;
+    }
+    // Whether events can be kept is asked without a lock.
+    assert_eq!(receiver.get("/readyz").await.status, 200);
+    drop(holding);
+    assert_eq!(receiver.post(&event("a", 1, 0)).await.status, 201);
+}
+
+/// What is wrong with the tables is no fault of an event's: it is tried again, and not refused for good.
+#[tokio::test]
+async fn tables_that_somebody_has_changed_are_no_reason_to_refuse_an_event() {
+    let database = Database::migrated().await;
+    let receiver = Receiver::start_with(&database.url, &["--insecure-no-token", "--no-migrate"]);
+    let changes = [
+        ("ALTER TABLE kubernetes_execution_audit DETACH PARTITION kubernetes_execution_audit_default", 4000),
+        ("ALTER TABLE kubernetes_execution_audit ADD team text NOT NULL", 0),
+    ];
+    for (change, days) in changes {
+        database.client.batch_execute(change).await.unwrap();
+        assert_eq!(receiver.post(&event("u", 1, days)).await.status, 503, "{}", receiver.log());
+    }
+    until("both are told", async || {
+        receiver.log().contains("no partition of relation") && receiver.log().contains("violates not-null")
+    })
+    .await;
+}
+
+/// A standby answers, and takes nothing.
+#[tokio::test]
+async fn a_database_that_is_read_only_is_not_ready() {
+    let database = Database::migrated().await;
+    let (_, name) = database.url.rsplit_once('/').unwrap();
+    let set = |value: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}");
+    database.client.batch_execute(&set("on")).await.unwrap();
+    let receiver = Receiver::start_with(&database.url, &["--insecure-no-token", "--no-migrate"]);
+    assert_eq!(receiver.get("/readyz").await.status, 503);
+    until("the log says why", async || receiver.log().contains("read-only")).await;
+    assert_eq!(receiver.post(&event("u", 1, 0)).await.status, 503);
+    // Only connections that are new notice that it is over.
+    database.client.batch_execute(&format!("SET default_transaction_read_only = off; {}", set("off"))).await.unwrap();
+    receiver.wait_ready().await;
+    assert_eq!(receiver.post(&event("u", 1, 0)).await.status, 201);
+}
+
+/// What accepts a connection and says nothing is given up.
+#[tokio::test]
+async fn a_database_that_says_nothing_is_away() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgresql://user@127.0.0.1:{}/name", silent.local_addr().unwrap().port());
+    let output = run(&url, &["migrate"]);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no connection within"), "{said}");
 }

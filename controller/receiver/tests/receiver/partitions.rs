@@ -143,3 +143,54 @@ async fn a_long_query_keeps_no_event_out() {
     drop(reading);
     assert_eq!(upkeep(&mut client, time("2035-05-10T00:00:00Z"), None).await.unwrap().made.len(), 2);
 }
+
+/// What has only just come into an old month is of a clock that is wrong: it is kept for as long as all else.
+#[tokio::test]
+async fn a_month_is_kept_for_what_has_only_just_come_into_it() {
+    let database = Database::migrated().await;
+    let mut client = connect(&database.url).await;
+    upkeep(&mut client, time("2020-05-10T00:00:00Z"), None).await.unwrap();
+    let receiver = Receiver::start_with(&database.url, &["--insecure-no-token", "--no-migrate"]);
+    assert_eq!(receiver.post(&at("late", time("2020-05-20T00:00:00Z"))).await.status, 201);
+    let dropped = async |client: &mut tokio_postgres::Client| {
+        let done = upkeep(client, Timestamp::now(), Some(hours(24 * 400))).await.unwrap();
+        done.dropped.iter().map(|month| month.suffix()).collect::<Vec<_>>()
+    };
+    assert_eq!(dropped(&mut client).await, ["2020_06"]);
+    assert_eq!(places(&database).await, ["late 2020_05"]);
+    client.batch_execute("UPDATE kubernetes_execution_audit SET received_at = end_time").await.unwrap();
+    assert_eq!(dropped(&mut client).await, ["2020_05"]);
+    assert_eq!(database.counts().await, (0, 0));
+}
+
+/// Tables of the version before: what is in them stays, and whoever may read the view may read it still.
+#[tokio::test]
+async fn older_tables_are_brought_up_to_date() {
+    let database = Database::new().await;
+    let before = "CREATE TABLE kubernetes_execution_audit_schema (step integer PRIMARY KEY, done_at timestamptz NOT NULL DEFAULT now());
+                  INSERT INTO kubernetes_execution_audit_schema (step) VALUES (1)";
+    let kept = "INSERT INTO kubernetes_execution_audit_id VALUES ('u/1', now());
+                INSERT INTO kubernetes_execution_audit (event_id, execution_uid, execution_name, namespace, action_type, attempt, final,
+                    phase, code, effect, success, output, error, end_time, workflow, dry_run, retry_count, max_retries, payload)
+                SELECT 'u/1', 'u', 'up', 'shop', 'scale-deployment', 1, true, 'Completed', 'Changed', 'applied', true, '', '', end_time,
+                    'evening', false, 0, 3, '{}' FROM kubernetes_execution_audit_id";
+    let reader = format!("reader_{}", test_cluster::fixtures::unique());
+    let grant = format!("CREATE ROLE {reader}; GRANT SELECT ON kubernetes_executions TO {reader}");
+    for sql in [include_str!("../../src/sql/1-tables.sql"), before, kept, &grant] {
+        database.client.batch_execute(sql).await.unwrap();
+    }
+    let receiver = Receiver::start(&database.url).await;
+    assert_eq!(receiver.post(&event("u", 1, 0)).await.status, 200);
+    assert_eq!(receiver.post(&with(event("v", 2, 0), json!({ "workflow": "evening" }))).await.status, 201);
+    let rows =
+        database.rows("SELECT workflow_namespace, attempts FROM kubernetes_executions ORDER BY execution_uid").await;
+    assert_eq!(
+        json!(rows),
+        json!([
+            { "workflow_namespace": "shop", "attempts": 1 }, { "workflow_namespace": "shop", "attempts": 2 },
+        ])
+    );
+    let may = format!("SELECT has_table_privilege('{reader}', 'kubernetes_executions', 'SELECT')::int::bigint");
+    assert_eq!(database.number(&may).await, 1);
+    database.client.batch_execute(&format!("DROP OWNED BY {reader}; DROP ROLE {reader}")).await.unwrap();
+}

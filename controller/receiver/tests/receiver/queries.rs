@@ -46,6 +46,8 @@ async fn posted() -> (Database, Receiver) {
         (("second", 1), ended(40, 4, with(step(1), failed("image cannot be pulled")))),
         // Another namespace's workflow by the same name, and an old failure.
         (("other", 1), ended(30, 1, with(step(0), json!({ "namespace": "bank" })))),
+        // A step of the first one, in another namespace than the workflow's own.
+        (("far", 1), ended(28, 1, with(step(3), json!({ "namespace": "bank", "workflowNamespace": "shop" })))),
         (("old", 1), ended(60 * 24 * 3, 8, failed("long ago"))),
         // Of nobody's interest to durations.
         (("dry", 1), ended(5, 900, json!({ "dryRun": true, "effect": "none" }))),
@@ -84,7 +86,7 @@ async fn an_execution_is_one_row() {
     let spans = "SELECT execution_uid, round(extract(epoch FROM end_time - start_time))::bigint AS seconds FROM kubernetes_executions
                  WHERE execution_uid IN ('healed', 'cancelled') ORDER BY 1";
     assert_eq!(json!(column(&database.rows(spans).await, &["seconds"])), json!([[630], [610]]));
-    assert_eq!(database.number("SELECT count(*) FROM kubernetes_executions").await, 9);
+    assert_eq!(database.number("SELECT count(*) FROM kubernetes_executions").await, 10);
 }
 
 #[tokio::test]
@@ -109,10 +111,10 @@ async fn durations_by_action() {
     let (database, _receiver) = posted().await;
     let rows = printed(&database, &["durations"]);
     let names = ["action_type", "attempts", "failed", "p50_ms", "p95_ms"];
-    // 1, 2, 3, 4, 5, 6, 8, 10 and 30 s; neither the dry run nor the end that no attempt brought.
+    // 1, 1, 2, 3, 4, 5, 6, 8, 10 and 30 s; neither the dry run nor the end that no attempt brought.
     assert_eq!(
         json!(column(&rows, &names)),
-        json!([["scale-deployment", 9, 6, 5000, 22000], ["cordon-node", 1, 0, 1000, 1000]])
+        json!([["scale-deployment", 10, 6, 4500, 21000], ["cordon-node", 1, 0, 1000, 1000]])
     );
 }
 
@@ -120,14 +122,15 @@ async fn durations_by_action() {
 async fn who_asked_for_what() {
     let (database, _receiver) = posted().await;
     let rows = printed(&database, &["requesters"]);
-    let names = ["requested_by", "namespace", "action_type", "executions", "failed"];
+    let names = ["requested_by", "namespace", "action_type", "dry_run", "executions", "failed"];
     assert_eq!(
         json!(column(&rows, &names)),
         json!([
-            ["alice", "shop", "scale-deployment", 3, 1],
-            ["alice", "bank", "scale-deployment", 1, 0],
-            ["alice", "shop", "cordon-node", 1, 0],
-            [null, "shop", "scale-deployment", 3, 2],
+            ["alice", "shop", "scale-deployment", false, 3, 1],
+            ["alice", "bank", "scale-deployment", false, 2, 0],
+            ["alice", "shop", "cordon-node", false, 1, 0],
+            [null, "shop", "scale-deployment", false, 2, 2],
+            [null, "shop", "scale-deployment", true, 1, 0],
         ])
     );
 }
@@ -136,13 +139,14 @@ async fn who_asked_for_what() {
 async fn all_of_one_workflow_in_the_order_of_its_steps() {
     let (database, _receiver) = posted().await;
     let rows = printed(&database, &["workflow", "shop", "evening"]);
-    let names = ["step_index", "execution_name", "action_type", "phase", "attempts"];
+    let names = ["step_index", "namespace", "execution_name", "action_type", "phase", "attempts"];
     assert_eq!(
         json!(column(&rows, &names)),
         json!([
-            [0, "name-of-first", "scale-deployment", "Completed", 1],
-            [1, "name-of-second", "scale-deployment", "Failed", 1],
-            [2, "name-of-third", "cordon-node", "Completed", 1],
+            [0, "shop", "name-of-first", "scale-deployment", "Completed", 1],
+            [1, "shop", "name-of-second", "scale-deployment", "Failed", 1],
+            [2, "shop", "name-of-third", "cordon-node", "Completed", 1],
+            [3, "bank", "name-of-far", "scale-deployment", "Completed", 1],
         ])
     );
     assert!(printed(&database, &["workflow", "shop", "morning"]).is_empty());
@@ -164,4 +168,30 @@ async fn a_workflow_is_found_without_reading_all() {
     let month = receiver::month::Month::of(Timestamp::now()).suffix();
     let scans = |line: &&String| line.contains("Seq Scan") && line.contains(&month);
     assert!(plan.iter().all(|line| !scans(&line)), "{}", plan.join("\n"));
+}
+
+/// An attempt's event may be in the executor's spool still: the number of the newest one counts, and not how many are there.
+#[tokio::test]
+async fn an_event_that_is_missing_is_an_attempt_all_the_same() {
+    let database = Database::new().await;
+    let receiver = Receiver::start(&database.url).await;
+    assert_eq!(receiver.post(&event("u", 2, 0)).await.status, 201);
+    assert_eq!(database.number("SELECT attempts::bigint FROM kubernetes_executions").await, 2);
+}
+
+/// Alice of one cluster need not be Alice of another one.
+#[tokio::test]
+async fn clusters_are_told_apart() {
+    let database = Database::new().await;
+    let receiver = Receiver::start(&database.url).await;
+    for cluster in ["east", "west"] {
+        let failed = with(failed("no"), json!({ "cluster": cluster, "requestedBy": "alice", "workflow": "evening" }));
+        assert_eq!(receiver.post(&with(event(cluster, 1, 0), failed)).await.status, 201);
+    }
+    for query in [&["requesters"][..], &["durations"], &["failures"], &["workflow", "shop", "evening"]] {
+        let rows = printed(&database, query);
+        let mut clusters: Vec<_> = rows.iter().map(|row| row["cluster"].as_str().unwrap()).collect();
+        clusters.sort_unstable();
+        assert_eq!(clusters, ["east", "west"], "{query:?}");
+    }
 }
