@@ -10,11 +10,6 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| "expected a whole number of at least 1".to_owned())
 }
 
-/// Reads a whole number, which may be 0.
-pub fn whole_number(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "expected a whole number, 0 or more".to_owned())
-}
-
 /// Reads an address to listen at.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, such as 0.0.0.0:8080 or [::]:8080".to_owned())
@@ -38,18 +33,15 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case("1", Some(1), Some(1))]
-    #[case("0", None, Some(0))]
-    #[case("-1", None, None)]
-    #[case("1.5", None, None)]
-    #[case("", None, None)]
-    #[case("many", None, None)]
-    #[case("99999999999999999999", None, None)]
-    fn a_number_is_whole(#[case] text: &str, #[case] one: Option<usize>, #[case] zero: Option<usize>) {
-        assert_eq!((at_least_one(text).ok(), whole_number(text).ok()), (one, zero));
-        for error in [at_least_one(text).err(), whole_number(text).err()].into_iter().flatten() {
-            assert!(error.starts_with("expected a whole number"), "{error}");
-        }
+    #[case("0")]
+    #[case("-1")]
+    #[case("1.5")]
+    #[case("")]
+    #[case("many")]
+    #[case("99999999999999999999")]
+    fn a_number_is_whole(#[case] text: &str) {
+        assert_eq!(at_least_one("1"), Ok(1));
+        assert!(at_least_one(text).unwrap_err().starts_with("expected a whole number"));
     }
 
     #[rstest]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::act::Trouble;
 use crate::api::{FINALIZER, GROUP, KubernetesExecution, Phase, Reason, TRACEPARENT};
 use crate::audit::event::envelope;
-use crate::audit::hide;
+use crate::audit::{self, FULL, hide};
 use crate::context::Context;
 use crate::requests::Failure;
 use crate::status;
@@ -56,17 +56,27 @@ pub async fn settle(context: &Context, metadata: &ObjectMeta, error: &str) -> Re
     let event = event(&stored, &message, was_held(&stored) || phase.is_some() && !recorded);
     let event = AuditEvent { cluster: shared.audit.origin.cluster.clone(), ..event };
     if shared.audit.store().is_some() {
+        // The same bound as for all: it waits until there is room, and so does its deletion.
+        if !shared.audit.has_room() {
+            return Ok(Action::requeue(FULL));
+        }
         shared.spool.put(&envelope(&event), None).await.map_err(trouble)?;
         shared.audit.spooled(&event.execution_uid, event.attempt);
     } else {
-        tracing::info!(id = event.id, event = envelope(&event).body, "audit");
+        audit::log(&envelope(&event));
     }
+    let_go(context, &path, &stored, ours).await
+}
+
+/// Takes its finalizer away, or writes that it is settled.
+async fn let_go(context: &Context, path: &str, stored: &Value, ours: bool) -> Result<Action, Trouble> {
+    let shared = &context.shared;
     let version = stored.pointer("/metadata/resourceVersion");
     // Before it is settled: what is not watched any more could not be let go when it is deleted.
     let answer = if ours {
-        let left: Vec<_> = finalizers(&stored).into_iter().filter(|one| one != FINALIZER).collect();
+        let left: Vec<_> = finalizers(stored).into_iter().filter(|one| one != FINALIZER).collect();
         let patch = json!({ "metadata": { "resourceVersion": version, "finalizers": left } });
-        shared.requests.patch::<Value>(&path, "kubernetesexecutions", &patch).await
+        shared.requests.patch::<Value>(path, "kubernetesexecutions", &patch).await
     } else {
         let patch = json!({ "metadata": { "resourceVersion": version }, "status": { "settled": true } });
         shared.requests.patch::<Value>(&format!("{path}/status"), "kubernetesexecutions/status", &patch).await
@@ -106,8 +116,9 @@ async fn record(context: &Context, path: &str, stored: &Value, error: &str) -> R
         return Ok(Action::await_change());
     }
     let (phase, reason) = (Phase::Failed, Reason::Unreadable.name());
+    let looked_at = stored.pointer("/metadata/generation").and_then(Value::as_i64);
     let status = status::with_phase(
-        status::Status::default(),
+        status::Status { observed_generation: looked_at, ..Default::default() },
         phase,
         reason,
         &what_was_started(stored, error),
@@ -137,6 +148,7 @@ fn event(stored: &Value, message: &str, may_have_run: bool) -> AuditEvent {
         action_type: text("/spec/action/type").unwrap_or_else(|| "unknown".to_owned()),
         target: EventTarget {
             namespace: target("namespace"),
+            api_version: target("apiVersion"),
             resource_kind: target("resourceKind"),
             resource_name: target("resourceName"),
             selector: target("selector"),
@@ -155,6 +167,7 @@ fn event(stored: &Value, message: &str, may_have_run: bool) -> AuditEvent {
         job_info: None,
         image_id: None,
         workflow: None,
+        workflow_namespace: None,
         step_index: None,
         requested_by: None,
         approved_by: None,

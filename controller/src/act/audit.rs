@@ -13,7 +13,7 @@ impl Pass {
         let lane = &context.shared.audit;
         let (uid, name) = (self.uid(), self.execution.metadata.name.clone().unwrap_or_default());
         let wake: Waker = Arc::new(context.waker(self.namespace(), &name));
-        if !lane.admits(&uid, attempt, &wake) {
+        if !lane.admits(&uid, attempt, event::ended(&self.execution, attempt), &wake) {
             return Ok(());
         }
         match self.envelope(context, attempt).await {

@@ -5,6 +5,7 @@ use contract::event::{AuditEvent, EVENT_TYPE, EventResult, EventTarget, JobInfo,
 use contract::result::Effect;
 use contract::text::shorten;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::hide;
 use crate::api::{Attempt, CREATED_BY, KubernetesExecution, KubernetesExecutionStatus, Phase, TRACEPARENT};
@@ -41,42 +42,39 @@ pub fn of(execution: &KubernetesExecution, attempt: i32, origin: &Origin) -> Aud
     let (metadata, spec) = (&execution.metadata, &execution.spec);
     let annotation = |name: &str| metadata.annotations.as_ref()?.get(name).cloned();
     let uid = metadata.uid.clone().unwrap_or_default();
-    let target = &spec.action.target;
+    let workflow = spec.workflow_execution_ref.as_ref();
     let phase = one.map_or(status.phase, |one| Some(after_attempt(&status, one))).unwrap_or(Phase::Pending);
     let mut parameters = plan::shown_parameters(execution);
     hide::value(&mut parameters);
     let event = AuditEvent {
         event_type: EVENT_TYPE.to_owned(),
         id: AuditEvent::key(&uid, attempt),
-        timestamp: ended(&status, one, metadata.creation_timestamp.as_ref().map(|time| time.0)).to_string(),
+        timestamp: end_of(&status, one, metadata.creation_timestamp.as_ref().map(|time| time.0)).to_string(),
         execution_name: metadata.name.clone().unwrap_or_default(),
         execution_uid: uid,
         namespace: metadata.namespace.clone().unwrap_or_default(),
         cluster: origin.cluster.clone(),
         action_type: spec.action.r#type.clone(),
-        target: EventTarget {
-            namespace: target
-                .namespace
-                .clone()
-                .or_else(|| metadata.namespace.clone().filter(|_| !plan::on_a_node(execution))),
-            resource_kind: plan::kind(execution),
-            resource_name: target.resource_name.clone(),
-            selector: target.selector.clone(),
-        },
+        target: target(execution),
         parameters: Some(parameters),
         dry_run: spec.dry_run,
         reason: spec.reason.as_deref().map(hide::text),
         attempt,
         r#final: phase.is_final(),
         phase: phase.name().to_owned(),
-        code: one.map_or_else(|| status.reason.clone().unwrap_or_default(), |one| one.code.clone()),
+        // A status that somebody wrote by hand may have none.
+        code: one
+            .map_or_else(|| status.reason.clone(), |one| Some(one.code.clone()))
+            .unwrap_or_else(|| "Unknown".to_owned()),
         effect: one.map_or(Effect::None, |one| one.effect),
         retry_count: if attempt > 0 { attempt - 1 } else { status.retry_count.unwrap_or(0) },
         max_retries: spec.max_retries,
         result: result(&status, one),
         job_info: one.map(job_info),
         image_id: one.and_then(|one| one.image_id.clone()),
-        workflow: spec.workflow_execution_ref.as_ref().map(|workflow| workflow.name.clone()),
+        workflow: workflow.map(|workflow| workflow.name.clone()),
+        workflow_namespace: workflow
+            .and_then(|workflow| workflow.namespace.clone().or_else(|| metadata.namespace.clone())),
         step_index: spec.step_index,
         requested_by: annotation(CREATED_BY).filter(|_| origin.created_by_is_stamped),
         approved_by: spec.approved_by.clone(),
@@ -84,6 +82,18 @@ pub fn of(execution: &KubernetesExecution, attempt: i32, origin: &Origin) -> Aud
         trimmed: Vec::new(),
     };
     bounded(event)
+}
+
+fn target(execution: &KubernetesExecution) -> EventTarget {
+    let target = &execution.spec.action.target;
+    let own = execution.metadata.namespace.clone().filter(|_| !plan::on_a_node(execution));
+    EventTarget {
+        namespace: target.namespace.clone().or(own),
+        api_version: target.api_version.clone(),
+        resource_kind: plan::kind(execution),
+        resource_name: target.resource_name.clone(),
+        selector: target.selector.clone(),
+    }
 }
 
 /// Returns the phase after an attempt. Releases that did not keep it went on after every attempt but the last one of an
@@ -113,11 +123,19 @@ pub fn envelope(event: &AuditEvent) -> Envelope {
         ),
         subject,
         time: event.timestamp.clone(),
-        body: serde_json::to_string(event).unwrap_or_default(),
+        body: storable(event).unwrap_or_default(),
     }
 }
 
-fn ended(status: &KubernetesExecutionStatus, attempt: Option<&Attempt>, created: Option<Timestamp>) -> Timestamp {
+/// Returns when the attempt of an event ended.
+pub fn ended(execution: &KubernetesExecution, attempt: i32) -> Option<Timestamp> {
+    let status = execution.status.as_ref()?;
+    let one = status.attempts.iter().find(|one| one.attempt == attempt);
+    Some(end_of(status, one, execution.metadata.creation_timestamp.as_ref().map(|time| time.0)))
+}
+
+/// Returns when the attempt ended; or the execution, or when it was created, where that is not known.
+fn end_of(status: &KubernetesExecutionStatus, attempt: Option<&Attempt>, created: Option<Timestamp>) -> Timestamp {
     let ended = attempt.map_or(status.end_time, |one| one.end_time);
     ended.or(status.end_time).or(created).unwrap_or(Timestamp::UNIX_EPOCH)
 }
@@ -147,9 +165,41 @@ fn job_info(attempt: &Attempt) -> JobInfo {
         pod_name: attempt.pod_name.clone(),
         exit_code: attempt.exit_code,
         resource_usage: attempt.usage.map(|usage| ResourceUsage {
-            cpu_millicores: took.map_or(0, |millis| usage.cpu_ms * 1000 / millis),
+            cpu_millicores: took.map_or(0, |millis| usage.cpu_ms.saturating_mul(1000) / millis),
             memory_bytes: usage.memory_peak_bytes,
         }),
+    }
+}
+
+/// Returns the event as JSON, without NUL characters: PostgreSQL stores none, and whoever may create an execution can write them. An event
+/// that no store ever takes would be missing from its record for good.
+fn storable(event: &AuditEvent) -> serde_json::Result<String> {
+    let mut value = serde_json::to_value(event)?;
+    // As an event, its fields stand in their own order.
+    if without_nul(&mut value) {
+        return serde_json::to_string(&serde_json::from_value::<AuditEvent>(value)?);
+    }
+    serde_json::to_string(event)
+}
+
+/// Puts U+FFFD in the place of each NUL. Returns whether there were any.
+fn without_nul(value: &mut Value) -> bool {
+    const NUL: char = '\0';
+    let replaced = |text: &str| text.replace(NUL, "\u{fffd}");
+    match value {
+        Value::String(text) if text.contains(NUL) => {
+            *text = replaced(text);
+            true
+        }
+        Value::Array(items) => items.iter_mut().fold(false, |any, item| without_nul(item) | any),
+        Value::Object(fields) => {
+            let named = fields.keys().any(|name| name.contains(NUL));
+            if named {
+                *fields = std::mem::take(fields).into_iter().map(|(name, field)| (replaced(&name), field)).collect();
+            }
+            fields.values_mut().fold(named, |any, field| without_nul(field) | any)
+        }
+        _ => false,
     }
 }
 

@@ -5,27 +5,19 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::event::{Envelope, Origin};
+use super::pace::{FIRST, Pace, later, of_one};
 use super::{Answer, Delivery, Destination, Known, State, Store, delivery};
 use crate::api::KubernetesExecution;
 use crate::metrics::Metrics;
 
-/// The most events that are sent at once.
-const SLOTS: usize = 8;
-/// Failures in a row after which the store counts as not well: one event at a time tries it from then on.
-const BREAKS: u32 = 3;
-/// Delay after the first failure; doubled each time.
-const FIRST: Duration = Duration::from_secs(1);
 /// Delay after the store has refused an event for its content.
 const AFTER_REFUSAL: Duration = Duration::from_secs(10);
 /// Delay after an event could not be put into the spool.
 const AFTER_NO_SPOOL: Duration = Duration::from_secs(30);
-/// The longest delay: a store that is back is found within this.
-const LONGEST: Duration = Duration::from_mins(1);
-
 /// Asks for a pass over the execution whose event waits.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
@@ -47,10 +39,10 @@ struct Inner {
     events: HashMap<String, BTreeMap<i32, Known>>,
     /// Who waits for a slot, oldest first.
     queue: VecDeque<(String, i32, Waker)>,
-    sending: usize,
-    /// Failures of the store in a row.
-    failures: u32,
-    closed_until: Option<Timestamp>,
+    /// True when the next one may be one that fails while others are taken: these come every other time, so that many of them do not
+    /// hold up one that is well.
+    turn_of_the_failing: bool,
+    pace: Pace,
     spooled: usize,
 }
 
@@ -87,7 +79,7 @@ impl Lane {
 
     /// Returns whether an event may be sent now, and holds a place for it. Otherwise it waits, and `wake` asks for another
     /// pass when its turn has come: it need not be built before.
-    pub fn admits(&self, uid: &str, attempt: i32, wake: &Waker) -> bool {
+    pub fn admits(&self, uid: &str, attempt: i32, ended: Option<Timestamp>, wake: &Waker) -> bool {
         if self.store().is_none() {
             return true;
         }
@@ -95,13 +87,14 @@ impl Lane {
         let mut inner = self.inner();
         // As long as the store is not well only one at a time tries it, each in its turn: an event that never goes through
         // must not take every turn.
-        let in_turn = inner.failures < BREAKS || inner.queue.is_empty();
-        let free = inner.free(now) > 0;
+        let in_turn = !inner.pace.is_broken() || inner.queue.is_empty();
+        let free = inner.pace.free(now) > 0;
         let known = inner.events.entry(uid.to_owned()).or_default().entry(attempt).or_insert(Known::new(now));
+        known.ended = ended.unwrap_or(known.since);
         let admitted = free && (in_turn || known.state == State::Ready);
         known.state = if admitted { State::Sending } else { State::Waiting };
         if admitted {
-            inner.sending += 1;
+            inner.pace.sent();
         } else {
             inner.queue.push_back((uid.to_owned(), attempt, wake.clone()));
         }
@@ -114,7 +107,7 @@ impl Lane {
             return;
         }
         let mut inner = self.inner();
-        inner.sending = inner.sending.saturating_sub(1);
+        inner.pace.ended();
         if let Some(known) = inner.events.get_mut(uid).and_then(|all| all.get_mut(&attempt)) {
             known.state = State::Failing(later(Timestamp::now(), FIRST));
         }
@@ -123,7 +116,7 @@ impl Lane {
     /// Sends an event that was admitted. `wake` asks for another pass when something came of it.
     pub fn send(self: &Arc<Self>, uid: &str, attempt: i32, envelope: Envelope, wake: Waker) {
         if self.store().is_none() {
-            tracing::info!(id = envelope.id, event = envelope.body, "audit");
+            log(&envelope);
             self.set(uid, attempt, State::Kept, Timestamp::now());
             return;
         }
@@ -144,9 +137,11 @@ impl Lane {
     fn answered(&self, uid: &str, attempt: i32, id: &str, answer: Answer) {
         let now = Timestamp::now();
         let mut inner = self.inner();
-        inner.sending = inner.sending.saturating_sub(1);
+        inner.pace.ended();
         let failed = if let Answer::Later(_, asked) = &answer { Some(asked.unwrap_or_default()) } else { None };
-        let again = inner.after_answer(failed, now);
+        // The store is well: this one alone is not taken.
+        let alone = inner.pace.is_well();
+        let again = inner.pace.after_answer(failed, now);
         // Forgotten meanwhile: its execution is gone.
         let Some(known) = inner.events.get_mut(uid).and_then(|all| all.get_mut(&attempt)) else { return };
         match answer {
@@ -160,7 +155,8 @@ impl Lane {
             Answer::Later(why, _) => {
                 tracing::warn!(id, why, "an audit event could not be delivered");
                 known.refused = None;
-                known.state = State::Failing(again);
+                known.failures = known.failures.saturating_add(u32::from(alone));
+                known.state = State::Failing(again.max(later(now, of_one(known.failures))));
             }
         }
     }
@@ -202,10 +198,17 @@ impl Lane {
         self.metrics.spool(waiting, refused);
     }
 
-    /// Returns the store's words, if it has refused this event for its content.
+    /// Returns whether the spool has room for another event.
+    pub fn has_room(&self) -> bool {
+        self.inner().spooled < self.largest_spool
+    }
+
+    /// Returns the store's words, if it has refused this event for its content for as long as it is waited for; what it has just
+    /// begun to refuse, it may take in a moment.
     pub fn refusal(&self, uid: &str, attempt: i32) -> Option<String> {
-        let inner = self.inner();
-        inner.events.get(uid)?.get(&attempt)?.refused.as_ref().map(|(_, why)| why.clone())
+        let (inner, now) = (self.inner(), Timestamp::now());
+        let (since, why) = inner.events.get(uid)?.get(&attempt)?.refused.as_ref()?;
+        (now >= later(*since, self.patience)).then(|| why.clone())
     }
 
     /// Forgets an execution.
@@ -217,10 +220,10 @@ impl Lane {
     fn wake_next(&self) {
         let woken: Vec<Waker> = {
             let mut inner = self.inner();
-            let free = inner.free(Timestamp::now());
+            let free = inner.pace.free(Timestamp::now());
             let mut woken = Vec::new();
             while woken.len() < free
-                && let Some((uid, attempt, wake)) = inner.queue.pop_front()
+                && let Some((uid, attempt, wake)) = inner.next()
             {
                 // Who is gone, or went into the spool, needs no slot.
                 let known = inner.events.get_mut(&uid).and_then(|all| all.get_mut(&attempt));
@@ -244,7 +247,7 @@ impl Lane {
                 let inner = self.inner();
                 let open = inner.events.values().flat_map(BTreeMap::values).filter(|known| known.state != State::Kept);
                 open.fold((0, None), |(count, oldest), known| {
-                    (count + 1, Some(oldest.map_or(known.since, |oldest: Timestamp| oldest.min(known.since))))
+                    (count + 1, Some(oldest.map_or(known.ended, |oldest: Timestamp| oldest.min(known.ended))))
                 })
             };
             let age = oldest.and_then(|since| Duration::try_from(Timestamp::now().duration_since(since)).ok());
@@ -255,32 +258,18 @@ impl Lane {
 }
 
 impl Inner {
-    /// Takes how the store does: `failed` is how long it asks to be left alone. Returns when a failed event is sent again.
-    fn after_answer(&mut self, failed: Option<Duration>, now: Timestamp) -> Timestamp {
-        let Some(asked) = failed else {
-            (self.failures, self.closed_until) = (0, None);
-            return now;
+    /// Takes the next one from the queue.
+    fn next(&mut self) -> Option<(String, i32, Waker)> {
+        let well = |(uid, attempt, _): &(String, i32, Waker)| {
+            self.events.get(uid).and_then(|all| all.get(attempt)).is_none_or(|known| known.failures == 0)
         };
-        let again = later(now, backoff(self.failures).max(asked).min(LONGEST));
-        self.failures = self.failures.saturating_add(1);
-        self.closed_until = (self.failures >= BREAKS).then_some(again);
-        again
-    }
-
-    /// How many events may be sent beside those that are on their way.
-    fn free(&self, now: Timestamp) -> usize {
-        if self.closed_until.is_some_and(|until| now < until) {
-            return 0;
-        }
-        let slots = if self.failures >= BREAKS { 1 } else { SLOTS };
-        slots.saturating_sub(self.sending)
+        let first = if self.turn_of_the_failing { None } else { self.queue.iter().position(well) };
+        self.turn_of_the_failing = !self.turn_of_the_failing;
+        self.queue.remove(first.unwrap_or(0))
     }
 }
 
-fn backoff(failures: u32) -> Duration {
-    FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST)
-}
-
-fn later(time: Timestamp, duration: Duration) -> Timestamp {
-    SignedDuration::try_from(duration).ok().and_then(|one| time.checked_add(one).ok()).unwrap_or(Timestamp::MAX)
+/// Writes an event as a line of the log: this module's lines are there at any level, where the log is the only record.
+pub fn log(envelope: &Envelope) {
+    tracing::info!(id = envelope.id, event = envelope.body, "audit");
 }

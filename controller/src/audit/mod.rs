@@ -7,6 +7,7 @@
 pub mod event;
 pub mod hide;
 mod lane;
+mod pace;
 pub mod spool;
 mod store;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use lane::{Lane, Waker};
+pub use lane::{Lane, Waker, log};
 pub use store::{Answer, Store};
 
 use crate::api::KubernetesExecution;
@@ -47,8 +48,10 @@ pub enum State {
 /// An event that was seen first at this time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
-    /// Since when it is to be delivered.
+    /// Since when it is to be delivered, for this controller.
     pub since: Timestamp,
+    /// When its attempt ended: an earlier controller may have tried for long.
+    pub ended: Timestamp,
     /// What became of it.
     pub state: State,
     /// Since when the store refuses it for its content, and in which words. It is sent again for a while, for a store that is
@@ -56,12 +59,14 @@ pub struct Known {
     pub refused: Option<(Timestamp, String)>,
     /// Time before which it is not put into the spool again, after that has failed.
     pub not_spooled_before: Option<Timestamp>,
+    /// How often it alone failed: the store had taken the one before it.
+    pub failures: u32,
 }
 
 impl Known {
     /// One that is new.
     pub fn new(now: Timestamp) -> Self {
-        Self { since: now, state: State::Waiting, refused: None, not_spooled_before: None }
+        Self { since: now, ended: now, state: State::Waiting, refused: None, not_spooled_before: None, failures: 0 }
     }
 }
 
@@ -129,7 +134,7 @@ pub fn delivery(
 }
 
 /// Time between two looks at a spool that is full.
-const FULL: Duration = Duration::from_mins(1);
+pub const FULL: Duration = Duration::from_mins(1);
 
 fn after(time: Timestamp, duration: Duration) -> Timestamp {
     SignedDuration::try_from(duration).ok().and_then(|one| time.checked_add(one).ok()).unwrap_or(Timestamp::MAX)

@@ -131,12 +131,25 @@ impl Store {
             Err(error) => return Answer::Later(chain(&error), None),
         };
         let (head, body) = response.into_parts();
-        if head.status.is_success() || head.status == StatusCode::CONFLICT {
+        let kept = head.status.is_success() || head.status == StatusCode::CONFLICT;
+        let html = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        if kept && !html {
             self.known.store(true, Ordering::Relaxed);
             return Answer::Kept;
         }
         let body = Limited::new(body, ANSWER).collect().await.map(http_body_util::Collected::to_bytes);
         let said = body.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).unwrap_or_default();
+        // A page for people is no store's answer: an ingress, or a sign-in, has it for whatever is posted.
+        if html && said.starts_with('<') {
+            return Answer::Later(
+                format!("what answered {} with an HTML page is no storage service", head.status),
+                None,
+            );
+        }
+        if kept {
+            self.known.store(true, Ordering::Relaxed);
+            return Answer::Kept;
+        }
         let said = super::hide::text(&shorten(&said, SENTENCE));
         let sentence = format!("the store answered {}{}{said}", head.status, if said.is_empty() { "" } else { ": " });
         match head.status.as_u16() {

@@ -87,7 +87,7 @@ fn next(states: &[(i32, i64, State, Option<i64>)], deleted: Option<i64>, room: b
         deleted.map(|seconds| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(seconds)));
     let known = states.iter().cloned().map(|(attempt, since, state, refused)| {
         let refused = refused.map(|since| (at(since), "no".to_owned()));
-        (attempt, Known { since: at(since), state, refused, not_spooled_before: None })
+        (attempt, Known { state, refused, ..Known::new(at(since)) })
     });
     delivery(&one, Some(&known.collect()), room, Duration::from_mins(1), at(now))
 }
@@ -147,6 +147,7 @@ fn an_event_says_what_its_attempt_came_to() {
     assert_eq!((last.requested_by.as_deref(), last.cluster.as_deref()), (Some("alice"), Some("west")));
     assert_eq!(last.trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
     assert_eq!((last.workflow.as_deref(), last.step_index), (Some("w"), Some(1)));
+    assert_eq!(last.workflow_namespace.as_deref(), Some("shop"));
     assert_eq!(last.target.namespace.as_deref(), Some("shop"));
     assert_eq!(last.parameters.unwrap()["replicas"], 3);
     assert!(!last.reason.unwrap().contains("abcdefgh"));
@@ -161,6 +162,22 @@ fn an_event_says_what_its_attempt_came_to() {
     assert!(none.job_info.is_none() && none.r#final && !none.result.success);
 }
 
+/// PostgreSQL stores no NUL: an event that holds one would be refused for good, whatever the action did.
+#[test]
+fn whoever_asks_cannot_write_what_no_store_takes() {
+    let mut odd = execution("Completed", &["Completed"]);
+    odd["spec"]["reason"] = json!("a\0b");
+    odd["spec"]["workflowExecutionRef"] = json!({ "name": "w\0" });
+    odd["spec"]["action"]["parameters"] = json!({ "x\0": ["y\0", 1] });
+    odd["status"]["result"]["output"] = json!("literally \\u0000");
+    let body = event::envelope(&event::of(&read(odd), 1, &Origin::default())).body;
+    let sent: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&sent["reason"], &sent["workflow"]), (&json!("a\u{fffd}b"), &json!("w\u{fffd}")));
+    assert_eq!(sent["parameters"], json!({ "x\u{fffd}": ["y\u{fffd}", 1] }));
+    assert_eq!(sent["result"]["output"], json!("literally \\u0000"));
+    assert!(body.starts_with("{\"eventType\""), "{body}");
+}
+
 #[test]
 fn an_event_has_a_limit_and_says_what_it_left_out() {
     let mut long = execution("Failed", &["Failed"]);
@@ -170,4 +187,20 @@ fn an_event_has_a_limit_and_says_what_it_left_out() {
     let size = serde_json::to_string(&event).unwrap().len();
     assert!(size <= contract::event::LARGEST, "{size}");
     assert_eq!(event.trimmed, ["parameters", "result"]);
+}
+
+/// An event that is never taken, among others that are, is sent ever more seldom; and many of them hold up none that is well.
+#[test]
+fn one_that_fails_alone_is_sent_ever_more_seldom() {
+    use super::pace::{Pace, of_one};
+    assert_eq!([0, 1, 2, 5, 9, 10, 40].map(|failures| of_one(failures).as_secs()), [1, 1, 2, 16, 256, 300, 300]);
+    let mut pace = Pace::default();
+    assert!(pace.is_well() && pace.free(at(0)) == 8);
+    assert_eq!(pace.after_answer(Some(Duration::ZERO), at(0)), at(1));
+    assert!(!pace.is_well() && pace.free(at(0)) == 8, "it is not broken by one");
+    assert_eq!(pace.after_answer(Some(Duration::ZERO), at(0)), at(2));
+    assert_eq!(pace.after_answer(Some(Duration::from_secs(30)), at(0)), at(30));
+    assert!(pace.is_broken() && pace.free(at(29)) == 0 && pace.free(at(30)) == 1);
+    pace.after_answer(None, at(30));
+    assert!(pace.is_well() && pace.free(at(30)) == 8);
 }
