@@ -50,6 +50,7 @@ pub struct Metrics {
     active: Gauge,
     waiting: Gauge,
     leader: Gauge,
+    clock: Gauge<f64, AtomicU64>,
     reconciles: Histogram,
 }
 
@@ -94,6 +95,11 @@ impl Default for Metrics {
             active: metric(r, "job_active_total", "Executions that have been started and have not ended"),
             waiting: metric(r, "waiting", "Executions that wait for their turn"),
             leader: metric(r, "leader", "1 while this controller leads"),
+            clock: metric(
+                r,
+                "clock_offset_seconds",
+                "Seconds by which its clock is ahead of the API server's; negative: behind",
+            ),
             reconciles: histogram(r, "reconcile_duration_seconds", "Time of one pass", 0.001),
         };
         all.begin();
@@ -253,6 +259,11 @@ impl Metrics {
     /// Sets whether this controller leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    /// Sets by how many seconds the clock is ahead of the API server's.
+    pub fn clock_offset(&self, seconds: f64) {
+        self.clock.set(seconds);
     }
 
     /// Records the time of a pass.

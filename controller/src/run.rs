@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::audit::event::Origin;
 use crate::audit::spool::Spool;
 use crate::audit::{Destination, Lane, Store};
+use crate::clock::Clock;
 use crate::lease::{Gate, Lease};
 use crate::metrics::Metrics;
 use crate::requests::{self, Requests};
@@ -38,7 +39,7 @@ pub async fn run(flags: &RunFlags) -> Result<()> {
     let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     let Reached { client, server, namespace } =
         reach(&flags.connection().map_err(|why| anyhow!(why))?, &agent, deadline).await?;
-    let client = shallow(client);
+    let client = shallow(client, Arc::new(Clock::new(metrics.clone())));
     let namespace = flags.namespace.clone().or(namespace).map(String::from);
     let namespace = namespace
         .context("--namespace: needed for the Lease; neither the ServiceAccount nor the kubeconfig names one")?;

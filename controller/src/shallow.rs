@@ -5,23 +5,30 @@
 //! What lies deeper than [`DEEPEST`] is replaced by a text while the answer arrives. An execution that holds such parameters
 //! is refused by its own depth, which is far below that.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use http::{Request, header};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use kube::client::Body;
+
+use crate::clock::Clock;
 
 /// The deepest level that is read.
 const DEEPEST: usize = 100;
 /// What stands in the place of what lies deeper.
 const INSTEAD: &[u8] = b"\"nested too deeply\"";
 
-/// Returns a client whose answers are read like this.
-pub fn shallow(client: kube::Client) -> kube::Client {
+/// Returns a client whose answers are read like this, and their times by this clock.
+pub fn shallow(client: kube::Client, clock: Arc<Clock>) -> kube::Client {
     let namespace = client.default_namespace().to_owned();
     let send = move |request: Request<Body>| {
-        let client = client.clone();
+        let (client, clock) = (client.clone(), clock.clone());
         async move {
+            let sent = Timestamp::now();
             let answer = client.send(request).await?;
+            clock.answered(answer.headers().get(header::DATE), sent, Timestamp::now());
             let kind = answer.headers().get(header::CONTENT_TYPE);
             // A log is passed on as it is.
             let mut depth =
