@@ -125,7 +125,16 @@ impl Context {
             let asked = execution.spec.cancel || metadata.deletion_timestamp.is_some();
             let runs = execution.status.as_ref().and_then(|status| status.phase) == Some(Phase::Executing);
             let jobs = self.jobs.of(metadata.uid.as_deref().unwrap_or_default());
-            runs && jobs.iter().any(|job| asked || going(job))
+            let known = execution.status.as_ref().map(|status| status.ended_pods.as_slice()).unwrap_or_default();
+            // A node that is drained takes its pods with it: what one of them did is nowhere else.
+            let leaves = |job: &Seen<SlimJob>| {
+                let pods = self.pods.of(job.object.metadata.uid.as_deref().unwrap_or_default());
+                pods.iter().any(|pod| {
+                    let told = known.iter().any(|one| Some(&one.pod_uid) == pod.object.metadata.uid.as_ref());
+                    pod.object.disrupted() && !told
+                })
+            };
+            runs && jobs.iter().any(|job| asked || going(job) || leaves(job))
         };
         self.watched.state().iter().filter_map(|stored| stored.0.as_ref().ok()).any(stops)
     }

@@ -11,8 +11,19 @@ pub fn yaml() -> Result<String, String> {
     let mut crd = serde_json::to_value(KubernetesExecution::crd()).map_err(|error| error.to_string())?;
     without_nulls(&mut crd);
     bound_conditions(&mut crd);
+    not_looked_at_yet(&mut crd);
     let text = serde_saphyr::to_string(&crd).map_err(|error| error.to_string())?;
     Ok(format!("# Generated from controller/src/api by `execution-controller crd`; a test fails on drift.\n{text}"))
+}
+
+/// What no controller has looked at yet must not look as if all were well: kstatus (Flux, Argo CD, `kubectl` plugins) takes an object
+/// without `observedGeneration` and without conditions for one that is as it should be.
+fn not_looked_at_yet(crd: &mut Value) {
+    let status =
+        crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status").and_then(Value::as_object_mut);
+    if let Some(status) = status {
+        status.insert("default".to_owned(), serde_json::json!({ "observedGeneration": -1 }));
+    }
 }
 
 /// What a condition may hold is refused at once, not only by the controller that cannot read it. (The type is the runner's

@@ -13,13 +13,12 @@ const NOTE: usize = 1000;
 /// Returns the Event about a status that was written, if it is worth one: the first Job, and the end.
 pub fn of(
     execution: &KubernetesExecution,
-    before: Option<Phase>,
+    had_job: bool,
     status: &KubernetesExecutionStatus,
     reporter: &str,
 ) -> Option<Value> {
     let phase = status.phase?;
-    let begins =
-        phase == Phase::Executing && status.job_uid.is_some() && status.attempts.is_empty() && before != Some(phase);
+    let begins = phase == Phase::Executing && status.job_uid.is_some() && status.attempts.is_empty() && !had_job;
     let (kind, reason) = match phase {
         Phase::Completed => ("Normal", "Completed"),
         phase if phase.is_final() => ("Warning", phase.name()),

@@ -11,6 +11,7 @@ pub mod act;
 pub mod admission;
 pub mod api;
 pub mod audit;
+pub mod clock;
 pub mod context;
 pub mod crd;
 pub mod entrance;

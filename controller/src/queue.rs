@@ -102,7 +102,7 @@ pub const EACH: usize = 16;
 const REFUSED: [Reason; 5] =
     [Reason::JobRefused, Reason::JobUnanswered, Reason::HoldUnanswered, Reason::Forbidden, Reason::NameTaken];
 /// Reasons for which an attempt waits.
-const WAITS: [Reason; 2] = [Reason::Queued, Reason::TargetBusy];
+const WAITS: [Reason; 3] = [Reason::Queued, Reason::TargetBusy, Reason::Suspended];
 
 fn has(status: &KubernetesExecutionStatus, reasons: &[Reason]) -> bool {
     status.reason.as_deref().is_some_and(|one| reasons.iter().any(|reason| reason.name() == one))

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tracing::Instrument;
 
-use crate::act::{CREATE, Foreign, HOLD, Pass, Trouble};
+use crate::act::{CREATE, DELETE, Foreign, HOLD, Pass, Trouble};
 use crate::api::{KubernetesExecution, Phase, Reason, Stored, TRACEPARENT};
 use crate::context::Context;
 use crate::entrance::Work;
 use crate::next::{Limits, Observed, Source, Step, TheJob, next};
+use crate::observe::slim::SlimJob;
 use crate::observe::{Life, Seen};
 use crate::plan;
 use crate::queue::{self, Turn};
@@ -25,6 +26,8 @@ const STEPS: usize = 16;
 const ON_ITS_WAY: Duration = Duration::from_secs(15);
 /// How far the clocks of two controllers may be apart, where one waits for what the other one sent.
 const CLOCKS: Duration = Duration::from_secs(3);
+/// Time after which what was not there, and is in the watch, is looked at again.
+const GONE: Duration = Duration::from_secs(10);
 /// The longest delay after failed passes.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -82,7 +85,8 @@ async fn pass_over(cached: &KubernetesExecution, context: &Context) -> Result<Ac
         }
         Err(Trouble::Gone) => {
             context.forget(&uid);
-            Ok(Action::await_change())
+            // The watch is about to say so; as long as it does not, it is asked again.
+            Ok(Action::requeue(GONE))
         }
         Err(trouble) => {
             tell(&mut pass, context, &trouble).await;
@@ -134,6 +138,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
     let before = execution.status.as_ref().and_then(|status| status.attempts.last());
     let recorded = |job: &&Seen<_>| job.life == Life::There && !pass.cleaned;
     let job_before = before.and_then(|attempt| named(&attempt.job_name)).filter(recorded);
+    let lingers = job_before.is_some_and(|job| lingers(execution, &job.object, context));
     let the_job = match (&pass.foreign, job) {
         (_, Some(job)) => TheJob::Ours(job),
         (Some(Foreign::Other(whose)), None) => TheJob::Foreign(whose),
@@ -141,8 +146,6 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
         (None, None) => TheJob::Absent,
     };
     let action_type = &plan::action_type(execution);
-    let own = execution.spec.timeout.as_deref().and_then(|text| text.parse::<contract::duration::Duration>().ok());
-    let timing = &context.shared.timing;
     let waits = queue::has_no_place(execution.status.as_ref());
     next(&Observed {
         execution,
@@ -151,6 +154,7 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
         job: the_job,
         pods: &pods,
         job_before: job_before.map(|job| &job.object),
+        lingers,
         log: pass.log.as_deref(),
         intended: pass.intended,
         lost_until: context.shared.lost_until(&uid),
@@ -160,16 +164,31 @@ fn look_and_decide(pass: &Pass, context: &Context) -> Step {
         plan: pass.plan.as_ref().filter(|_| pass.source == Source::Server),
         repeatable: plan::repeatable(execution) && context.shared.settings.repeatable(action_type),
         release: context.shared.settings.release(action_type),
-        limits: Limits {
-            timeout: own
-                .map_or_else(|| context.shared.settings.timeout(action_type), contract::duration::Duration::get),
-            backoff: timing.backoff,
-            start_deadline: timing.start_deadline,
-            stop_after: timing.stop_after,
-            arrives_within: (context.shared.requests.horizon() + CLOCKS).max(ON_ITS_WAY),
-        },
+        limits: limits(execution, action_type, context),
         now: Timestamp::now(),
     })
+}
+
+fn limits(execution: &KubernetesExecution, action_type: &str, context: &Context) -> Limits {
+    let own = execution.spec.timeout.as_deref().and_then(|text| text.parse::<contract::duration::Duration>().ok());
+    let own = own.or_else(|| execution.timeout_in_effect());
+    let timing = &context.shared.timing;
+    Limits {
+        timeout: own.map_or_else(|| context.shared.settings.timeout(action_type), contract::duration::Duration::get),
+        backoff: timing.backoff,
+        start_deadline: timing.start_deadline,
+        stop_after: timing.stop_after,
+        arrives_within: (context.shared.requests.horizon() + CLOCKS).max(ON_ITS_WAY),
+    }
+}
+
+/// Returns whether the Job of the last attempt goes on although that has failed: a container that somebody has added to its pod runs.
+fn lingers(execution: &KubernetesExecution, job: &SlimJob, context: &Context) -> bool {
+    let last = execution.status.as_ref().and_then(|status| status.attempts.last());
+    let failed = last.is_some_and(|attempt| attempt.exit_code.is_some_and(|code| code != 0));
+    let over = job.ended() || job.metadata.deletion_timestamp.is_some();
+    let pods = context.pods.of(job.metadata.uid.as_deref().unwrap_or_default());
+    failed && !over && pods.last().is_some_and(|pod| pod.life == Life::There && pod.object.others_run())
 }
 
 /// Returns the reason that is told for a trouble, where it is something a person can change.
@@ -177,11 +196,15 @@ fn reason(trouble: &Trouble) -> Option<Reason> {
     match trouble {
         Trouble::Request { failure, .. } if failure.lacks_permission() => Some(Reason::Forbidden),
         // A quota, an admission policy, a namespace that is on its way out. Not that the API server has too much to do.
-        Trouble::Request { what, failure: Failure::Answered { code, .. } } if what == CREATE && *code != 429 => {
-            Some(Reason::JobRefused)
-        }
+        Trouble::Request { what, failure } if what == CREATE && failure.is_refusal() => Some(Reason::JobRefused),
         // A webhook that hangs or is broken, an API server that is not well.
-        Trouble::Request { what, failure: Failure::Lost(_) } if what == CREATE => Some(Reason::JobUnanswered),
+        Trouble::Request { what, failure: Failure::Lost(_) | Failure::Answered { code: 500.., .. } }
+            if what == CREATE || what == DELETE =>
+        {
+            Some(Reason::JobUnanswered)
+        }
+        // An admission policy says so with 422, unless it names another reason.
+        Trouble::Request { what, failure } if what == DELETE && failure.is_refusal() => Some(Reason::Forbidden),
         Trouble::Request { what, failure: Failure::Lost(_) } if what == HOLD => Some(Reason::HoldUnanswered),
         // An admission policy or a webhook again, about something else that the controller does; what it may not read or watch.
         Trouble::Request { failure: Failure::Answered { code: 403, .. }, .. }
@@ -201,14 +224,14 @@ async fn tell(pass: &mut Pass, context: &Context, trouble: &Trouble) {
     }
     let message = trouble.to_string();
     let status = execution.status.as_ref();
-    let known = status.is_some_and(|status| status.message.as_deref() == Some(&message));
     // Words that are other ones each time (a webhook's request id) are no news, and writing them would ask for the next pass.
     let again = status.is_some_and(|status| status.reason.as_deref() == Some(reason.name()))
         && context.shared.rests(execution).is_some();
+    let wanted = status::with_phase(status::of(execution), phase, reason.name(), &message, Timestamp::now());
+    let known = status.is_some_and(|status| status.message == wanted.message);
     if known || again {
         return;
     }
-    let wanted = status::with_phase(status::of(execution), phase, reason.name(), &message, Timestamp::now());
     if let Err(error) = pass.act(context, Step::Show(Box::new(wanted))).await {
         tracing::warn!(%error, "failed to say in the status what is wrong");
     }
@@ -248,6 +271,15 @@ mod tests {
     #[case::another_request(HOLD, answered(403, "admission webhook \"x\" denied the request: no"), Some("Forbidden"))]
     #[case::no_answer(CREATE, Failure::Lost("500 failed calling webhook".to_owned()), Some("JobUnanswered"))]
     #[case::no_answer_to_the_hold(HOLD, Failure::Lost("500 failed calling webhook".to_owned()), Some("HoldUnanswered"))]
+    #[case::a_deletion_that_a_policy_denies(
+        DELETE,
+        answered(422, "ValidatingAdmissionPolicy 'p' denied request: no"),
+        Some("Forbidden")
+    )]
+    #[case::a_deletion_that_is_not_answered(DELETE, Failure::Lost("nothing came".to_owned()), Some("JobUnanswered"))]
+    #[case::a_token_that_is_over(CREATE, answered(401, "Unauthorized"), None)]
+    #[case::too_much_to_do(CREATE, answered(429, "Too many requests"), None)]
+    #[case::a_server_that_is_not_well(CREATE, answered(503, "apiserver is shutting down"), Some("JobUnanswered"))]
     #[case::no_answer_to_another("write the status", Failure::Lost("500".to_owned()), None)]
     #[case::a_conflict("write the status", answered(409, "the object has been modified"), None)]
     fn what_a_person_can_change_is_told(#[case] what: &str, #[case] failure: Failure, #[case] told: Option<&str>) {

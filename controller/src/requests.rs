@@ -46,6 +46,12 @@ impl Failure {
         if let Failure::Answered { code, .. } = self { Some(*code) } else { None }
     }
 
+    /// Returns whether somebody refuses what was asked: a quota, an admission policy, a namespace that is on its way out. Not that the
+    /// token is over, that there is too much to do, or that the server is not well.
+    pub fn is_refusal(&self) -> bool {
+        self.code().is_some_and(|code| (400..500).contains(&code) && !matches!(code, 401 | 429))
+    }
+
     /// Returns whether there is an object of that name already. Other things are answered with 409 too: a quota that is being
     /// counted, a webhook's own idea.
     pub fn already_exists(&self) -> bool {
@@ -171,12 +177,16 @@ impl Requests {
     }
 }
 
-/// A gateway's answer says nothing about what the API server did: only a Status with a reason is its own.
+/// A gateway's answer says nothing about what the API server did, nor about what there is: only a Status is its own; and that there
+/// is too much to do, which the API server says in plain text.
 fn answered(status: kube::core::Status) -> Failure {
     /// The reason that kube gives to an answer that is no Status.
     const NO_STATUS: &str = "Failed to parse error data";
-    let no_status = status.reason.is_empty() || status.reason == NO_STATUS;
-    let gateway = no_status && status.code >= 500 || matches!(status.code, 502 | 504);
+    // JSON of somebody else is read as a Status that says nothing.
+    let no_status = status.code == 0
+        || status.reason == NO_STATUS && status.code != 429
+        || status.reason.is_empty() && status.code >= 500;
+    let gateway = no_status || matches!(status.code, 502 | 504);
     if gateway || matches!(status.reason.as_str(), "Timeout" | "ServerTimeout" | "InternalError") {
         return Failure::Lost(format!("{} {}", status.code, status.message));
     }
@@ -221,7 +231,15 @@ mod tests {
     #[test]
     fn a_gateways_answer_is_none() {
         assert!(matches!(answered(status(502, "", "Bad Gateway")), Failure::Lost(_)));
-        assert!(matches!(answered(status(503, "Failed to parse error data", "<html>")), Failure::Lost(_)));
+        for code in [400, 404, 413, 422, 503] {
+            assert!(
+                matches!(answered(status(code, "Failed to parse error data", "<html>")), Failure::Lost(_)),
+                "{code}"
+            );
+        }
+        assert!(matches!(answered(status(0, "", "upstream timed out")), Failure::Lost(_)));
+        let busy = answered(status(429, "Failed to parse error data", "Too many requests"));
+        assert!(matches!(busy, Failure::Answered { code: 429, .. }));
         assert!(matches!(answered(status(503, "ServiceUnavailable", "")), Failure::Answered { code: 503, .. }));
         assert!(matches!(answered(status(504, "Timeout", "request did not complete")), Failure::Lost(_)));
         assert!(matches!(answered(status(409, "Conflict", "")), Failure::Answered { code: 409, .. }));

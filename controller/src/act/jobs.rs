@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{CREATE, Foreign, Pass, Trouble, trouble};
+use super::{CREATE, DELETE, Foreign, Pass, Trouble, trouble};
 use crate::api::{Phase, Reason};
 use crate::context::Context;
 use crate::job::{self, Start};
@@ -15,9 +15,6 @@ use crate::plan::Plan;
 use crate::queue::{self, Turn};
 use crate::requests::Failure;
 use crate::status;
-
-/// Names the deletion of a Job in sentences.
-const DELETE: &str = "delete the Job";
 
 impl Pass {
     pub(super) async fn start(&mut self, context: &Context, start: &Start) -> Result<(), Trouble> {
@@ -72,10 +69,13 @@ impl Pass {
 
     /// The API server refused the Job. What another request cannot change is the end; what may pass is tried again.
     async fn refused(&mut self, context: &Context, failure: Failure) -> Result<(), Trouble> {
-        context.shared.metrics.job("refused");
+        if failure.is_refusal() {
+            context.shared.metrics.job("refused");
+        }
         if !matches!(failure.code(), Some(400 | 422)) {
+            let reason = if failure.is_refusal() { Reason::JobRefused } else { Reason::JobUnanswered };
             let trouble = trouble(CREATE)(failure);
-            self.not_started(context, Reason::JobRefused, &trouble.to_string()).await?;
+            self.not_started(context, reason, &trouble.to_string()).await?;
             return Err(trouble);
         }
         let message = format!("the API server refused the Job: {failure}");

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Foreign, Pass, Trouble, trouble};
-use crate::api::KubernetesExecution;
+use crate::api::{KubernetesExecution, Phase};
 use crate::context::Context;
+use crate::observe::Life;
 use crate::observe::owner::{controller, execution_of, job_of};
 use crate::observe::slim::{CONTAINER, SlimJob, SlimPod};
 
@@ -60,6 +61,7 @@ impl Pass {
                 self.look_at_pods(context, job_uid).await?;
             }
         }
+        self.look_for_orphans(context).await?;
         if context.shared.lost_until(&uid).is_some_and(|until| Timestamp::now() >= until) {
             context.shared.found(&uid);
             // It never came: until it is sent again, later each time, it holds nobody up.
@@ -91,7 +93,12 @@ impl Pass {
     pub(super) fn found(&mut self, context: &Context, job: SlimJob) {
         let owner = controller(&job.metadata);
         let execution = execution_of(&job.metadata);
-        let ours = execution.is_some_and(|owner| owner.uid == self.uid());
+        // One that was orphaned while nobody watched is still the one that the status names.
+        let named =
+            self.execution.status.as_ref().is_some_and(|status| {
+                status.job_uid.is_some() && status.job_uid == job.metadata.uid && owner.is_none()
+            });
+        let ours = named || execution.is_some_and(|owner| owner.uid == self.uid());
         let same_name = execution.is_some_and(|owner| Some(&owner.name) == self.execution.metadata.name.as_ref());
         let whose = owner.map_or_else(
             || "nobody controls that Job".to_owned(),
@@ -104,15 +111,58 @@ impl Pass {
         };
         if ours {
             context.shared.found(&self.uid());
-            context.jobs.saw(job);
+            if named {
+                context.jobs.adopt(&self.uid(), job, Life::There);
+            } else {
+                context.jobs.saw(job);
+            }
         }
     }
 
-    async fn look_at_pods(&self, context: &Context, job_uid: &str) -> Result<(), Trouble> {
+    /// The Job of the running attempt is gone, and nobody watched it go: its pods may go on without it (`--cascade=orphan`), or have
+    /// an end to tell.
+    async fn look_for_orphans(&self, context: &Context) -> Result<(), Trouble> {
+        let status = self.execution.status.as_ref().filter(|status| status.phase == Some(Phase::Executing));
+        let Some((job_uid, name)) = status.and_then(|status| status.job_uid.clone().zip(status.job_name.clone()))
+        else {
+            return Ok(());
+        };
+        let uid = self.uid();
+        if context.jobs.of(&uid).iter().any(|job| job.object.metadata.uid.as_ref() == Some(&job_uid)) {
+            return Ok(());
+        }
+        let named = |pod: &SlimPod| {
+            let rest = pod.metadata.name.as_deref().and_then(|pod| pod.strip_prefix(name.as_str()));
+            rest.is_some_and(|rest| rest.starts_with('-'))
+        };
+        let mut pods = self.pods_of(context, &job_uid).await?;
+        pods.retain(|pod| match (job_of(&pod.metadata), controller(&pod.metadata)) {
+            (Some(owner), _) => owner.uid == job_uid,
+            (None, Some(_)) => false,
+            (None, None) => named(pod),
+        });
+        if pods.is_empty() {
+            return Ok(());
+        }
+        let mut job = SlimJob::default();
+        (job.metadata.name, job.metadata.uid) = (Some(name.clone()), Some(job_uid.clone()));
+        context.jobs.adopt(&uid, job, Life::Gone);
+        for pod in pods {
+            context.pods.adopt(&job_uid, pod, Life::There);
+        }
+        Ok(())
+    }
+
+    /// Lists what is labelled as a pod of this Job.
+    async fn pods_of(&self, context: &Context, job_uid: &str) -> Result<Vec<SlimPod>, Trouble> {
         let selector = format!("batch.kubernetes.io%2Fcontroller-uid%3D{job_uid}");
         let path = format!("{}?labelSelector={selector}", self.pods());
-        let mut there =
-            context.shared.requests.list::<Pods>(&path, "pods").await.map_err(trouble("list the pods"))?.items;
+        let listed = context.shared.requests.list::<Pods>(&path, "pods").await;
+        listed.map(|pods| pods.items).map_err(trouble("list the pods"))
+    }
+
+    async fn look_at_pods(&self, context: &Context, job_uid: &str) -> Result<(), Trouble> {
+        let mut there = self.pods_of(context, job_uid).await?;
         // One whose labels somebody changed is not in the list.
         for pod in context.pods.of(job_uid) {
             let listed = there.iter().any(|one| one.metadata.uid == pod.object.metadata.uid);
@@ -162,7 +212,7 @@ impl Pass {
     /// Returns whether the timeout is not over yet.
     fn in_time(&self) -> bool {
         let status = self.execution.status.as_ref();
-        let timeout = status.and_then(|status| status.timeout.as_deref()?.parse::<contract::duration::Duration>().ok());
+        let timeout = self.execution.timeout_in_effect();
         let start = status.and_then(|status| status.start_time);
         let end = start
             .zip(timeout)

@@ -75,6 +75,8 @@ pub enum Trouble {
 
 /// Names the creation of a Job in sentences.
 pub const CREATE: &str = "create the Job";
+/// Names the deletion of a Job in sentences.
+pub const DELETE: &str = "delete the Job";
 /// Names the patch that puts the finalizer on in sentences.
 pub const HOLD: &str = "hold the execution";
 

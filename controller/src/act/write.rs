@@ -15,7 +15,7 @@ use crate::status;
 
 impl Pass {
     pub(super) async fn write(&mut self, context: &Context, wanted: &KubernetesExecutionStatus) -> Result<(), Trouble> {
-        let before = self.execution.status.as_ref().and_then(|status| status.phase);
+        let had_job = self.execution.status.as_ref().is_some_and(|status| status.job_uid.is_some());
         let attempts = self.execution.status.as_ref().map_or(0, |status| status.attempts.len());
         // What cannot be repeated takes its place with this, and not with its Job.
         let intends = wanted.phase == Some(Phase::Executing) && wanted.job_uid.is_none();
@@ -36,10 +36,12 @@ impl Pass {
         if wanted.attempts.len() > attempts {
             // What was learnt of its Job says nothing of the next one.
             (self.looked, self.foreign, self.log, self.cleaned) = (false, None, None, false);
+            // It may never have been told that it runs.
+            context.shared.unclaim(&self.execution);
         }
         self.intended = intends;
         self.count(context, wanted, attempts);
-        if let Some(event) = events::of(&self.execution, before, wanted, &context.shared.identity) {
+        if let Some(event) = events::of(&self.execution, had_job, wanted, &context.shared.identity) {
             let (requests, namespace) = (context.shared.requests.clone(), self.namespace().to_owned());
             // Best effort: nothing waits for it.
             tokio::spawn(async move {

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::schema::{any_object, unchanged, unless_ended};
+use super::schema::{any_object, not_cancelled_too_late, unchanged};
 use super::status::KubernetesExecutionStatus;
 use crate::names;
 
@@ -38,9 +38,7 @@ use crate::names;
     printcolumn(name = "Job", type_ = "string", json_path = ".status.jobName", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
     validation = Rule::new("self.metadata.name.size() <= 200").message("metadata.name: at most 200 characters; the names of its Jobs are made from it"),
-    validation = Rule::new(unless_ended("suspend")).message("spec.suspend: it has ended; see status.phase"),
-    validation = Rule::new(unless_ended("cancel")).message("spec.cancel: it has ended, so that nothing is left to cancel; see status.phase"),
-    validation = Rule::new(unless_ended("approvedBy")).message("spec.approvedBy: it has ended; see status.phase")
+    validation = Rule::new(not_cancelled_too_late()).message("spec.cancel: it has ended, so that nothing is left to cancel; see status.phase")
 )]
 #[x_kube(
     validation = Rule::new(unchanged("action")).message("spec.action: never changes; create another execution").field_path(".action"),
@@ -147,11 +145,11 @@ const fn ten_minutes() -> i32 {
 #[serde(rename_all = "camelCase")]
 pub struct WorkflowExecutionReference {
     /// Name of the workflow.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"), length(min = 1, max = 253))]
     pub name: String,
     /// Namespace of the workflow; by default the execution's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"), length(min = 1, max = 63))]
     pub namespace: Option<String>,
 }
 
@@ -210,6 +208,12 @@ impl KubernetesExecution {
     pub fn attempt(&self) -> i32 {
         let ended = self.status.as_ref().map_or(0, |status| status.attempts.len());
         i32::try_from(ended).unwrap_or(i32::MAX).saturating_add(1)
+    }
+
+    /// The timeout that its status tells since its first Job: settings that are changed since are about what starts since.
+    pub fn timeout_in_effect(&self) -> Option<contract::duration::Duration> {
+        let status = self.status.as_ref().filter(|status| status.start_time.is_some())?;
+        status.timeout.as_deref()?.parse().ok()
     }
 
     /// Name of its Job.

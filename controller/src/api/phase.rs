@@ -82,7 +82,7 @@ pub enum Reason {
     NameTaken,
     /// The API server refused the Job.
     JobRefused,
-    /// The creation of its Job was not answered, or with an error of the server: whether it is there is found out.
+    /// The creation or the deletion of its Job was not answered, or with an error of the server: what came of it is found out.
     JobUnanswered,
     /// The patch that puts the finalizer on was not answered, or with an error of the server: it is sent again.
     HoldUnanswered,

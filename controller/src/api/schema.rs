@@ -35,13 +35,15 @@ pub fn unchanged(field: &str) -> String {
     format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})")
 }
 
-/// The rule of a field of the spec that may change until the end, written for the whole object. What has ended is not looked
-/// at any more: a change would be accepted, and `observedGeneration` would stay behind for ever.
-pub fn unless_ended(field: &str) -> String {
-    let unchanged = unchanged(field).replace("self.", "self.spec.").replace("oldSelf.", "oldSelf.spec.");
+/// The rule, for the whole object, that what has ended is not cancelled any more. It is not looked at again: whoever cancels it
+/// would be told nothing, and wait for `observedGeneration` for ever. Other fields may change, with no effect: a GitOps tool sets
+/// again what somebody has changed by hand.
+pub fn not_cancelled_too_late() -> String {
     let finals: Vec<_> = Phase::ALL.into_iter().filter(|phase| phase.is_final()).map(Phase::name).collect();
-    let finals = finals.join("', '");
-    format!(
-        "!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['{finals}']) || {unchanged}"
-    )
+    let ended = format!(
+        "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase in ['{}']",
+        finals.join("', '")
+    );
+    let cancels = |of: &str| format!("has({of}.spec.cancel) && {of}.spec.cancel");
+    format!("!({ended} && {} && !({}))", cancels("self"), cancels("oldSelf"))
 }

@@ -14,7 +14,7 @@ use super::schema::{any_object_or_none, any_objects, time};
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KubernetesExecutionStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the spec that this status is about; -1 before a controller has looked at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Phase of the execution.

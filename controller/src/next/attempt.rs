@@ -20,7 +20,17 @@ const LONG: Duration = Duration::from_secs(15);
 /// There is a Job of the present attempt, or was.
 pub(super) fn running(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
     let id = seen.execution.metadata.uid.as_deref().unwrap_or_default();
-    let facts = Facts { job, pods: seen.pods, log: seen.log, looked: seen.looked, id, release: seen.release };
+    let status = seen.execution.status.as_ref();
+    let facts = Facts {
+        job,
+        pods: seen.pods,
+        ended_pods: status.map(|status| status.ended_pods.as_slice()).unwrap_or_default(),
+        log: seen.log,
+        looked: seen.looked,
+        id,
+        release: seen.release,
+        now: seen.now,
+    };
     match outcome::outcome(&facts) {
         Outcome::NeedsLook => Step::Look,
         Outcome::NeedsLog(pod) => Step::ReadLog(pod),
@@ -31,12 +41,19 @@ pub(super) fn running(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
 
 fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<String>) -> Step {
     let metadata = &job.object.metadata;
+    let over = job.life == Life::Gone || job.object.ended() || metadata.deletion_timestamp.is_some();
+    if let Some(pod) = seen.pods.last().filter(|pod| over && outcome::may_be_told(pod, seen.now)) {
+        return Step::Wait(outcome::may_be_told_until(pod));
+    }
     let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
     let start = seen.execution.status.as_ref().and_then(|status| status.start_time).or(created).unwrap_or(seen.now);
     let stop_at = after(after(start, seen.limits.timeout), seen.limits.stop_after);
     let started = seen.pods.iter().any(|pod| pod.object.started());
-    let start_by = seen.limits.start_deadline.filter(|_| !started).and_then(|limit| Some(after(created?, limit)));
-    let due = start_by.map_or(stop_at, |start_by| start_by.min(stop_at));
+    // Nothing may begin when the timeout is over: what begins has all of its own time.
+    let by_itself = after(start, seen.limits.timeout);
+    let start_by = seen.limits.start_deadline.and_then(|limit| Some(after(created?, limit)));
+    let start_by = start_by.map_or(by_itself, |start_by| start_by.min(by_itself));
+    let due = if started { stop_at } else { start_by.min(stop_at) };
     if ending(seen.execution).is_some() || seen.now >= due {
         let going = metadata.deletion_timestamp.is_some() || job.life == Life::Gone;
         // A watch may be late: whether it has not started, or has ended by now, is asked before it is stopped for that.
@@ -65,7 +82,8 @@ fn goes_on(seen: &Observed<'_>, job: &SeenObject<SlimJob>, trouble: Option<Strin
     match seen.show(wanted) {
         Step::Wait(_) => {
             let tell_at = tell_at.filter(|at| seen.now < *at);
-            watch_closely(seen, job, Some(tell_at.map_or(due, |at| at.min(due))))
+            let next = [tell_at, none_comes(seen, job)].into_iter().flatten().fold(due, Timestamp::min);
+            watch_closely(seen, job, Some(next))
         }
         step => step,
     }
@@ -95,6 +113,8 @@ fn idle(seen: &Observed<'_>, job: &SlimJob) -> String {
     if let Some(suspended) = job.condition("Suspended") {
         let says = suspended.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
         format!("job {name} is suspended, and not by this controller{says}")
+    } else if seen.pods.is_empty() && job.had_pods() {
+        format!("job {name} has a pod, and it is not among those that are this Job's: it is looked for")
     } else if seen.pods.is_empty() {
         format!(
             "job {name} has no pod yet; its Events say why, if there are any: a quota, an admission policy, a missing ServiceAccount"
@@ -106,6 +126,11 @@ fn idle(seen: &Observed<'_>, job: &SlimJob) -> String {
     }
 }
 
+/// Returns when it is known that no pod comes of a Job that is on its way out, if that is still to come.
+fn none_comes(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Option<Timestamp> {
+    outcome::none_comes_after(job).filter(|at| seen.pods.is_empty() && seen.now < *at)
+}
+
 /// Waits for the end of what was stopped; not for ever: on a node that is gone nobody confirms it.
 fn stopping(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
     const LONGEST: Duration = Duration::from_mins(5);
@@ -113,7 +138,7 @@ fn stopping(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
     let since = since.unwrap_or(seen.now);
     let until = after(since, LONGEST);
     if seen.now < until {
-        return watch_closely(seen, job, Some(until));
+        return watch_closely(seen, job, Some(none_comes(seen, job).unwrap_or(until)));
     }
     if !seen.looked {
         return Step::Look;
@@ -126,11 +151,11 @@ fn stopping(seen: &Observed<'_>, job: &SeenObject<SlimJob>) -> Step {
         Some(pod) if pod.metadata.deletion_timestamp.is_none() => "lost its Job",
         _ => "was stopped",
     };
-    let error = format!(
-        "pod {} on {node} {what} {} ago, and its end is not confirmed: it may still run",
-        pod_name.as_deref().unwrap_or("?"),
-        describe(LONGEST)
-    );
+    let ago = Duration::from_secs(Duration::try_from(seen.now.duration_since(since)).unwrap_or_default().as_secs());
+    let ago = describe(ago);
+    let who = pod_name.as_ref().map(|name| format!("pod {name} on {node}"));
+    let who = who.unwrap_or_else(|| "its pod, which is not known,".to_owned());
+    let error = format!("{who} {what} {ago} ago, and its end is not confirmed: it may still run");
     record(seen, job, &Ended::unknown(error, pod_name))
 }
 
@@ -142,8 +167,13 @@ fn watch_closely(seen: &Observed<'_>, job: &SeenObject<SlimJob>, due: Option<Tim
     };
     // The newest pod left the watch, and was not deleted: what becomes of it is not shown any more.
     let strays = seen.pods.last().is_some_and(|pod| pod.life == Life::Gone && !pod.last_word);
-    let all_followed = followed(&job.object.metadata) && seen.pods.iter().all(|pod| followed(&pod.object.metadata));
-    if all_followed && !strays {
+    // Nor is one shown that never had the label: a policy of the cluster may have set another one.
+    let hidden = seen.pods.is_empty()
+        && job.object.had_pods()
+        && idle_since(seen, job).is_some_and(|since| seen.now >= after(since, LONG));
+    let all_followed = (job.life == Life::Gone || followed(&job.object.metadata))
+        && seen.pods.iter().all(|pod| followed(&pod.object.metadata));
+    if all_followed && !strays && !hidden {
         return Step::Wait(due);
     }
     if seen.looked {
@@ -158,7 +188,9 @@ fn ended_pods(seen: &Observed<'_>) -> Status {
     let id = seen.execution.metadata.uid.as_deref().unwrap_or_default();
     // The newest one too, as soon as it is known that it will be replaced if it can be: its replacement leaves no trace of it.
     let disrupted = |pod: &SeenObject<SlimPod>| pod.object.terminated().is_some() && pod.object.disrupted();
-    let over = seen.pods.last().is_some_and(|pod| disrupted(pod) || pod.life == Life::Gone && seen.looked);
+    let gone =
+        |pod: &SeenObject<SlimPod>| pod.life == Life::Gone && seen.looked && !outcome::may_be_told(pod, seen.now);
+    let over = seen.pods.last().is_some_and(|pod| disrupted(pod) || gone(pod));
     let ended = if over { seen.pods } else { seen.pods.split_last().map_or(&[][..], |(_, earlier)| earlier) };
     ended.iter().fold(seen.status(), |status, pod| {
         let metadata = &pod.object.metadata;

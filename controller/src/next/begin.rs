@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::attempt::{describe, record_attempt};
-use super::{Observed, Source, Step, after, awaits_approval, ending};
+use super::{Observed, Source, Step, after, awaits_approval, clean, ending};
 use crate::api::{Attempt, KubernetesExecutionStatus, Phase, Reason};
 use crate::job::Start;
 use crate::outcome::Ended;
@@ -123,15 +123,28 @@ fn again(seen: &Observed<'_>, status: &KubernetesExecutionStatus) -> Step {
         );
         return seen.end(Phase::TimedOut, Reason::DeadlineExceeded.name(), &message);
     }
+    if let Some(job) = seen.job_before.filter(|_| seen.lingers) {
+        return clean(job);
+    }
+    // Whoever is suspended holds up nobody: its place is given back with these words, and asked for anew.
+    let suspended = Reason::Suspended.name();
     if seen.execution.spec.suspend {
-        return Step::Wait(seen.deadline());
+        let message = format!("spec.suspend is true; the last attempt had failed: {before}");
+        return match seen.show(status::with_phase(seen.status(), Phase::Retrying, suspended, &message, seen.now)) {
+            Step::Wait(_) => Step::Wait(seen.deadline()),
+            step => step,
+        };
     }
     if seen.now < due {
+        if status.reason.as_deref() == Some(suspended) {
+            let message = format!("waits until {due}; the last attempt had failed: {before}");
+            let wanted = status::with_phase(seen.status(), Phase::Retrying, Reason::Queued.name(), &message, seen.now);
+            return seen.show(wanted);
+        }
         return Step::Wait(Some(due));
     }
     if let Some(job) = seen.job_before.filter(|job| job.metadata.deletion_timestamp.is_none()) {
-        let (name, uid) = (job.metadata.name.clone().unwrap_or_default(), job.metadata.uid.clone().unwrap_or_default());
-        return Step::Clean { name, uid };
+        return clean(job);
     }
     // One that was refused when it was about to be started has given its place back.
     if *seen.turn == Turn::Now {

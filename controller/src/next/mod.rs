@@ -4,6 +4,7 @@
 //! Three rules carry the rest. A Job is created only in a pass in which the API server itself has answered about this
 //! execution. A Job is deleted by us only when what became of it is recorded, or to stop it. A final phase is never left.
 
+mod about;
 mod attempt;
 mod begin;
 #[cfg(test)]
@@ -13,7 +14,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{FINALIZER, KubernetesExecution, Phase, Reason};
+pub use about::recorded;
+use about::{awaits_approval, deleted, ending, held};
+
+use crate::api::{KubernetesExecution, Phase, Reason};
 use crate::audit::Delivery;
 use crate::job::Start;
 use crate::observe::slim::{SlimJob, SlimPod};
@@ -75,6 +79,9 @@ pub struct Observed<'a> {
     pub pods: &'a [SeenObject<SlimPod>],
     /// The Job of the attempt before, if it is still there.
     pub job_before: Option<&'a SlimJob>,
+    /// True when the executor has ended badly in a pod of that Job, and another container of the pod goes on: somebody has added it.
+    /// The Job has not ended, and could make another pod.
+    pub lingers: bool,
     /// The end of the newest pod's log, if it was asked for in this pass.
     pub log: Option<&'a str>,
     /// True when the intent to start was written in this pass: nobody else can have sent the Job.
@@ -197,6 +204,9 @@ fn finish(seen: &Observed<'_>) -> Step {
     {
         return stop(&job.object);
     }
+    if let Some(job) = seen.job_before.filter(|_| seen.lingers) {
+        return clean(job);
+    }
     let settled = execution.status.as_ref().and_then(|status| status.settled) == Some(true);
     match (held(execution), settled, deleted(execution)) {
         (true, _, _) => Step::Release,
@@ -205,40 +215,14 @@ fn finish(seen: &Observed<'_>) -> Step {
     }
 }
 
-/// Returns whether the status knows this Job: it is that of an attempt.
-pub fn recorded(execution: &KubernetesExecution, job_uid: Option<&str>) -> bool {
-    let Some(status) = &execution.status else { return false };
-    job_uid.is_some()
-        && (status.job_uid.as_deref() == job_uid || status.attempts.iter().any(|one| one.job_uid.as_deref() == job_uid))
+fn clean(job: &SlimJob) -> Step {
+    let metadata = &job.metadata;
+    Step::Clean { name: metadata.name.clone().unwrap_or_default(), uid: metadata.uid.clone().unwrap_or_default() }
 }
 
 fn stop(job: &SlimJob) -> Step {
     let metadata = &job.metadata;
     Step::Stop { name: metadata.name.clone().unwrap_or_default(), uid: metadata.uid.clone().unwrap_or_default() }
-}
-
-fn held(execution: &KubernetesExecution) -> bool {
-    execution.metadata.finalizers.iter().flatten().any(|one| one == FINALIZER)
-}
-
-fn deleted(execution: &KubernetesExecution) -> bool {
-    execution.metadata.deletion_timestamp.is_some()
-}
-
-/// Returns whether nothing may be started before somebody approves. An approval is never taken back.
-fn awaits_approval(execution: &KubernetesExecution) -> bool {
-    execution.spec.approval_required && execution.spec.approved_by.is_none()
-}
-
-/// Why an execution is brought to its end from outside, if it is.
-fn ending(execution: &KubernetesExecution) -> Option<(Reason, &'static str)> {
-    if execution.spec.cancel {
-        Some((Reason::Cancelled, "it was cancelled"))
-    } else if deleted(execution) {
-        Some((Reason::Deleted, "it was deleted"))
-    } else {
-        None
-    }
 }
 
 impl Observed<'_> {

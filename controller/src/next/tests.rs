@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::api::FINALIZER;
 use crate::observe::slim::{SlimJob, SlimPod};
 use crate::observe::{Life, Seen};
 use crate::plan;
@@ -52,6 +53,7 @@ struct Case {
     leaving: bool,
     pods: Vec<Seen<SlimPod>>,
     job_before: Option<SlimJob>,
+    lingers: bool,
     log: Option<&'static str>,
     intended: bool,
     lost_until: Option<Timestamp>,
@@ -81,6 +83,7 @@ fn new() -> Case {
         leaving: false,
         pods: Vec::new(),
         job_before: None,
+        lingers: false,
         log: None,
         intended: false,
         lost_until: None,
@@ -186,6 +189,7 @@ impl Case {
             watched: true,
             last_word: false,
             gone_since: None,
+            going_since: None,
         });
         self
     }
@@ -199,7 +203,8 @@ impl Case {
     }
     fn job_terminating(mut self) -> Self {
         let time = serde_json::from_value(json!(CREATED)).unwrap();
-        self.job.as_mut().unwrap().object.metadata.deletion_timestamp = Some(time);
+        let job = self.job.as_mut().unwrap();
+        (job.object.metadata.deletion_timestamp, job.going_since) = (Some(time), Some(at(0)));
         self
     }
     fn pod(mut self, status: &Value) -> Self {
@@ -210,6 +215,7 @@ impl Case {
             watched: true,
             last_word: false,
             gone_since: None,
+            going_since: None,
         });
         self
     }
@@ -249,6 +255,7 @@ impl Case {
             job,
             pods: &self.pods,
             job_before: self.job_before.as_ref(),
+            lingers: self.lingers,
             log: self.log,
             intended: self.intended,
             lost_until: self.lost_until,
@@ -651,6 +658,112 @@ fn while_an_attempt_runs() {
     ]);
 }
 
+/// What an attempt did is not told by its newest pod alone, nor by what the controller happens to have seen.
+#[test]
+fn what_was_not_seen_is_not_known() {
+    let unchanged = message("Unchanged", true, "none", false);
+    let interrupted = message("Interrupted", false, "applied", true);
+    let late = |seconds: i64, watched: bool| {
+        let case = new().executing().job(&json!({ "startTime": CREATED })).pod(&ended(0, &unchanged)).at(60);
+        case.set(|c| {
+            c.job.as_mut().unwrap().watched = watched;
+            c.pods[0].object.metadata.creation_timestamp = serde_json::from_value(json!(at(seconds))).unwrap();
+        })
+    };
+    let pull = json!({ "phase": "Failed", "containerStatuses": [{ "name": "executor", "state": {
+        "terminated": { "exitCode": 137, "reason": "ContainerStatusUnknown" } } }] });
+    let never = |case: Case| {
+        let case = case.job(&failed()).pod(&pull).looked().set(|c| {
+            let pod = &mut c.pods.last_mut().unwrap().object;
+            pod.waited = Some(crate::observe::slim::Waiting { reason: Some("ErrImagePull".into()), message: None });
+            pod.metadata.deletion_timestamp = serde_json::from_value(json!(CREATED)).unwrap();
+        });
+        case.status(json!({ "jobUID": "j" }))
+    };
+    let beside = |exit: i32, other: &str| {
+        let mut status = ended(exit, &message("Unavailable", false, "none", true));
+        status["phase"] = json!("Running");
+        let other = json!({ "name": "sidecar", "state": { other: {} } });
+        status["containerStatuses"].as_array_mut().unwrap().push(other);
+        status
+    };
+    let cancelled = || new().executing().spec(json!({ "cancel": true }));
+    hold_to(vec![
+        ("its first pod was seen", late(0, false), "Record Completed Unchanged none"),
+        ("a later one, and none before it was seen", late(30, false), "Record Completed Unchanged unknown"),
+        ("a later one, and it was watched", late(30, true), "Record Completed Unchanged none"),
+        (
+            "a later one, and what the one before did is recorded",
+            late(30, false).status(json!({ "endedPods": [{ "podName": "a", "podUID": "a", "effect": "none" }] })),
+            "Record Completed Unchanged none",
+        ),
+        (
+            "a pod of a Job that was gone when it was looked for",
+            late(0, false).set(|c| c.job.as_mut().unwrap().object.status.start_time = None),
+            "Record Completed Unchanged unknown",
+        ),
+        (
+            "two pods, of which the first one came late too",
+            late(30, false).pod(&ended(0, &unchanged)).set(|c| {
+                c.pods[1].object.metadata.creation_timestamp = serde_json::from_value(json!(at(40))).unwrap();
+            }),
+            "Record Completed Unchanged unknown",
+        ),
+        ("its only pod never started", never(new().executing()), "Record Retrying NeverStarted none"),
+        (
+            "its second pod never started, the first one had",
+            never(new().executing().pod(&running_pod())),
+            "Record Retrying NoResult unknown",
+        ),
+        (
+            "and what the first one did is recorded",
+            never(
+                new()
+                    .executing()
+                    .status(json!({ "endedPods": [{ "podName": "a", "podUID": "a", "effect": "applied" }] })),
+            ),
+            "Record Retrying NoResult applied",
+        ),
+        (
+            "it failed beside a container that goes on",
+            new().executing().pod(&beside(8, "running")),
+            "Record Retrying Unavailable none",
+        ),
+        ("and the Job is about to tell", new().executing().pod(&beside(8, "terminated")), "Wait until 15"),
+        (
+            "stopped, and its pod is gone before the watch has told its end",
+            cancelled()
+                .pod(&running_pod())
+                .job_gone_since(5)
+                .pod_gone()
+                .set(|c| c.pods[0].gone_since = Some(at(5)))
+                .looked(),
+            "Wait until 15",
+        ),
+        (
+            "the watch has told it",
+            cancelled()
+                .pod(&ended(9, &interrupted))
+                .job_gone_since(5)
+                .pod_gone()
+                .looked()
+                .set(|c| c.pods[0].last_word = true),
+            "Record Cancelled Cancelled applied",
+        ),
+        ("stopped before it had a pod", cancelled().job(&json!({})).job_terminating(), "Wait until 15"),
+        (
+            "and none comes",
+            cancelled().job(&json!({})).job_terminating().at(15).looked(),
+            "Record Cancelled Cancelled none",
+        ),
+        (
+            "its time is over before anything began: what begins now has all of its own",
+            new().executing().pod(&json!({ "phase": "Pending" })).at(300).looked(),
+            "Stop up-job j",
+        ),
+    ]);
+}
+
 /// What is said while no pod of a Job runs: what is known, and no more.
 #[test]
 fn that_no_pod_runs_is_told() {
@@ -660,7 +773,12 @@ fn that_no_pod_runs_is_told() {
     };
     let condition = json!({ "conditions": [{ "type": "Suspended", "status": "True", "message": "Job suspended" }] });
     let table = [
-        ("none was made", new().executing().at(15), "job up-job has no pod yet; its Events say why, if there are any"),
+        (
+            "none was made",
+            new().executing().job(&json!({})).at(15),
+            "job up-job has no pod yet; its Events say why, if there are any",
+        ),
+        ("its Job counts one that is not seen", new().executing().at(15), "job up-job has a pod, and it is not among"),
         (
             "the Job is suspended",
             new().executing().job(&condition).at(15),
@@ -704,6 +822,20 @@ fn between_attempts_and_after_all() {
             new().retrying().at(20).set(|c| c.job_before = before()),
             "Clean up-job j",
         ),
+        (
+            "it is not time yet, and a container that somebody added goes on",
+            new()
+                .retrying()
+                .set(|c| (c.job_before, c.lingers) = (Some(job("up-job", "j", &json!({ "active": 1 }))), true)),
+            "Clean up-job j",
+        ),
+        (
+            "the same when all is over",
+            new()
+                .over("Failed")
+                .set(|c| (c.job_before, c.lingers) = (Some(job("up-job", "j", &json!({ "active": 1 }))), true)),
+            "Clean up-job j",
+        ),
         ("only the cache speaks", new().retrying().at(20).cached(), "Read"),
         ("it is time", new().retrying().at(20), "Start 2 with 280 s"),
         (
@@ -721,7 +853,12 @@ fn between_attempts_and_after_all() {
             new().retrying().at(20).set(|c| c.turn = Turn::Unanswered),
             "Show Retrying Queued",
         ),
-        ("suspended", new().retrying().at(20).spec(json!({ "suspend": true })), "Wait until 300"),
+        ("suspended", new().retrying().at(20).spec(json!({ "suspend": true })), "Show Retrying Suspended"),
+        (
+            "and goes on, before its time",
+            new().retrying().at(19).status(json!({ "reason": "Suspended" })),
+            "Show Retrying Queued",
+        ),
         ("out of time", new().retrying().at(300), "Look"),
         ("and it was looked at", new().retrying().at(300).looked(), "Record TimedOut DeadlineExceeded"),
         ("cancelled", new().retrying().spec(json!({ "cancel": true })).looked(), "Record Cancelled Cancelled"),
@@ -784,7 +921,14 @@ fn a_container_that_its_kubelet_has_lost_had_started() {
             let mut after = pod("p", "j", &status);
             after.metadata.deletion_timestamp = Some(serde_json::from_value(json!(CREATED)).unwrap());
             after.remember(Some(&pod("p", "j", &pull)));
-            let after = Seen { object: after, life: Life::There, watched: true, last_word: false, gone_since: None };
+            let after = Seen {
+                object: after,
+                life: Life::There,
+                watched: true,
+                last_word: false,
+                gone_since: None,
+                going_since: None,
+            };
             // That the pod failed is what the garbage collector of pods says of a node that is gone, too, and nothing of its container.
             let never = !started && state["terminated"].is_object();
             assert_eq!((after.object.started(), crate::outcome::never_started(&after)), (started, never), "{state}");

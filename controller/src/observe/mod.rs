@@ -27,6 +27,8 @@ pub struct Seen<K> {
     pub last_word: bool,
     /// Since when it is known that it is gone.
     pub gone_since: Option<Timestamp>,
+    /// Since when it is known that it is on its way out.
+    pub going_since: Option<Timestamp>,
 }
 
 impl<K> Seen<K> {

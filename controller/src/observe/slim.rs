@@ -36,6 +36,8 @@ pub struct JobSpec {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JobStatus {
+    /// Time of its start: when the Job controller has taken it up, and makes its first pod.
+    pub start_time: Option<jiff::Timestamp>,
     /// Conditions.
     pub conditions: Vec<Condition>,
     /// Pods that run.
@@ -273,6 +275,11 @@ impl SlimPod {
     /// Returns whether the pod ends for a reason that lies outside it: its end is then not the attempt's.
     pub fn disrupted(&self) -> bool {
         self.condition("DisruptionTarget").is_some() || self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Returns whether other containers of it run: those that a policy of the cluster has added.
+    pub fn others_run(&self) -> bool {
+        self.status.container_statuses.iter().any(|one| one.name != CONTAINER && one.state.running.is_some())
     }
 
     /// Returns whether nothing in it runs any more.

@@ -140,6 +140,19 @@ impl<K: Ours> Store<K> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).put(object, Life::There, true);
     }
 
+    /// Takes an object that is known to be this controller's, though it does not say so: it was orphaned while nobody watched.
+    pub fn adopt(&self, controller_uid: &str, object: K, life: Life) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let uid = object.metadata().uid.clone().unwrap_or_default();
+        let of_owner = inner.objects.get(controller_uid);
+        let known = of_owner.is_some_and(|all| all.contains_key(&uid));
+        inner.put_under(controller_uid.to_owned(), object, life, true);
+        // Nobody saw what it has been through.
+        if let Some(seen) = inner.objects.get_mut(controller_uid).and_then(|all| all.get_mut(&uid)).filter(|_| !known) {
+            seen.watched = false;
+        }
+    }
+
     /// Takes that the API server has no object of this name: the one of this controller is gone.
     pub fn absent(&self, controller_uid: &str, name: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,6 +175,9 @@ impl<K: Ours> Store<K> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = inner.objects.get_mut(controller_uid).and_then(|all| all.get_mut(uid)) {
             change(&mut seen.object);
+            if seen.object.metadata().deletion_timestamp.is_some() {
+                seen.going_since.get_or_insert_with(Timestamp::now);
+            }
         }
     }
 
@@ -193,9 +209,13 @@ impl<K: Ours> Inner<K> {
     /// Keeps an object. One that carries an older resourceVersion than what is kept is late, and dropped. What is gone
     /// from the watch (also because its labels were changed) comes back only by a later state, or when the API server
     /// was asked.
-    fn put(&mut self, mut object: K, life: Life, asked: bool) -> Vec<K> {
+    fn put(&mut self, object: K, life: Life, asked: bool) -> Vec<K> {
+        let owner = object.metadata().uid.as_deref().and_then(|uid| self.owner(&object, uid));
+        owner.map(|owner| self.put_under(owner, object, life, asked)).unwrap_or_default()
+    }
+
+    fn put_under(&mut self, owner: String, mut object: K, life: Life, asked: bool) -> Vec<K> {
         let Some(uid) = object.metadata().uid.clone() else { return Vec::new() };
-        let Some(owner) = self.owner(&object, &uid) else { return Vec::new() };
         let version =
             |object: &K| object.metadata().resource_version.as_deref().and_then(|text| text.parse::<u64>().ok());
         let of_owner = self.objects.entry(owner).or_default();
@@ -215,7 +235,9 @@ impl<K: Ours> Inner<K> {
         // Without a time of deletion it has only left the watch, as by a change of its labels, and goes on elsewhere.
         let last_word = life == Life::Gone && object.metadata().deletion_timestamp.is_some();
         let gone_since = (life == Life::Gone).then(Timestamp::now);
-        let seen = Seen { object: object.clone(), life, watched, last_word, gone_since };
+        let going = object.metadata().deletion_timestamp.is_some();
+        let going_since = known.and_then(|known| known.going_since).or_else(|| going.then(Timestamp::now));
+        let seen = Seen { object: object.clone(), life, watched, last_word, gone_since, going_since };
         of_owner.insert(uid, Box::new(seen));
         vec![object]
     }

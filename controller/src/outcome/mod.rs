@@ -4,6 +4,7 @@
 //! Success is one thing only: exit code 0, and an `ActionResult` of this execution that says so. Everything else that
 //! cannot be read is `NoResult`, and its effect is unknown unless no container can have started.
 
+mod earlier;
 mod pod;
 
 use contract::code::Code;
@@ -11,10 +12,13 @@ use contract::result::{ActionResult, Effect};
 use contract::text::shorten;
 use jiff::Timestamp;
 
+use earlier::{began_before, none_comes, with_earlier_pods};
+pub use earlier::{may_be_told, may_be_told_until, none_comes_after};
 use pod::waits_for;
 pub use pod::{effect_of, lacks_rollback, never_started, result_of_pod, strongest};
 
 use crate::api::Reason;
+use crate::api::status::EndedPod;
 use crate::observe::slim::{SlimJob, SlimPod, Terminated};
 use crate::observe::{Life, Seen};
 
@@ -84,6 +88,8 @@ pub struct Facts<'a> {
     pub job: &'a Seen<SlimJob>,
     /// Its pods, in the order of their creation.
     pub pods: &'a [Seen<SlimPod>],
+    /// What is recorded of pods of this attempt that ended before.
+    pub ended_pods: &'a [EndedPod],
     /// The end of the newest pod's log, if it was asked for.
     pub log: Option<&'a str>,
     /// True when Job and pods were asked for in this pass.
@@ -92,6 +98,8 @@ pub struct Facts<'a> {
     pub id: &'a str,
     /// True when the image is the release's: its exit codes mean what the contract says.
     pub release: bool,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// Returns the state of an attempt.
@@ -102,7 +110,7 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
     // controller may be away.
     let goes = job.metadata.deletion_timestamp.is_some();
     let Some(pod) = facts.pods.last() else {
-        return match (over, facts.looked) {
+        return match (over || none_comes(facts), facts.looked) {
             (true, true) => Outcome::Ended(Box::new(without_pod(facts))),
             (true, false) => Outcome::NeedsLook,
             (false, _) => Outcome::Running(None),
@@ -110,7 +118,8 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
     };
     let Some(terminated) = pod.object.terminated() else {
         // A pod that is gone, or that failed before its container started, may be replaced as long as the Job goes on.
-        let pod_over = pod.life == Life::Gone || pod.object.ended();
+        let gone = pod.life == Life::Gone && !may_be_told(pod, facts.now);
+        let pod_over = gone || pod.object.ended();
         return match (over || goes && pod_over, facts.looked) {
             (false, _) => Outcome::Running(waits_for(&pod.object)),
             (true, false) => Outcome::NeedsLook,
@@ -122,7 +131,8 @@ pub fn outcome(facts: &Facts<'_>) -> Outcome {
     if goes && !over && !facts.looked {
         return Outcome::NeedsLook;
     }
-    let over = over || goes;
+    // Beside a container that somebody has added, and that goes on: the Job would only tell the end of both.
+    let over = over || goes || pod.object.others_run() && !pod.object.disrupted();
     let needs_more = result_of_pod(&pod.object, None, facts.id).as_ref().is_none_or(lacks_rollback);
     // A failure waits for its Job, and its log stays until then; that of a pod which is about to go does not.
     let now = over || terminated.exit_code == 0 || pod.object.disrupted();
@@ -180,7 +190,9 @@ fn no_result(facts: &Facts<'_>, pod: &Seen<SlimPod>, terminated: Option<&Termina
     let exit_code = terminated.map(|one| one.exit_code).or_else(|| exit_code_of(&facts.job.object));
     let never = terminated.is_none() && never_started(pod);
     let (code, effect) = match exit_code {
-        _ if never => (Reason::NeverStarted, Effect::None),
+        // Of the attempt that is said only if no earlier pod of it had begun.
+        _ if never && !began_before(facts) => (Reason::NeverStarted, Effect::None),
+        _ if never => (Reason::NoResult, Effect::None),
         // The runner ends with 2 before it asks the cluster anything.
         Some(2) if facts.release => (Reason::NoResult, Effect::None),
         _ => (Reason::NoResult, Effect::Unknown),
@@ -224,7 +236,7 @@ fn without_pod(facts: &Facts<'_>) -> Ended {
     let stopped = facts.job.last_word && job.metadata.deletion_timestamp.is_some();
     let newest = stopped || facts.job.life == Life::There && facts.looked;
     let none = newest && facts.job.watched && !job.had_pods() && exit_code.is_none();
-    let (code, effect, why) = if none {
+    let (code, effect, why) = if none && facts.ended_pods.is_empty() {
         (Reason::NeverStarted, Effect::None, never_made(job))
     } else if exit_code == Some(2) && facts.release {
         (Reason::NoResult, Effect::None, "its pod is gone, and its result was not seen")
@@ -265,11 +277,4 @@ fn exit_code_of(job: &SlimJob) -> Option<i32> {
     let message = job.condition("Failed").or_else(|| job.condition("FailureTarget"))?.message.as_deref()?;
     let rest = message.split_once("with exit code ")?.1;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// Returns the strongest effect of the newest pod and of those before it.
-fn with_earlier_pods(facts: &Facts<'_>, own: Effect) -> Effect {
-    let earlier = facts.pods.split_last().map_or(&[][..], |(_, earlier)| earlier);
-    let effect = |pod| effect_of(pod, result_of_pod(&pod.object, None, facts.id).as_ref());
-    earlier.iter().map(effect).fold(own, strongest)
 }

@@ -149,7 +149,7 @@ pub struct AuditFlags {
     #[arg(long = "audit-patience", default_value = "60s", value_parser = parse_duration)]
     pub patience: Duration,
     /// The most events in the spool; when it is full, executions wait for the store also when they are deleted
-    #[arg(long = "audit-spool", default_value = "10000", value_parser = flag::whole_number)]
+    #[arg(long = "audit-spool", default_value = "10000", value_parser = flag::at_least_one)]
     pub spool: usize,
     /// Name of this cluster in audit events
     #[arg(long = "cluster-name", env = "CLUSTER_NAME")]

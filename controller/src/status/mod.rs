@@ -200,11 +200,17 @@ fn result(
     }
 }
 
-/// Returns the status with a pod of the running attempt that ended before it.
+/// Returns the status with a pod of the running attempt that ended before it. What was not known of one may be told later.
 #[must_use]
 pub fn with_ended_pod(mut status: Status, pod: EndedPod) -> Status {
-    if status.ended_pods.iter().all(|known| known.pod_uid != pod.pod_uid) {
-        status.ended_pods.push(pod);
+    match status.ended_pods.iter_mut().find(|known| known.pod_uid == pod.pod_uid) {
+        None => status.ended_pods.push(pod),
+        Some(known) if known.effect == Effect::Unknown && pod.effect != Effect::Unknown => {
+            // A log that was read once may have had more.
+            let way_back = known.rollback_information.take().filter(|way| way.available);
+            *known = EndedPod { rollback_information: way_back.or(pod.rollback_information), ..pod };
+        }
+        Some(_) => {}
     }
     status
 }
@@ -387,5 +393,26 @@ mod tests {
         assert_eq!(of(&second, "Finished").unwrap().last_transition_time, now());
         assert_eq!(of(&third, "Finished").unwrap().last_transition_time, later);
         assert_eq!((of(&first, "Complete"), of(&third, "Failed").unwrap().status.as_str()), (None, "False"));
+    }
+
+    /// A log is read once: what it had, and the message has not, is not lost when the pod is looked at again.
+    #[test]
+    fn what_was_known_of_a_pod_is_not_forgotten() {
+        let pod = |effect: &str, available: bool| -> EndedPod {
+            let way_back = json!({ "available": available });
+            serde_json::from_value(
+                json!({ "podName": "a", "podUID": "a", "effect": effect, "rollbackInformation": way_back }),
+            )
+            .unwrap()
+        };
+        let kept = |first: &EndedPod, second: &EndedPod| {
+            let status = with_ended_pod(with_ended_pod(Status::default(), first.clone()), second.clone());
+            let one = &status.ended_pods[0];
+            (json!(one.effect), one.rollback_information.as_ref().unwrap().available)
+        };
+        assert_eq!(kept(&pod("unknown", true), &pod("unknown", false)), (json!("unknown"), true));
+        assert_eq!(kept(&pod("unknown", true), &pod("applied", false)), (json!("applied"), true));
+        assert_eq!(kept(&pod("unknown", false), &pod("applied", true)), (json!("applied"), true));
+        assert_eq!(kept(&pod("applied", true), &pod("none", false)), (json!("applied"), true));
     }
 }

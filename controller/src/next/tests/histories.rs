@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::api::FINALIZER;
 use crate::api::KubernetesExecutionStatus;
 use crate::audit;
 use crate::names;
@@ -160,6 +161,7 @@ impl World {
             looked: self.pass.looked,
             job: job.map_or(TheJob::Absent, TheJob::Ours),
             pods: &pods,
+            lingers: false,
             job_before: before.filter(|job| job.life == Life::There).map(|job| &job.object),
             log: self.pass.log.then_some(""),
             intended: self.pass.intended,
@@ -331,7 +333,14 @@ impl World {
             }
             self.jobs_seen.insert(
                 name.clone(),
-                Seen { object, life: Life::There, watched: true, last_word: false, gone_since: None },
+                Seen {
+                    object,
+                    life: Life::There,
+                    watched: true,
+                    last_word: false,
+                    gone_since: None,
+                    going_since: None,
+                },
             );
         }
         for (name, seen) in &mut self.jobs_seen {
@@ -350,7 +359,14 @@ impl World {
                 let life = if labelled || asked { Life::There } else { Life::Gone };
                 self.pods_seen.insert(
                     attempt.uid.clone(),
-                    Seen { object: pod.clone(), life, watched: true, last_word: false, gone_since: None },
+                    Seen {
+                        object: pod.clone(),
+                        life,
+                        watched: true,
+                        last_word: false,
+                        gone_since: None,
+                        going_since: None,
+                    },
                 );
             }
         }
