@@ -29,8 +29,8 @@ const RUNNER_FLOORS: [&[&str]; 4] =
 const CONTROLLER_FLOORS: [&[&str]; 12] = [
     &["names"],
     &["api", "metrics", "telemetry", "settings"],
-    &["observe", "requests", "crd", "events", "plan", "shallow"],
-    &["job", "outcome", "queue", "lease", "serve"],
+    &["observe", "requests", "crd", "events", "plan", "clock"],
+    &["job", "outcome", "queue", "lease", "serve", "shallow"],
     &["retry", "status", "audit"],
     &["next", "shared", "entrance"],
     &["context"],

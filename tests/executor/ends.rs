@@ -92,10 +92,12 @@ async fn never_scheduled(e: E) -> Result<()> {
     let settings = e.world.folder().join("settings.yaml");
     std::fs::write(&settings, "resources: { requests: { cpu: 1000 } }\n")?;
     let flag = format!("--settings={}", settings.display());
-    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "10s", &flag])?;
+    let first = e.controller_with(&e.kubeconfig, &[&flag])?;
     e.execute("up", scale_with(3, json!({ "maxRetries": 0 }))).await?;
     let told = |one: &Value| one["status"]["message"].as_str().is_some_and(|text| text.contains("Insufficient cpu"));
     e.world.until(&e.execution("up"), "the cause", told).await?;
+    first.stop().await?;
+    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "1s", &flag])?;
     let up = e.ended("up").await?;
     check(&up, "Failed", "NeverStarted", "none")?;
     ensure!(told(&up), "{up:#}");
@@ -165,6 +167,7 @@ async fn drained_and_replaced(e: E) -> Result<()> {
     let pod = list["items"][0]["metadata"]["name"].as_str().context("no pod")?.to_owned();
     let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": pod } });
     e.world.create(&format!("{pods}/{pod}/eviction"), &eviction).await?;
+    e.world.gone(&format!("{pods}/{pod}")).await?;
     // The pods become ready now, and the second pod sees it.
     e.world
         .merge(&web, &json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": null } } } } }))
@@ -173,6 +176,7 @@ async fn drained_and_replaced(e: E) -> Result<()> {
     ensure!(up["status"]["phase"] == "Completed" && up["status"]["result"]["effect"] == "applied", "{up:#}");
     ensure!(up["status"]["rollbackInformation"]["rollbackParameters"]["replicas"] == 1, "{up:#}");
     ensure!(e.jobs_created().await? == ["up-job"], "another Job");
+    ensure!(e.player.results().len() == 2, "it was not replaced: this shows nothing");
     controller.stop().await
 }
 
@@ -193,6 +197,7 @@ async fn the_job_is_deleted_by_hand(e: E) -> Result<()> {
     let controller = e.controller()?;
     e.execute("up", scale_with(3, json!({ "reason": "play: hang", "maxRetries": 0 }))).await?;
     e.phase("up", "Executing").await?;
+    e.runs("up-job").await?;
     e.world.delete(&format!("{}/up-job?propagationPolicy=Background", e.world.path("batch/v1", "jobs"))).await?;
     check(&e.ended("up").await?, "Failed", "NoResult", "unknown")?;
     ensure!(e.jobs_created().await? == ["up-job"], "it was started again");

@@ -123,6 +123,7 @@ fn bad_jobs() -> Vec<(&'static str, Change)> {
         (CONTAINER, |job| container(job)["ports"] = json!([{ "containerPort": 80, "hostPort": 80 }])),
         (CONTAINER, |job| container(job)["workingDir"] = json!("/")),
         (CONTAINER, |job| container(job)["tty"] = json!(true)),
+        (IMAGE, |job| pod(job)["containers"][0]["image"] = json!("action-scale:5000/evil/x:1")),
         (IMAGE, |job| container(job)["image"] = json!("evil:1")),
         (IMAGE, |job| container(job)["image"] = json!("evil/action-scale:1")),
         (IMAGE, |job| container(job)["image"] = json!("action-scale-evil/x:1")),
@@ -476,18 +477,25 @@ async fn not_bobs_to_change(e: &E, alice: &Person<'_>, bob: &Person<'_>) -> Resu
 
 /// Nothing of ours keeps a namespace from going, with all policies in force.
 async fn a_namespace_goes(e: E) -> Result<()> {
-    let components = policies::all(&e).await?;
-    policies::install(&e, &components, &[]).await?;
-    let controller = e.controller()?;
+    // The controller's account, its Role and its Lease do not go with it: as installed, they are elsewhere.
+    let home = E::new(&e.world.connection, "home").await?;
+    let outcome = a_namespace_goes_from(&e, &home).await;
+    home.end(outcome).await
+}
+
+async fn a_namespace_goes_from(e: &E, home: &E) -> Result<()> {
+    let components = policies::all(home).await?;
+    policies::install(home, &components, &[&e.world.namespace]).await?;
+    home.bind_everywhere().await?;
+    let controller = home.controller_with(&home.kubeconfig, &["--namespaces", &e.world.namespace])?;
     e.execute("up", scale_with(3, json!({ "reason": "play: hang" }))).await?;
     let up = e.phase("up", "Executing").await?;
     ensure!(up["metadata"]["finalizers"] == json!([FINALIZER]), "{up:#}");
     let namespace = format!("/api/v1/namespaces/{}", e.world.namespace);
-    e.bind_everywhere().await?;
     e.world.delete(&namespace).await?;
     e.world.gone(&namespace).await?;
-    controller.kill().await?;
-    policies::remove(&e, &components).await
+    controller.stop().await?;
+    policies::remove(home, &components).await
 }
 
 /// A block of the page.

@@ -7,7 +7,8 @@ use crate::support::{E, check, scale_with, scenarios};
 
 scenarios!("stopped": cancelled_while_it_runs, told_to_stop_meanwhile, cancelled_before_it_starts, cancelled_between_attempts, deleted_in_the_background,
     deleted_in_the_foreground, deleted_before_it_starts, out_of_time_by_the_runner, out_of_time_without_a_word,
-    it_never_starts, the_namespace_goes, its_job_is_orphaned);
+    it_never_starts, the_namespace_goes, its_job_is_orphaned, its_job_is_orphaned_and_nobody_watches,
+    it_is_orphaned_and_nobody_watches);
 
 /// A scale whose pods never become ready: the runner has done it, and waits.
 async fn waits(e: &E, name: &str, more: Value) -> Result<Value> {
@@ -140,8 +141,12 @@ async fn out_of_time_by_the_runner(e: E) -> Result<()> {
 }
 
 async fn out_of_time_without_a_word(e: E) -> Result<()> {
+    // Its pod runs before anybody looks whether the time is over.
+    let first = e.controller_with(&e.kubeconfig, &["--stop-after", "60s", "--start-deadline", "60s"])?;
+    e.execute("up", scale_with(3, json!({ "timeout": "15s", "reason": "play: hang" }))).await?;
+    e.runs("up-job").await?;
+    first.stop().await?;
     let controller = e.controller()?;
-    e.execute("up", scale_with(3, json!({ "timeout": "2s", "reason": "play: hang" }))).await?;
     let up = e.ended("up").await?;
     check(&up, "TimedOut", "NoResult", "unknown")?;
     e.world.gone(&format!("{}/up-job", e.world.path("batch/v1", "jobs"))).await?;
@@ -150,15 +155,22 @@ async fn out_of_time_without_a_word(e: E) -> Result<()> {
 
 /// The image cannot be pulled: nothing was done, and the cause is told while it waits and at the end.
 async fn it_never_starts(e: E) -> Result<()> {
-    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "10s"])?;
+    let first = e.controller()?;
     e.execute("up", scale_with(3, json!({ "reason": "play: pull", "maxRetries": 0 }))).await?;
     let told = |one: &Value| one["status"]["message"].as_str().is_some_and(|text| text.contains("ImagePullBackOff"));
     e.world.until(&e.execution("up"), "the cause", told).await?;
+    // A kubelet that says nothing may have started it. At another target: this one is taken.
+    let mut silent = scale_with(3, json!({ "reason": "play: silent", "maxRetries": 0 }));
+    silent["action"]["target"]["resourceName"] = json!("other");
+    e.execute("silent", silent).await?;
+    let pods = format!("{}?labelSelector=batch.kubernetes.io%2Fjob-name%3Dsilent-job", e.world.path("v1", "pods"));
+    e.world.until(&pods, "placed", |list| list["items"][0]["spec"]["nodeName"].is_string()).await?;
+    e.phase("silent", "Executing").await?;
+    first.stop().await?;
+    let controller = e.controller_with(&e.kubeconfig, &["--start-deadline", "1s"])?;
     let up = e.ended("up").await?;
     check(&up, "Failed", "NeverStarted", "none")?;
     ensure!(told(&up), "{up:#}");
-    // A kubelet that says nothing may have started it.
-    e.execute("silent", scale_with(3, json!({ "reason": "play: silent", "maxRetries": 0 }))).await?;
     check(&e.ended("silent").await?, "Failed", "NoResult", "unknown")?;
     controller.stop().await
 }
@@ -204,4 +216,49 @@ async fn its_job_is_orphaned(e: E) -> Result<()> {
     check(&ended, "Completed", "Changed", "applied")?;
     ensure!(ended["status"]["jobUID"] == up["status"]["jobUID"] && e.jobs_created().await? == ["up-job"], "{ended:#}");
     controller.stop().await
+}
+
+/// The same while no controller runs: what goes on in the pod is found by its Job's UID, and nothing is started beside it.
+async fn its_job_is_orphaned_and_nobody_watches(e: E) -> Result<()> {
+    let first = e.controller()?;
+    waits(&e, "up", json!({ "maxRetries": 2 })).await?;
+    let up = e.phase("up", "Executing").await?;
+    first.stop().await?;
+    let job = format!("{}/up-job", e.world.path("batch/v1", "jobs"));
+    e.world.delete(&format!("{job}?propagationPolicy=Orphan")).await?;
+    e.world.gone(&job).await?;
+    let second = e.controller()?;
+    let goes_on =
+        |one: &Value| one["status"]["message"].as_str().is_some_and(|text| text.contains("goes on in its pod"));
+    e.world.until(&e.execution("up"), "told", goes_on).await?;
+    let ready = json!({ "spec": { "template": { "metadata": { "labels": { "test/mode": null } } } } });
+    e.world.merge(&e.world.workload_path("Deployment", "web"), &ready).await?;
+    let ended = e.ended("up").await?;
+    check(&ended, "Completed", "Changed", "applied")?;
+    ensure!(ended["status"]["jobUID"] == up["status"]["jobUID"] && e.jobs_created().await? == ["up-job"], "{ended:#}");
+    ensure!(e.player.results().len() == 1, "it ran twice");
+    second.stop().await
+}
+
+/// `kubectl delete kex --cascade=orphan` while no controller runs: its Job is stopped all the same, and what it did is told.
+async fn it_is_orphaned_and_nobody_watches(e: E) -> Result<()> {
+    let first = e.controller()?;
+    waits(&e, "up", json!({})).await?;
+    e.phase("up", "Executing").await?;
+    first.stop().await?;
+    e.world.delete(&format!("{}?propagationPolicy=Orphan", e.execution("up"))).await?;
+    let job = format!("{}/up-job", e.world.path("batch/v1", "jobs"));
+    e.world.until(&job, "orphaned", |job| job["metadata"]["ownerReferences"].is_null()).await?;
+    let second = e.controller()?;
+    e.world.gone(&e.execution("up")).await?;
+    e.world.gone(&job).await?;
+    let told = |list: &Value| {
+        // In the runner's words: its result was seen.
+        let said = |one: &Value| one["message"].as_str().is_some_and(|text| text.contains("replicas"));
+        let of = |one: &Value| one["reason"] == "Cancelled" && said(one);
+        list["items"].as_array().is_some_and(|all| all.iter().any(of))
+    };
+    e.world.until(&e.world.path("v1", "events"), "its end as an Event", told).await?;
+    ensure!(e.jobs_created().await? == ["up-job"] && e.player.results().len() == 1, "it ran more than once");
+    second.stop().await
 }

@@ -158,11 +158,11 @@ impl E {
             "--log-level",
             "debug,hyper=info,tower=info,kube_client=info",
             "--lease-duration",
-            "9s",
+            "20s",
             "--lease-renewal",
             "1s",
             "--write-limit",
-            "4s",
+            "8s",
             "--backoff",
             "1s",
             "--stop-after",
@@ -250,6 +250,15 @@ impl E {
     /// Waits until it has this phase.
     pub async fn phase(&self, name: &str, phase: &str) -> Result<Value> {
         self.world.until(&self.execution(name), phase, |one| one["status"]["phase"] == phase).await
+    }
+
+    /// Waits until the pod of this Job runs. Returns its path.
+    pub async fn runs(&self, job: &str) -> Result<String> {
+        let pods = self.world.path("v1", "pods");
+        let path = format!("{pods}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{job}");
+        let running = |list: &Value| list["items"][0]["status"]["phase"] == "Running";
+        let list = self.world.until(&path, "running", running).await?;
+        Ok(format!("{pods}/{}", list["items"][0]["metadata"]["name"].as_str().context("no name")?))
     }
 
     /// What the API server saw of the controller: everything with its user agent in this namespace.

@@ -60,7 +60,7 @@ fn of(rows: &std::collections::BTreeMap<i32, Value>, attempt: i32) -> Result<&Va
 async fn every_end_has_its_event(e: E) -> Result<()> {
     let store = Store::start(&e).await?;
     e.world.workload("Deployment", "web", 1, json!({})).await?;
-    let flags = with(store.flags(), &["--backoff=20s", "--cluster-name=west"]);
+    let flags = with(store.flags(), &["--backoff=60s", "--cluster-name=west"]);
     let controller = controller(&e, &flags)?;
     ended_between_attempts(&e, &store).await?;
     succeeded(&e, &store).await?;
@@ -220,10 +220,11 @@ async fn a_full_spool_holds(e: E) -> Result<()> {
     controller.stop().await
 }
 
-/// An event that the store refuses for its content: here for a character that PostgreSQL does not keep. A person finds it in
-/// the spool, with the store's own words; the execution is done with.
+/// An event that the store refuses for its content. A person finds it in the spool, with the store's own words; the execution is done
+/// with. It is not refused for what whoever asks may write: a character that PostgreSQL does not keep.
 async fn refused_for_good(e: E) -> Result<()> {
     let store = Store::start(&e).await?;
+    store.refuses("up").await?;
     e.world.workload("Deployment", "web", 1, json!({})).await?;
     let controller = controller(&e, &with(store.flags(), &["--audit-patience=3s"]))?;
     let spec = scale_with(
@@ -238,12 +239,13 @@ async fn refused_for_good(e: E) -> Result<()> {
     let one = e.world.get(&path).await?;
     let why =
         one["metadata"]["annotations"]["kubernetesexecution.kubernaut.io/refused-because"].as_str().unwrap_or_default();
-    ensure!(why.contains("422"), "{one:#}");
+    ensure!(why.contains("422") && why.contains("not this one"), "{one:#}");
     ensure!(store.rows(&uid).await?.is_empty(), "it was kept");
     controller.measures("kubernetesexecution_audit_spool", "state=\"refused\"} 1").await?;
     // Others are not held up by it.
-    e.execute("next", scale(3)).await?;
+    let next = self::uid(&e.execute("next", scale(3)).await?)?;
     e.ended("next").await?;
+    ensure!(store.rows(&next).await?.len() == 1, "it is not kept");
     controller.stop().await?;
     put_back(&e, &store, &uid, &path).await
 }
@@ -261,18 +263,31 @@ async fn put_back(e: &E, store: &Store, uid: &str, path: &str) -> Result<()> {
         ensure!(spool(e).await?.into_iter().collect::<Vec<_>>() == [(format!("{uid}/0"), true)], "it is lost");
         controller.stop().await?;
     }
-    Ok(())
+    store.refuses("").await?;
+    let label = json!({ "metadata": { "labels": { "kubernetesexecution.kubernaut.io/spool": "waiting" } } });
+    e.world.merge(path, &label).await?;
+    let controller = controller(e, &store.flags())?;
+    e.world.gone(path).await?;
+    let rows = store.rows(uid).await?;
+    ensure!(rows.len() == 1 && rows[&0]["reason"] == "a\u{fffd}b", "{rows:#?}");
+    controller.stop().await
 }
 
-/// 500 for everything, then 429 that asks for time, a page of a gateway, 409: only the last one is an acknowledgement.
+/// 500 for everything, then 429 that asks for time, a page of a gateway, also one that says 200: only the last one is an
+/// acknowledgement.
 async fn answers_that_are_none(e: E) -> Result<()> {
     let store = Store::start(&e).await?;
     e.world.workload("Deployment", "web", 1, json!({})).await?;
     let canned = |status, retry_after, html| Fault::Answer(Canned { status, retry_after, cause: None, html });
-    let faults =
-        [canned(500, None, false), canned(429, Some(2), false), canned(502, None, true), canned(200, None, false)];
+    let faults = [
+        canned(500, None, false),
+        canned(429, Some(2), false),
+        canned(502, None, true),
+        canned(200, None, true),
+        canned(200, None, false),
+    ];
     for (number, fault) in faults.into_iter().enumerate() {
-        let lies = number == 3;
+        let lies = number == 4;
         let folder = e.world.folder().join(format!("proxy-{number}"));
         std::fs::create_dir_all(&folder)?;
         let rule = Rule { fault, method: "POST", contains: "/audit/", lacks: "", times: 2 };

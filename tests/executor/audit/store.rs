@@ -167,6 +167,30 @@ impl Store {
         connection.await??;
         rows.iter().map(|row| Ok(serde_json::from_str(row.get::<_, &str>(0))?)).collect()
     }
+
+    /// From now on the database refuses what it is told of this execution, for what it holds; of none, if the name is empty.
+    pub async fn refuses(&self, execution: &str) -> Result<()> {
+        let (client, connection) = tokio_postgres::connect(&self.database, NoTls).await?;
+        let connection = tokio::spawn(connection);
+        // The class of errors that are about what a row holds.
+        let refuse = format!(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.execution_name = '{execution}' THEN
+                     RAISE EXCEPTION 'not this one' USING ERRCODE = 'untranslatable_character';
+                 END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON kubernetes_execution_audit FOR EACH ROW EXECUTE FUNCTION refuse()"
+        );
+        // The receiver may not have made the table yet.
+        let limit = Instant::now() + Duration::from_mins(1);
+        while let Err(error) = client.batch_execute(&refuse).await {
+            ensure!(Instant::now() < limit, "the database cannot be made to refuse: {error:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(client);
+        Ok(connection.await??)
+    }
 }
 
 /// The spool of a namespace: events by their id, and whether the store had refused them.

@@ -129,8 +129,9 @@ async fn play(world: Arc<World>, runner: PathBuf, told: Arc<Mutex<Vec<Value>>>) 
                     stop.notify_one();
                     continue;
                 }
-                removed.insert(uid);
-                remove(&world, &pod).await?;
+                if remove(&world, &pod).await? {
+                    removed.insert(uid);
+                }
             }
         }
         tokio::time::sleep(PAUSE).await;
@@ -138,7 +139,8 @@ async fn play(world: Arc<World>, runner: PathBuf, told: Arc<Mutex<Vec<Value>>>) 
 }
 
 /// Removes a pod that is to go, as a kubelet does when nothing of it runs any more.
-async fn remove(world: &World, pod: &Value) -> Result<()> {
+/// Returns whether it is gone: an answer may be lost.
+async fn remove(world: &World, pod: &Value) -> Result<bool> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     if pod["status"]["containerStatuses"][0]["state"]["waiting"].is_object() {
         // What a real kubelet says of a container that there never was.
@@ -149,9 +151,10 @@ async fn remove(world: &World, pod: &Value) -> Result<()> {
         report(world, pod, &status("Failed", false, &unknown)).await?;
     }
     let path = format!("{}/{name}?gracePeriodSeconds=0", world.path("v1", "pods"));
-    // It may be gone already.
-    let _gone = world.delete(&path).await;
-    Ok(())
+    match world.delete(&path).await {
+        Ok(()) => Ok(true),
+        Err(_) => Ok(is_gone(world.get(path.split('?').next().unwrap_or_default()).await)),
+    }
 }
 
 fn variables(pod: &Value) -> HashMap<String, String> {
@@ -192,8 +195,11 @@ async fn one(
     } else {
         told.lock().unwrap_or_else(PoisonError::into_inner).push(Value::Null);
     }
-    // Who is mute leaves no log either.
-    if let Some(logs) = world.connection.logs.as_ref().filter(|_| how != "mute") {
+    // Who is mute leaves no log either; what the message has whole is not read there, and would push out what is.
+    let read = matches!(how, "log" | "cut" | "trimmed" | "garbled")
+        || end.message.is_empty()
+        || end.message.contains("\"trimmed\"");
+    if let Some(logs) = world.connection.logs.as_ref().filter(|_| how != "mute" && read) {
         // One file for all: a line says by its `actionId` whose it is.
         let mut file = std::fs::OpenOptions::new().append(true).open(logs.join("executor.log"))?;
         // As a container runtime writes it; the last line alone, so that the last lines of this file are those of many runs.
@@ -294,7 +300,17 @@ async fn run(
     stop: &Notify,
 ) -> Result<End> {
     let account = pod["spec"]["serviceAccountName"].as_str().context("no account")?;
-    let kubeconfig = world.token_kubeconfig(account, &world.connection.server, &world.connection.authority).await?;
+    let limit = Instant::now() + AWAY;
+    let kubeconfig = loop {
+        match world.token_kubeconfig(account, &world.connection.server, &world.connection.authority).await {
+            Ok(kubeconfig) => break kubeconfig,
+            Err(error) if Instant::now() > limit => return Err(error),
+            Err(_) => tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = stop.notified() => return Ok(End { exit: 143, reason: "Error", ..End::default() }),
+            },
+        }
+    };
     let mut child = Command::new(runner)
         .env_clear()
         .envs(variables)
@@ -307,22 +323,30 @@ async fn run(
     let mut stdout = child.stdout.take().context("no stdout")?;
     let mut log = String::new();
     let pid = i32::try_from(child.id().context("it has ended")?)?;
-    loop {
-        tokio::select! {
-            read = stdout.read_to_string(&mut log) => {
+    {
+        // One read to the end: begun anew it would lose what it had read.
+        let mut read = std::pin::pin!(stdout.read_to_string(&mut log));
+        while tokio::select! {
+            read = &mut read => {
                 read?;
-                break;
+                false
             }
             () = stop.notified() => {
                 // It may have ended by itself just now.
                 let _ended = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+                true
             }
-        }
+        } {}
     }
     let exit = child.wait().await?.code().unwrap_or(137);
     let last = log.lines().last().unwrap_or_default();
     let message = if last.len() <= LONGEST_MESSAGE { last.to_owned() } else { String::new() };
     Ok(End { exit, reason: if exit == 0 { "Completed" } else { "Error" }, message, log })
+}
+
+/// Returns whether an answer says that there is no such object.
+fn is_gone(answer: Result<Value>) -> bool {
+    answer.is_err_and(|error| error.to_string().contains("not found") || format!("{error:#}").contains("NotFound"))
 }
 
 async fn report(world: &World, pod: &Value, status: &Value) -> Result<()> {
@@ -335,14 +359,14 @@ async fn report(world: &World, pod: &Value, status: &Value) -> Result<()> {
     let limit = Instant::now() + AWAY;
     loop {
         let Err(error) = world.strategic(&path, &patch).await else { return Ok(()) };
-        match world.get(path.trim_end_matches("/status")).await {
-            // It may have been removed by force.
-            Err(gone) if gone.to_string().contains("not found") || format!("{gone:#}").contains("NotFound") => {
-                return Ok(());
-            }
-            _ if Instant::now() > limit => return Err(error),
-            _ => tokio::time::sleep(PAUSE).await,
+        // It may have been removed by force.
+        if is_gone(world.get(path.trim_end_matches("/status")).await) {
+            return Ok(());
         }
+        if Instant::now() > limit {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
