@@ -188,7 +188,7 @@ fn lingers(execution: &KubernetesExecution, job: &SlimJob, context: &Context) ->
     let failed = last.is_some_and(|attempt| attempt.exit_code.is_some_and(|code| code != 0));
     let over = job.ended() || job.metadata.deletion_timestamp.is_some();
     let pods = context.pods.of(job.metadata.uid.as_deref().unwrap_or_default());
-    failed && !over && pods.last().is_some_and(|pod| pod.life == Life::There && pod.object.others_run())
+    failed && !over && pods.last().is_some_and(|pod| pod.life == Life::There && !pod.object.ended())
 }
 
 /// Returns the reason that is told for a trouble, where it is something a person can change.

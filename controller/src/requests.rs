@@ -182,8 +182,8 @@ impl Requests {
 fn answered(status: kube::core::Status) -> Failure {
     /// The reason that kube gives to an answer that is no Status.
     const NO_STATUS: &str = "Failed to parse error data";
-    // JSON of somebody else is read as a Status that says nothing.
-    let no_status = status.code == 0
+    // JSON of somebody else is read as a Status that says neither success nor failure.
+    let no_status = status.status.is_none()
         || status.reason == NO_STATUS && status.code != 429
         || status.reason.is_empty() && status.code >= 500;
     let gateway = no_status || matches!(status.code, 502 | 504);
@@ -221,7 +221,13 @@ fn request(method: Method, path: &str, body: Option<&Value>) -> Result<Request<V
 /// Returns the API server's Status as kube has it; for tests.
 #[cfg(test)]
 pub fn status(code: u16, reason: &str, message: &str) -> kube::core::Status {
-    kube::core::Status { code, reason: reason.to_owned(), message: message.to_owned(), ..Default::default() }
+    kube::core::Status {
+        status: Some(kube::core::response::StatusSummary::Failure),
+        code,
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        ..Default::default()
+    }
 }
 
 #[cfg(test)]
@@ -237,7 +243,8 @@ mod tests {
                 "{code}"
             );
         }
-        assert!(matches!(answered(status(0, "", "upstream timed out")), Failure::Lost(_)));
+        let others = serde_json::from_value(serde_json::json!({ "code": 404, "message": "no route" })).unwrap();
+        assert!(matches!(answered(others), Failure::Lost(_)));
         let busy = answered(status(429, "Failed to parse error data", "Too many requests"));
         assert!(matches!(busy, Failure::Answered { code: 429, .. }));
         assert!(matches!(answered(status(503, "ServiceUnavailable", "")), Failure::Answered { code: 503, .. }));

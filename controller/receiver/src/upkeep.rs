@@ -112,14 +112,17 @@ async fn make(transaction: &Transaction<'_>, month: Month) -> Result<u64, Error>
 /// that is wrong.
 async fn forget(transaction: &Transaction<'_>, month: Month, name: &str, first: Timestamp) -> Result<bool, Error> {
     let (from, to) = (month.start(), month.next().start());
-    // What comes meanwhile waits, and is not dropped with the rest. Another receiver may have dropped it already.
-    transaction.batch_execute(&format!("LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")).await?;
-    if !partitions(transaction).await?.iter().any(|(one, _)| *one == month) {
-        return Ok(false);
-    }
     let newer = format!("SELECT EXISTS (SELECT FROM {name} WHERE received_at >= $1)");
-    if transaction.query_one(&newer, &[&first]).await?.try_get(0)? {
-        return Ok(false);
+    // Asked before events have to wait for it, and once more while they do: what comes meanwhile must not be dropped with the rest.
+    for lock in [None, Some(format!("LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE"))] {
+        if let Some(lock) = lock {
+            transaction.batch_execute(&lock).await?;
+        }
+        // Another receiver may have dropped it already.
+        let there = partitions(transaction).await?.iter().any(|(one, _)| *one == month);
+        if !there || transaction.query_one(&newer, &[&first]).await?.try_get(0)? {
+            return Ok(false);
+        }
     }
     transaction
         .batch_execute(&format!(

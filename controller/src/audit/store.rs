@@ -138,27 +138,27 @@ impl Store {
             return Answer::Kept;
         }
         let body = Limited::new(body, ANSWER).collect().await.map(http_body_util::Collected::to_bytes);
-        let said = body.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).unwrap_or_default();
+        let said = body.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()).ok();
         // A page for people is no store's answer: an ingress, or a sign-in, has it for whatever is posted.
-        if html && said.starts_with('<') {
-            return Answer::Later(
-                format!("what answered {} with an HTML page is no storage service", head.status),
-                None,
-            );
+        let page = html && said.as_deref().is_none_or(is_page);
+        let seconds = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let asked = seconds.map(Duration::from_secs);
+        // What limits the length on the way to a store stands before it for good.
+        let too_long = head.status == StatusCode::PAYLOAD_TOO_LARGE && self.known.load(Ordering::Relaxed);
+        if page && !too_long {
+            let why = format!("what answered {} with an HTML page is no storage service", head.status);
+            return Answer::Later(why, asked);
         }
         if kept {
             self.known.store(true, Ordering::Relaxed);
             return Answer::Kept;
         }
-        let said = super::hide::text(&shorten(&said, SENTENCE));
+        let said = super::hide::text(&shorten(&said.unwrap_or_default(), SENTENCE));
         let sentence = format!("the store answered {}{}{said}", head.status, if said.is_empty() { "" } else { ": " });
         match head.status.as_u16() {
             400 if !self.known.load(Ordering::Relaxed) => Answer::Later(sentence, None),
             400 | 413 | 422 => Answer::Refused(sentence),
-            _ => {
-                let seconds = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-                Answer::Later(sentence, seconds.map(Duration::from_secs))
-            }
+            _ => Answer::Later(sentence, asked),
         }
     }
 
@@ -180,6 +180,11 @@ impl Store {
         let body = Full::new(Bytes::from(envelope.body.clone()));
         request.body(body).map_err(|error| format!("failed to build the request: {error}"))
     }
+}
+
+/// Returns whether what is called HTML is: some frameworks call every answer that.
+fn is_page(said: &str) -> bool {
+    said.trim_start_matches(['\u{feff}', ' ', '\r', '\n', '\t']).starts_with('<')
 }
 
 /// Connects with the authorities of this file, or with those of the machine.
@@ -240,6 +245,15 @@ mod tests {
     fn what_is_no_address_is_refused(#[case] given: &str, #[case] says: &str) {
         let why = Store::new(given, None, None).unwrap_err();
         assert!(why.starts_with("--audit: ") && why.contains(says) && !why.contains("secret"), "{why}");
+    }
+
+    #[rstest]
+    #[case("<!DOCTYPE html><html>sign in</html>", true)]
+    #[case("\u{feff}\n <html>", true)]
+    #[case("", false)]
+    #[case("{\"id\": \"u/1\"}", false)]
+    fn what_is_called_html_is_looked_at(#[case] said: &str, #[case] page: bool) {
+        assert_eq!(is_page(said), page);
     }
 
     #[test]

@@ -254,6 +254,9 @@ pub(super) fn record_attempt(
         return end(status, Phase::TimedOut, Reason::DeadlineExceeded.name(), &message);
     }
     let left = Duration::try_from(deadline.duration_since(seen.now)).unwrap_or_default();
+    // Also what a pod did that is only in the record by now.
+    let effect = status.attempts.last().map_or(ended.effect, |attempt| attempt.effect);
+    let ended = &Ended { effect, ..ended.clone() };
     match retry::decide(execution, ended, seen.repeatable, status.attempts.len(), left, seen.limits.backoff) {
         Retry::After(delay) => {
             let at = after(seen.now, delay);

@@ -204,7 +204,8 @@ fn finish(seen: &Observed<'_>) -> Step {
     {
         return stop(&job.object);
     }
-    if let Some(job) = seen.job_before.filter(|_| seen.lingers) {
+    // One try: a policy that denies it must not hold the audit event and the finalizer.
+    if let Some(job) = seen.job_before.filter(|_| seen.lingers && !seen.fails) {
         return clean(job);
     }
     let settled = execution.status.as_ref().and_then(|status| status.settled) == Some(true);

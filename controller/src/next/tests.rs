@@ -725,6 +725,25 @@ fn what_was_not_seen_is_not_known() {
             "Record Retrying NoResult applied",
         ),
         (
+            "the same where it is not repeatable",
+            never(
+                new()
+                    .executing()
+                    .status(json!({ "endedPods": [{ "podName": "a", "podUID": "a", "effect": "applied" }] })),
+            )
+            .set(|c| c.repeatable = false),
+            "Record Failed NoResult applied",
+        ),
+        (
+            "a later pod, of a Job that was suspended for a while",
+            late(0, false).set(|c| {
+                let resumed =
+                    json!({ "startTime": CREATED, "conditions": [{ "type": "Suspended", "status": "False" }] });
+                c.job.as_mut().unwrap().object.status = serde_json::from_value(resumed).unwrap();
+            }),
+            "Record Completed Unchanged unknown",
+        ),
+        (
             "it failed beside a container that goes on",
             new().executing().pod(&beside(8, "running")),
             "Record Retrying Unavailable none",

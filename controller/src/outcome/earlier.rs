@@ -69,6 +69,10 @@ fn one_was_missed(facts: &Facts<'_>) -> bool {
     if facts.ended_pods.iter().any(|one| !is_known(facts, &one.pod_uid)) {
         return false;
     }
+    // When it is resumed, the time of its start is another one, and its pod another one too.
+    if facts.job.object.status.conditions.iter().any(|one| one.r#type == "Suspended") {
+        return true;
+    }
     let created = first.object.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let starts = facts.job.object.status.start_time;
     created.zip(starts).is_none_or(|(created, starts)| created > after(starts, AS_IT_STARTS))

@@ -210,7 +210,12 @@ pub fn with_ended_pod(mut status: Status, pod: EndedPod) -> Status {
             let way_back = known.rollback_information.take().filter(|way| way.available);
             *known = EndedPod { rollback_information: way_back.or(pod.rollback_information), ..pod };
         }
-        Some(_) => {}
+        Some(known) => {
+            let more = pod.rollback_information.filter(|way| way.available);
+            if known.rollback_information.as_ref().is_none_or(|way| !way.available) && more.is_some() {
+                known.rollback_information = more;
+            }
+        }
     }
     status
 }
@@ -411,6 +416,7 @@ mod tests {
             (json!(one.effect), one.rollback_information.as_ref().unwrap().available)
         };
         assert_eq!(kept(&pod("unknown", true), &pod("unknown", false)), (json!("unknown"), true));
+        assert_eq!(kept(&pod("unknown", false), &pod("unknown", true)), (json!("unknown"), true));
         assert_eq!(kept(&pod("unknown", true), &pod("applied", false)), (json!("applied"), true));
         assert_eq!(kept(&pod("unknown", false), &pod("applied", true)), (json!("applied"), true));
         assert_eq!(kept(&pod("applied", true), &pod("none", false)), (json!("applied"), true));

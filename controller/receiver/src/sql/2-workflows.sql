@@ -1,6 +1,9 @@
 -- The workflow's own namespace, which need not be that of its executions; and the group of a kind that is not built in: two
 -- groups may have a kind by one name.
 
+-- In the order of those who read: the view, and what is below it. In another order both would wait for each other.
+LOCK TABLE kubernetes_executions IN ACCESS EXCLUSIVE MODE;
+
 ALTER TABLE kubernetes_execution_audit ADD COLUMN workflow_namespace text, ADD COLUMN target_api_version text;
 COMMENT ON COLUMN kubernetes_execution_audit.workflow_namespace IS 'Namespace of that workflow';
 COMMENT ON COLUMN kubernetes_execution_audit.target_api_version IS 'API version of a target whose kind is not built in';
