@@ -7,7 +7,7 @@ use test_cluster::executor::mutating_policy;
 use crate::support::{E, check, scale, scale_with, scenarios};
 
 scenarios!("ends": exit_codes, no_result_is_no_success, a_result_that_does_not_fit, the_log_has_it, the_log_has_more, never_scheduled, the_log_is_gone, a_quota, no_account, evicted_after_success,
-    drained_and_replaced, a_ttl_added_by_a_policy, the_job_is_deleted_by_hand);
+    drained_and_replaced, a_ttl_added_by_a_policy, the_job_is_deleted_by_hand, beside_a_container_that_goes_on);
 
 /// An attempt that changes nothing but by what is played.
 fn played(target: &str, how: &str) -> Value {
@@ -201,5 +201,26 @@ async fn the_job_is_deleted_by_hand(e: E) -> Result<()> {
     e.world.delete(&format!("{}/up-job?propagationPolicy=Background", e.world.path("batch/v1", "jobs"))).await?;
     check(&e.ended("up").await?, "Failed", "NoResult", "unknown")?;
     ensure!(e.jobs_created().await? == ["up-job"], "it was started again");
+    controller.stop().await
+}
+
+/// A policy of the cluster has added a container that does not end: what the runner came to is told at once, and the Job, which has not
+/// ended, makes no other pod.
+async fn beside_a_container_that_goes_on(e: E) -> Result<()> {
+    e.world.workload("Deployment", "web", 1, json!({})).await?;
+    let controller = e.controller()?;
+    let jobs = e.world.path("batch/v1", "jobs");
+    e.execute("up", scale_with(3, json!({ "reason": "play: first beside exit 9" }))).await?;
+    // The Job would tell it when its pod is stopped for its timeout of five minutes.
+    let up = e.ended_within("up", std::time::Duration::from_mins(1)).await?;
+    check(&up, "Completed", "Changed", "applied")?;
+    ensure!(up["status"]["attempts"][0]["exitCode"] == 9 && up["status"]["retryCount"] == 1, "{up:#}");
+    e.world.gone(&format!("{jobs}/up-job")).await?;
+    e.execute("down", scale_with(1, json!({ "reason": "play: beside exit 9", "maxRetries": 0 }))).await?;
+    let down = e.ended_within("down", std::time::Duration::from_mins(1)).await?;
+    check(&down, "Failed", "NoResult", "unknown")?;
+    e.world.gone(&format!("{jobs}/down-job")).await?;
+    ensure!(e.jobs_created().await? == ["up-job", "up-job-2", "down-job"], "{:?}", e.jobs_created().await?);
+    ensure!(e.replicas().await? == 3, "it was scaled again");
     controller.stop().await
 }

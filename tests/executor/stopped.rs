@@ -254,7 +254,7 @@ async fn it_is_orphaned_and_nobody_watches(e: E) -> Result<()> {
     e.world.gone(&job).await?;
     let told = |list: &Value| {
         // In the runner's words: its result was seen.
-        let said = |one: &Value| one["message"].as_str().is_some_and(|text| text.contains("replicas"));
+        let said = |one: &Value| one["message"].as_str().is_some_and(|text| text.contains("interrupted by SIGTERM"));
         let of = |one: &Value| one["reason"] == "Cancelled" && said(one);
         list["items"].as_array().is_some_and(|all| all.iter().any(of))
     };

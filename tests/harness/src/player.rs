@@ -12,6 +12,7 @@
 //! cut, trimmed                  it runs; half of the message arrives, or one without its rollbackInformation; the log is whole
 //! log, mute                     it runs; no termination message, and for `mute` no log either
 //! evicted                       it runs and ends, and then its pod is evicted
+//! beside <how>                  it ends so, and a container that a policy has added to the pod goes on
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -187,6 +188,7 @@ async fn one(
         "silent" => return Ok(()),
         _ => {}
     }
+    let (how, beside) = how.strip_prefix("beside ").map_or((how, false), |how| (how, true));
     let started = Timestamp::now();
     report(world, pod, &running(started)).await?;
     let end = end(world, runner, pod, how, stop).await?;
@@ -213,6 +215,14 @@ async fn one(
         _ => end.message.clone(),
     };
     let mut status = terminated(&end, &message, started);
+    if beside {
+        status["phase"] = json!("Running");
+        let other = json!({
+            "name": "beside", "image": "played", "imageID": "played", "ready": true, "restartCount": 0,
+            "state": { "running": { "startedAt": started } },
+        });
+        status["containerStatuses"].as_array_mut().context("no containers")?.push(other);
+    }
     if how == "evicted" {
         status["phase"] = json!("Failed");
         status["reason"] = json!("Evicted");
