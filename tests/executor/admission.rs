@@ -119,6 +119,7 @@ async fn bounds(e: E) -> Result<()> {
         (scale_with(1, json!({ "startingDeadlineSeconds": 0 })), "spec.startingDeadlineSeconds"),
         (scale_with(1, json!({ "approvedBy": "alice" })), "spec.approvedBy: only where approvalRequired is true"),
         (scale_with(1, json!({ "reason": "x".repeat(257) })), "spec.reason"),
+        (scale_with(1, json!({ "workflowExecutionRef": { "name": "w\u{0}" } })), "spec.workflowExecutionRef.name"),
         (scale_with(1, json!({ "preConditions": vec![json!({ "type": "target_exists" }); 11] })), "spec.preConditions"),
         (
             scale_with(1, json!({ "preConditions": [{ "type": "target_exists", "timeout": "48h" }] })),
